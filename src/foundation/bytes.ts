@@ -1,0 +1,79 @@
+/** Byte helpers of the pure layer, which has neither Buffer nor TextEncoder. */
+
+export const NO_BYTES = new Uint8Array(0);
+
+/** UTF-8 of a string; lone surrogates become U+FFFD. */
+export function utf8Encode(text: string): Uint8Array {
+  const bytes = new Uint8Array(text.length * 3);
+  let at = 0;
+  for (const character of text) {
+    let code = character.codePointAt(0) ?? 0xfffd;
+    if (code >= 0xd800 && code <= 0xdfff) code = 0xfffd;
+    if (code < 0x80) bytes[at++] = code;
+    else {
+      if (code < 0x800) bytes[at++] = 0xc0 | (code >> 6);
+      else {
+        if (code < 0x10000) bytes[at++] = 0xe0 | (code >> 12);
+        else {
+          bytes[at++] = 0xf0 | (code >> 18);
+          bytes[at++] = 0x80 | ((code >> 12) & 0x3f);
+        }
+        bytes[at++] = 0x80 | ((code >> 6) & 0x3f);
+      }
+      bytes[at++] = 0x80 | (code & 0x3f);
+    }
+  }
+  return bytes.slice(0, at);
+}
+
+/** How many continuation bytes follow this lead byte, or -1. */
+function followers(lead: number): number {
+  if (lead < 0x80) return 0;
+  if (lead >= 0xc2 && lead < 0xe0) return 1;
+  if (lead >= 0xe0 && lead < 0xf0) return 2;
+  if (lead >= 0xf0 && lead < 0xf5) return 3;
+  return -1;
+}
+
+const LEAST_CODE = [0, 0x80, 0x800, 0x10000] as const;
+
+/** Text of UTF-8 bytes; malformed parts become U+FFFD. */
+export function utf8Decode(bytes: Uint8Array): string {
+  const parts: string[] = [];
+  let at = 0;
+  while (at < bytes.length) {
+    const lead = bytes[at++] as number;
+    const count = followers(lead);
+    if (count <= 0) {
+      parts.push(count === 0 ? String.fromCharCode(lead) : "\ufffd");
+      continue;
+    }
+    let code = lead & (0x3f >> count);
+    let taken = 0;
+    while (taken < count && at < bytes.length && ((bytes[at] as number) & 0xc0) === 0x80) {
+      code = (code << 6) | ((bytes[at++] as number) & 0x3f);
+      taken += 1;
+    }
+    const valid = taken === count && code >= (LEAST_CODE[count] as number) && code <= 0x10ffff && (code < 0xd800 || code > 0xdfff);
+    parts.push(valid ? String.fromCodePoint(code) : "\ufffd");
+  }
+  return parts.join("");
+}
+
+export function concatBytes(parts: readonly Uint8Array[]): Uint8Array {
+  let length = 0;
+  for (const part of parts) length += part.length;
+  const whole = new Uint8Array(length);
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}
+
+export function equalBytes(left: Uint8Array, right: Uint8Array): boolean {
+  if (left.length !== right.length) return false;
+  for (let index = 0; index < left.length; index += 1) if (left[index] !== right[index]) return false;
+  return true;
+}

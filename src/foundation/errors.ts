@@ -1,0 +1,225 @@
+/**
+ * The one registry of operating errors: what an operator may see, with its exit code. A sentence says what, where and how to mend it.
+ * `docs/reference/errors.md` lists them; a check compares the two. Programming errors are asserts (assert.ts), never in here.
+ */
+
+interface ErrorEntry {
+  /** Process exit code of a command that ends by this error: 2 usage or configuration, 3 host or environment, 4 server state, 5 guest image. */
+  readonly exit: 2 | 3 | 4 | 5;
+  /** Template; `{name}` is replaced by the parameter of that name. */
+  readonly text: string;
+}
+
+export const ERRORS = {
+  USAGE: { exit: 2, text: "{what}" },
+  MODULE_CONFIG: {
+    exit: 2,
+    text: "The module configuration {where} has a wrong or missing field {field}; let `steadfast up` write it, or mend that field.",
+  },
+  MODULE_SOCKET: {
+    exit: 3,
+    text: "A module cannot listen on its socket {path} ({why}); check that the run directory exists, is writable and has a short path.",
+  },
+  TUN_MISSING: { exit: 3, text: "{path} is missing: load the kernel's tun module (`modprobe tun`) or give this container the device." },
+  TAP_PERMISSION: {
+    exit: 3,
+    text: "Network device {device} cannot be made or opened without CAP_NET_ADMIN; run as root, or set `network: { kind: none }` in the server file.",
+  },
+  TAP_OPEN: { exit: 3, text: "Network device {device} cannot be opened: {why}." },
+  IP_COMMAND_MISSING: { exit: 3, text: "The `ip` command is missing; install it with `apt-get install iproute2`." },
+  NETWORK_SETUP: { exit: 3, text: "Setting up {what} failed: `{command}` said: {why}." },
+  NETWORK_BUSY: {
+    exit: 3,
+    text: "Another Steadfast server has been changing the host's network for {seconds} s; try again when it is done.",
+  },
+  ADDRESS_INVALID: {
+    exit: 2,
+    text: "{field} is {value}, which is not an IPv4 address of the form it needs; write for instance 10.77.0.1/24 for the host and 10.77.0.2 for the guest.",
+  },
+  NO_FREE_ADDRESS: {
+    exit: 3,
+    text: "No guest address is free in {subnet} on bridge {bridge}; stop a server or set network.hostAddress to a larger subnet.",
+  },
+  GUEST_ADDRESS_OUTSIDE: {
+    exit: 2,
+    text: "The guest address {address} must lie in the host's subnet {subnet} and differ from the host's own address; choose another one.",
+  },
+  GUEST_ADDRESS_TAKEN: {
+    exit: 3,
+    text: "The guest address {address} on bridge {bridge} belongs to server {owner}; choose another with --address, or leave it out to get a free one.",
+  },
+  INTERFACE_TAKEN: {
+    exit: 3,
+    text: "A network interface {device} exists that this server did not make; remove it with `ip link delete {device}` or use another --name.",
+  },
+  BRIDGE_TAKEN: {
+    exit: 3,
+    text: "Interface {bridge} exists and is not a bridge; rename it, or set network.bridge in the server file to another name.",
+  },
+  HOST_ADDRESS_TAKEN: {
+    exit: 3,
+    text: "The host address {address} is on interface {device} already; set network.hostAddress in the server file to another subnet.",
+  },
+  BENCH_TOOL_MISSING: { exit: 3, text: "{tool} is not installed; `apt-get install {package}` brings it." },
+  BENCH_FAILED: { exit: 4, text: "{what} did not end well: {why}." },
+  BENCH_SERVER: {
+    exit: 4,
+    text: "Server {server} cannot be put under load: {why}; start one with a network, or choose another by `--server NAME`.",
+  },
+  KERNEL_FORMAT: {
+    exit: 5,
+    text: "The kernel is not a flat RISC-V Image ({why}); give arch/riscv/boot/Image of a 64-bit little-endian kernel, or leave --kernel away.",
+  },
+  GUEST_MEMORY: {
+    exit: 2,
+    text: "{memoryMiB} MiB of guest memory are not possible: {why}; choose a value from {leastMiB} to {mostMiB} MiB.",
+  },
+  IMAGE_REFUSED: {
+    exit: 4,
+    text: "The machine image cannot be restored: {why}; both modules must run the same version with the same settings.",
+  },
+  ELF_FORMAT: {
+    exit: 5,
+    text: "{path} cannot be run: {why}; give a statically linked 64-bit RISC-V ELF program that is linked at 0x80000000.",
+  },
+  RUN_DIRECTORY_LONG: {
+    exit: 2,
+    text: "The run directory {path} is longer than {limit} bytes, which is too long for sockets; set STEADFAST_RUN to a shorter path.",
+  },
+  DIRECTORY_FAILED: {
+    exit: 3,
+    text: "{path} cannot be written ({why}); make it writable, or set STEADFAST_RUN and STEADFAST_STATE to other directories.",
+  },
+  PLAN_MISSING: { exit: 3, text: "{path} is missing or of another server; start the server with `steadfast up`." },
+  SERVER_RUNNING: {
+    exit: 4,
+    text: "A server named {server} is running already; stop it with `steadfast down --server {server}` or choose another --name.",
+  },
+  API_UNKNOWN: { exit: 2, text: "The control API does not know {what}; CLI and server may be of different versions: restart the server." },
+  API_BODY: { exit: 2, text: "The body of this request is not a JSON object of at most {limit} bytes; send one." },
+  MODULE_UNKNOWN: { exit: 2, text: "Server {server} has no module {module}; it has {names}." },
+  MODULE_IS_MANAGEMENT: {
+    exit: 2,
+    text: "{module} is the management module, which cannot be pulled or drilled; `steadfast down` stops the whole server.",
+  },
+  MODULE_BROKEN: {
+    exit: 4,
+    text: "{module} is BROKEN after too many faults; find the cause in `steadfast events`, then bring it back with `steadfast clear {module}`.",
+  },
+  MODULE_NOT_RUNNING: {
+    exit: 4,
+    text: "{module} has no running process at the moment; see `steadfast status` and try again when it is back.",
+  },
+  NOT_SAFE_TO_PULL: {
+    exit: 4,
+    text: "{module} is not safe to pull, because no other module could carry on without it; wait for DUPLEX, or say --force.",
+  },
+  FAULT_UNKNOWN: { exit: 2, text: "There is no fault {kind}; the drills are hang and kill." },
+  POWER_ACTION_UNKNOWN: { exit: 2, text: "There is no power action {action}; the actions are off and reset." },
+  VERIFY_FAILED: { exit: 4, text: "The machines could not be compared: {why}; look at `steadfast status` and try again." },
+  HOST_TOOL_MISSING: { exit: 3, text: "The program {tool} is missing on this host; install it with `apt-get install -y {packages}`." },
+  NO_DEBIAN_MIRROR: {
+    exit: 3,
+    text: "This host's apt names no Debian mirror ({where}); add your Debian mirror there, or set STEADFAST_MIRROR to its address.",
+  },
+  DEBIAN_KEYRING: {
+    exit: 3,
+    text: "The Debian keyring {path} is missing or too old to verify Debian 13; mend it with `apt-get update && apt-get install -y debian-archive-keyring`.",
+  },
+  DEBIAN_MIRROR: {
+    exit: 3,
+    text: "The Debian mirror {mirror} did not deliver what the image needs ({detail}); check the network and the proxy settings of apt, then try again.",
+  },
+  PACKAGE_DAMAGED: {
+    exit: 3,
+    text: "The package {package} arrived with a wrong checksum; run the build again with --refresh, and if it stays so use another mirror.",
+  },
+  PACKAGE_UNKNOWN: {
+    exit: 2,
+    text: "Debian 13 for riscv64 has no package {package}; correct the name under `packages` in {recipe}.",
+  },
+  RECIPE_UNREADABLE: { exit: 2, text: "The recipe {file} cannot be read ({detail}); give the path of a recipe file." },
+  RECIPE_WRONG: { exit: 2, text: "The recipe {file} is wrong: {where} {problem}." },
+  RECIPE_PATH_UNKNOWN: {
+    exit: 2,
+    text: "The recipe {file} includes {path}, but none of its packages contains that; correct the path or add the package that has it.",
+  },
+  LIBRARY_MISSING: {
+    exit: 2,
+    text: "{program} needs {library}, which no package of the recipe {file} contains; add the Debian package that has it to `packages`.",
+  },
+  KERNEL_MODULE_UNKNOWN: {
+    exit: 2,
+    text: "Debian's kernel has no module {module} among those for this machine; correct `modules` in the recipe.",
+  },
+  KERNEL_TOOLS_MISSING: {
+    exit: 3,
+    text: "Building the hardened kernel needs more Debian packages; install them with `apt-get install -y {packages}`, or use --kernel stock.",
+  },
+  KERNEL_UNREADABLE: { exit: 2, text: "The {what} {path} cannot be read ({detail}); give the path of a readable file." },
+  NOT_A_KERNEL: {
+    exit: 5,
+    text: "{path} is not a RISC-V Linux kernel ({detail}); give the flat or gzip-compressed file arch/riscv/boot/Image of a kernel build.",
+  },
+  IMAGE_BUSY: {
+    exit: 5,
+    text: "Another image build (process {holder}) holds the cache directory for too long; end that process, then try again.",
+  },
+  IMAGE_INTERRUPTED: { exit: 5, text: "The image build was interrupted; nothing of it was kept, run it again." },
+  IMAGE_STEP_FAILED: { exit: 5, text: "The image could not be built: {step} failed ({detail})." },
+  DISK_FULL: {
+    exit: 3,
+    text: "The disk that holds {directory} is full; free some space there (an image needs 0.5 GB, the hardened kernel 1.2 GB while it is built), or set STEADFAST_CACHE to a directory with space.",
+  },
+  CACHE_UNWRITABLE: {
+    exit: 3,
+    text: "The directory {directory} cannot be written ({detail}); mend its permissions, or set STEADFAST_CACHE to a directory of yours.",
+  },
+  ARBITER_RECORD: {
+    exit: 4,
+    text: "The configuration record {path} is damaged; stop the server and remove its arbiter directory: configurations are then counted anew.",
+  },
+  MACHINE_FILE: {
+    exit: 5,
+    text: "The machine cannot read {path} ({why}); check the path given as kernel or initrd, or run `steadfast image build`.",
+  },
+  SERVER_NAME: { exit: 2, text: "{name} cannot name a server; use 1 to 32 small letters, digits and hyphens, beginning with a letter." },
+  SERVER_CHOOSE: { exit: 2, text: "Several servers run here ({names}); say which one with --server NAME." },
+  SERVER_NOT_RUNNING: { exit: 4, text: "No server named {server} is running; start it with `steadfast up --name {server}`." },
+  SERVER_UNMANAGED: {
+    exit: 4,
+    text: "Server {server} runs on without its management module; `steadfast down --server {server}` stops it, `steadfast up --name {server}` starts it anew.",
+  },
+  SERVER_FORBIDDEN: { exit: 3, text: "Server {server} belongs to another user; run this command as that user or as root." },
+  SERVER_ENDED: { exit: 4, text: "Server {server} ended while it was starting; `steadfast events --server {server}` tells why." },
+  MANAGEMENT_LOST: {
+    exit: 4,
+    text: "The management module of server {server} is gone, its other modules serve on; `steadfast down --server {server}` stops them, `steadfast up --name {server}` starts anew.",
+  },
+  START_FAILED: { exit: 3, text: "The server's management module did not start; its log {log} tells why." },
+  NOT_THERE_YET: {
+    exit: 4,
+    text: "Server {server} is not there yet after {seconds} s: {standing}; it goes on, see `steadfast status --server {server}`.",
+  },
+  SERVER_FILE_UNREADABLE: { exit: 2, text: "The server file {file} cannot be read ({why}); give the path of a readable file." },
+  SERVER_FILE_WRONG: { exit: 2, text: "{file}, line {line}: {problem}." },
+  MEMORY_RANGE: { exit: 2, text: "--memory {memory} is out of range; a guest has {minimum} to {maximum} MiB." },
+  NEEDS_ROOT: { exit: 3, text: "Making network interfaces needs root; run: {line}" },
+  PACKAGES_MISSING: { exit: 3, text: "Debian packages are missing; run: {line}" },
+} as const satisfies Record<string, ErrorEntry>;
+
+export type ErrorCode = keyof typeof ERRORS;
+
+/** An operating error: expected, explained in one sentence, with a stable code. */
+export class SteadfastError extends Error {
+  readonly code: ErrorCode;
+  readonly exit: number;
+
+  constructor(code: ErrorCode, parameters: Readonly<Record<string, string | number>> = {}) {
+    const entry: ErrorEntry = ERRORS[code];
+    super(entry.text.replace(/\{(\w+)\}/g, (_, name: string) => String(parameters[name] ?? `{${name}}`)));
+    this.name = "SteadfastError";
+    this.code = code;
+    this.exit = entry.exit;
+  }
+}

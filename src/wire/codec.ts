@@ -1,0 +1,469 @@
+/** Messages to frames and back. Layouts are little endian; sequence numbers are f64 (exact up to 2^53). */
+import { NO_BYTES, utf8Decode, utf8Encode } from "../foundation/bytes.js";
+import type { MachineInput, MachineOutput } from "../machine/machine.js";
+import { FRAME_HEADER_BYTES, FrameDecoder, MAX_FRAME_BYTES, WireError } from "./frame.js";
+import type { ImagePage, Message, PlainMessage, ResultMessage, TickMessage } from "./messages.js";
+
+const TYPE_PLAIN = 1;
+const TYPE_CONTROL = 2;
+const TYPE_TICK = 3;
+const TYPE_RESULT = 4;
+const TYPE_PAYLOAD = 5;
+const TYPE_IMAGE_PAGES = 6;
+const TYPE_IMAGE_STATE = 7;
+const TYPE_KEPT_TICK = 8;
+const TYPE_RECEIPT = 9;
+
+/** Fields of each JSON message: a decoder accepts these kinds only, with these types. */
+const PLAIN_FIELDS: Readonly<Record<PlainMessage["kind"], Readonly<Record<string, "number" | "string" | "boolean" | "object">>>> = {
+  hello: { protocolVersion: "number", module: "string", name: "string", incarnation: "number" },
+  receipt: { seq: "number" },
+  payloadRequest: { seq: "number" },
+  memberState: { configuration: "number", seq: "number", blank: "boolean" },
+  expectImage: { clone: "number" },
+  imageExpected: { clone: "number" },
+  capture: { clone: "number", newcomer: "string", socket: "string" },
+  abortCapture: { clone: "number" },
+  cloneProgress: { clone: "number", pagesSent: "number", pagesRemaining: "number" },
+  cloneFailed: { clone: "number", why: "string" },
+  captured: { clone: "number", seq: "number", holdMicros: "number", pages: "number", bytes: "number" },
+  restored: { clone: "number", seq: "number" },
+  imageStart: { clone: "number" },
+  imageEnd: { clone: "number", seq: "number", configuration: "number" },
+  configurationNotice: { record: "object", fullOutputs: "boolean" },
+  resume: { configuration: "number" },
+  resumed: { seq: "number", committed: "number" },
+  refused: { configuration: "number", seen: "number" },
+};
+
+const INPUT_POWER_ON = 0;
+const INPUT_FRAME = 1;
+const INPUT_CONSOLE = 2;
+const INPUT_ENTROPY = 3;
+const INPUT_POWER_BUTTON = 4;
+const OUTPUT_FRAME = 0;
+const OUTPUT_CONSOLE = 1;
+const OUTPUT_ENTROPY_REQUEST = 2;
+const OUTPUT_RESET = 3;
+const OUTPUT_POWER_OFF = 4;
+/** kind u8, port or flag u8, length u32. */
+const ITEM_HEADER_BYTES = 6;
+/** configuration u32, seq, committed, floor f64, nowNs i64, budget u32, flags u8, count u32. */
+const TICK_HEADER_BYTES = 45;
+/** configuration u32, seq f64, instructions u64, time i64, idle i64, digest u64, runMicros u32, flags u8. */
+const RESULT_HEADER_BYTES = 49;
+const PAGE_BYTES = 4096;
+
+const FLAG_FULL_DIGEST = 1;
+const FLAG_BUSY = 2;
+const FLAG_HAS_OUTPUTS = 4;
+const FLAG_OUTPUTS = 8;
+
+function newFrame(type: number, bodyBytes: number): { frame: Uint8Array; view: DataView } {
+  if (bodyBytes + 1 > MAX_FRAME_BYTES) throw new WireError(`a message of ${bodyBytes} bytes (at most ${MAX_FRAME_BYTES})`);
+  const frame = new Uint8Array(FRAME_HEADER_BYTES + bodyBytes);
+  const view = new DataView(frame.buffer);
+  view.setUint32(0, bodyBytes + 1, true);
+  frame[4] = type;
+  return { frame, view };
+}
+
+function bytesFrame(type: number, body: Uint8Array): Uint8Array {
+  const { frame } = newFrame(type, body.length);
+  frame.set(body, FRAME_HEADER_BYTES);
+  return frame;
+}
+
+function itemBytes(item: MachineInput | MachineOutput): Uint8Array {
+  switch (item.kind) {
+    case "powerOn":
+      return item.entropy;
+    case "frame":
+    case "console":
+    case "entropy":
+      return item.bytes;
+    default:
+      return NO_BYTES;
+  }
+}
+
+function itemsBytes(items: readonly (MachineInput | MachineOutput)[]): number {
+  let total = 0;
+  for (const item of items) total += ITEM_HEADER_BYTES + itemBytes(item).length;
+  return total;
+}
+
+function writeItem(frame: Uint8Array, view: DataView, at: number, code: number, extra: number, length: number, bytes: Uint8Array): number {
+  view.setUint8(at, code);
+  view.setUint8(at + 1, extra);
+  view.setUint32(at + 2, length, true);
+  frame.set(bytes, at + ITEM_HEADER_BYTES);
+  return at + ITEM_HEADER_BYTES + bytes.length;
+}
+
+function writeInput(frame: Uint8Array, view: DataView, at: number, input: MachineInput): number {
+  const bytes = itemBytes(input);
+  switch (input.kind) {
+    case "powerOn":
+      return writeItem(frame, view, at, INPUT_POWER_ON, 0, bytes.length, bytes);
+    case "frame":
+      return writeItem(frame, view, at, INPUT_FRAME, input.port, bytes.length, bytes);
+    case "console":
+      return writeItem(frame, view, at, INPUT_CONSOLE, 0, bytes.length, bytes);
+    case "entropy":
+      return writeItem(frame, view, at, INPUT_ENTROPY, 0, bytes.length, bytes);
+    case "powerButton":
+      return writeItem(frame, view, at, INPUT_POWER_BUTTON, 0, 0, bytes);
+  }
+}
+
+function writeOutput(frame: Uint8Array, view: DataView, at: number, output: MachineOutput): number {
+  const bytes = itemBytes(output);
+  switch (output.kind) {
+    case "frame":
+      return writeItem(frame, view, at, OUTPUT_FRAME, output.port, bytes.length, bytes);
+    case "console":
+      return writeItem(frame, view, at, OUTPUT_CONSOLE, 0, bytes.length, bytes);
+    case "entropyRequest":
+      return writeItem(frame, view, at, OUTPUT_ENTROPY_REQUEST, 0, output.lengthBytes, bytes);
+    case "reset":
+      return writeItem(frame, view, at, OUTPUT_RESET, output.failure ? 1 : 0, 0, bytes);
+    case "powerOff":
+      return writeItem(frame, view, at, OUTPUT_POWER_OFF, output.failure ? 1 : 0, 0, bytes);
+  }
+}
+
+function encodeTick(type: number, tick: TickMessage): Uint8Array {
+  const { frame, view } = newFrame(type, TICK_HEADER_BYTES + itemsBytes(tick.inputs));
+  const at = FRAME_HEADER_BYTES;
+  view.setUint32(at, tick.configuration, true);
+  view.setFloat64(at + 4, tick.seq, true);
+  view.setFloat64(at + 12, tick.committed, true);
+  view.setFloat64(at + 20, tick.floor, true);
+  view.setBigInt64(at + 28, tick.nowNs, true);
+  view.setUint32(at + 36, tick.budget, true);
+  view.setUint8(at + 40, tick.fullDigest ? FLAG_FULL_DIGEST : 0);
+  view.setUint32(at + 41, tick.inputs.length, true);
+  let next = at + TICK_HEADER_BYTES;
+  for (const input of tick.inputs) next = writeInput(frame, view, next, input);
+  return frame;
+}
+
+function encodeResult(result: ResultMessage): Uint8Array {
+  const digestBytes = result.fullDigest === null ? NO_BYTES : utf8Encode(result.fullDigest);
+  const outputs = result.outputs;
+  const { frame, view } = newFrame(
+    TYPE_RESULT,
+    RESULT_HEADER_BYTES + 1 + digestBytes.length + 4 + (outputs === null ? 0 : itemsBytes(outputs)),
+  );
+  const at = FRAME_HEADER_BYTES;
+  view.setUint32(at, result.configuration, true);
+  view.setFloat64(at + 4, result.seq, true);
+  view.setBigUint64(at + 12, result.instructionCount, true);
+  view.setBigInt64(at + 20, result.timeNs, true);
+  view.setBigInt64(at + 28, result.idleUntilNs ?? 0n, true);
+  view.setBigUint64(at + 36, result.digest, true);
+  view.setUint32(at + 44, Math.min(result.runMicros, 0xffffffff), true);
+  view.setUint8(
+    at + 48,
+    (result.fullDigest === null ? 0 : FLAG_FULL_DIGEST) |
+      (result.idleUntilNs === null ? FLAG_BUSY : 0) |
+      (result.hasOutputs ? FLAG_HAS_OUTPUTS : 0) |
+      (outputs === null ? 0 : FLAG_OUTPUTS),
+  );
+  let next = at + RESULT_HEADER_BYTES;
+  view.setUint8(next, digestBytes.length);
+  frame.set(digestBytes, next + 1);
+  next += 1 + digestBytes.length;
+  view.setUint32(next, outputs === null ? 0 : outputs.length, true);
+  next += 4;
+  if (outputs !== null) for (const output of outputs) next = writeOutput(frame, view, next, output);
+  return frame;
+}
+
+function encodePayload(seq: number, outputs: readonly MachineOutput[]): Uint8Array {
+  const { frame, view } = newFrame(TYPE_PAYLOAD, 12 + itemsBytes(outputs));
+  view.setFloat64(FRAME_HEADER_BYTES, seq, true);
+  view.setUint32(FRAME_HEADER_BYTES + 8, outputs.length, true);
+  let next = FRAME_HEADER_BYTES + 12;
+  for (const output of outputs) next = writeOutput(frame, view, next, output);
+  return frame;
+}
+
+function encodePages(pages: readonly ImagePage[]): Uint8Array {
+  let bytes = 4;
+  for (const page of pages) bytes += 5 + page.bytes.length;
+  const { frame, view } = newFrame(TYPE_IMAGE_PAGES, bytes);
+  view.setUint32(FRAME_HEADER_BYTES, pages.length, true);
+  let at = FRAME_HEADER_BYTES + 4;
+  for (const page of pages) {
+    view.setUint32(at, page.page, true);
+    view.setUint8(at + 4, page.bytes.length === 0 ? 0 : 1);
+    frame.set(page.bytes, at + 5);
+    at += 5 + page.bytes.length;
+  }
+  return frame;
+}
+
+function encodeReceipt(seq: number): Uint8Array {
+  const { frame, view } = newFrame(TYPE_RECEIPT, 8);
+  view.setFloat64(FRAME_HEADER_BYTES, seq, true);
+  return frame;
+}
+
+export function encodeMessage(message: Message): Uint8Array {
+  switch (message.kind) {
+    case "tick":
+      return encodeTick(TYPE_TICK, message);
+    case "result":
+      return encodeResult(message);
+    case "keptTick":
+      return encodeTick(TYPE_KEPT_TICK, message.tick);
+    case "payload":
+      return encodePayload(message.seq, message.outputs);
+    case "receipt":
+      return encodeReceipt(message.seq);
+    case "imagePages":
+      return encodePages(message.pages);
+    case "imageState":
+      return bytesFrame(TYPE_IMAGE_STATE, message.bytes);
+    case "control":
+      return bytesFrame(TYPE_CONTROL, utf8Encode(message.text));
+    default:
+      return bytesFrame(TYPE_PLAIN, utf8Encode(JSON.stringify(message)));
+  }
+}
+
+/** Reads a body front to back; running off its end or leaving something unread is a WireError. */
+class Reader {
+  readonly #body: Uint8Array;
+  readonly #view: DataView;
+  #at = 0;
+
+  constructor(body: Uint8Array) {
+    this.#body = body;
+    this.#view = new DataView(body.buffer, body.byteOffset, body.byteLength);
+  }
+
+  #take(length: number): number {
+    const at = this.#at;
+    if (length > this.#body.length - at) throw new WireError("a message that ends too early");
+    this.#at = at + length;
+    return at;
+  }
+
+  u8(): number {
+    return this.#view.getUint8(this.#take(1));
+  }
+
+  u32(): number {
+    return this.#view.getUint32(this.#take(4), true);
+  }
+
+  /** A sequence number. */
+  seq(): number {
+    const value = this.#view.getFloat64(this.#take(8), true);
+    if (!Number.isSafeInteger(value) || value < 0) throw new WireError("a sequence number that is none");
+    return value;
+  }
+
+  u64(): bigint {
+    return this.#view.getBigUint64(this.#take(8), true);
+  }
+
+  i64(): bigint {
+    return this.#view.getBigInt64(this.#take(8), true);
+  }
+
+  bytes(length: number): Uint8Array {
+    const at = this.#take(length);
+    return this.#body.subarray(at, at + length);
+  }
+
+  /** A count of items of at least `leastBytes` each, so that a garbled one cannot make us allocate. */
+  count(leastBytes: number): number {
+    const count = this.u32();
+    if (count * leastBytes > this.#body.length - this.#at) throw new WireError("a list longer than its message");
+    return count;
+  }
+
+  end(): void {
+    if (this.#at !== this.#body.length) throw new WireError("a message with bytes left over");
+  }
+}
+
+function readInput(reader: Reader): MachineInput {
+  const code = reader.u8();
+  const extra = reader.u8();
+  const bytes = reader.bytes(reader.u32());
+  switch (code) {
+    case INPUT_POWER_ON:
+      return { kind: "powerOn", entropy: bytes };
+    case INPUT_FRAME:
+      return { kind: "frame", port: extra, bytes };
+    case INPUT_CONSOLE:
+      return { kind: "console", bytes };
+    case INPUT_ENTROPY:
+      return { kind: "entropy", bytes };
+    case INPUT_POWER_BUTTON:
+      return { kind: "powerButton" };
+    default:
+      throw new WireError(`unknown input ${code}`);
+  }
+}
+
+function readOutput(reader: Reader): MachineOutput {
+  const code = reader.u8();
+  const extra = reader.u8();
+  const length = reader.u32();
+  switch (code) {
+    case OUTPUT_FRAME:
+      return { kind: "frame", port: extra, bytes: reader.bytes(length) };
+    case OUTPUT_CONSOLE:
+      return { kind: "console", bytes: reader.bytes(length) };
+    case OUTPUT_ENTROPY_REQUEST:
+      return { kind: "entropyRequest", lengthBytes: length };
+    case OUTPUT_RESET:
+      return { kind: "reset", failure: extra !== 0 };
+    case OUTPUT_POWER_OFF:
+      return { kind: "powerOff", failure: extra !== 0 };
+    default:
+      throw new WireError(`unknown output ${code}`);
+  }
+}
+
+function readOutputs(reader: Reader): MachineOutput[] {
+  const count = reader.count(ITEM_HEADER_BYTES);
+  const outputs: MachineOutput[] = [];
+  for (let index = 0; index < count; index += 1) outputs.push(readOutput(reader));
+  return outputs;
+}
+
+function decodeTick(reader: Reader): TickMessage {
+  const configuration = reader.u32();
+  const seq = reader.seq();
+  const committed = reader.seq();
+  const floor = reader.seq();
+  const nowNs = reader.i64();
+  const budget = reader.u32();
+  const flags = reader.u8();
+  const count = reader.count(ITEM_HEADER_BYTES);
+  const inputs: MachineInput[] = [];
+  for (let index = 0; index < count; index += 1) inputs.push(readInput(reader));
+  return { kind: "tick", configuration, seq, committed, floor, nowNs, budget, fullDigest: (flags & FLAG_FULL_DIGEST) !== 0, inputs };
+}
+
+function decodeResult(reader: Reader): ResultMessage {
+  const configuration = reader.u32();
+  const seq = reader.seq();
+  const instructionCount = reader.u64();
+  const timeNs = reader.i64();
+  const idle = reader.i64();
+  const digest = reader.u64();
+  const runMicros = reader.u32();
+  const flags = reader.u8();
+  const fullDigest = utf8Decode(reader.bytes(reader.u8()));
+  const outputs = readOutputs(reader);
+  return {
+    kind: "result",
+    configuration,
+    seq,
+    instructionCount,
+    timeNs,
+    idleUntilNs: (flags & FLAG_BUSY) !== 0 ? null : idle,
+    digest,
+    runMicros,
+    hasOutputs: (flags & FLAG_HAS_OUTPUTS) !== 0,
+    outputs: (flags & FLAG_OUTPUTS) !== 0 ? outputs : null,
+    fullDigest: (flags & FLAG_FULL_DIGEST) !== 0 ? fullDigest : null,
+  };
+}
+
+function decodePages(reader: Reader): ImagePage[] {
+  const count = reader.count(5);
+  const pages: ImagePage[] = [];
+  for (let index = 0; index < count; index += 1) {
+    const page = reader.u32();
+    pages.push({ page, bytes: reader.u8() === 0 ? NO_BYTES : reader.bytes(PAGE_BYTES) });
+  }
+  return pages;
+}
+
+function isRecordMessage(value: unknown): boolean {
+  const record = value as { number?: unknown; cpus?: unknown; activeIo?: unknown; mirrors?: unknown } | null;
+  const names = (list: unknown): boolean => Array.isArray(list) && list.every((name) => typeof name === "string");
+  return (
+    record !== null &&
+    Number.isSafeInteger(record.number) &&
+    names(record.cpus) &&
+    typeof record.activeIo === "string" &&
+    names(record.mirrors)
+  );
+}
+
+function decodePlain(body: Uint8Array): PlainMessage {
+  let value: unknown;
+  try {
+    value = JSON.parse(utf8Decode(body));
+  } catch {
+    throw new WireError("a plain message that is not JSON");
+  }
+  if (typeof value !== "object" || value === null) throw new WireError("a plain message that is not an object");
+  const message = value as Record<string, unknown>;
+  const kind = message["kind"];
+  if (typeof kind !== "string" || !Object.hasOwn(PLAIN_FIELDS, kind)) throw new WireError("a plain message of an unknown kind");
+  for (const [field, type] of Object.entries(PLAIN_FIELDS[kind as PlainMessage["kind"]])) {
+    const content = message[field];
+    if (typeof content !== type || content === null) throw new WireError(`${kind} with a wrong ${field}`);
+    if (type === "number" && (!Number.isFinite(content) || (content as number) < 0)) throw new WireError(`${kind} with a wrong ${field}`);
+  }
+  if (kind === "configurationNotice" && !isRecordMessage(message["record"])) throw new WireError(`${kind} with a wrong record`);
+  return message as unknown as PlainMessage;
+}
+
+/** Decodes one frame. Byte fields of the message may be views into `body`. */
+export function decodeFrame(type: number, body: Uint8Array): Message {
+  if (type === TYPE_PLAIN) return decodePlain(body);
+  if (type === TYPE_CONTROL) return { kind: "control", text: utf8Decode(body) };
+  if (type === TYPE_IMAGE_STATE) return { kind: "imageState", bytes: body };
+  const reader = new Reader(body);
+  const message = decodeBinary(type, reader);
+  reader.end();
+  return message;
+}
+
+function decodeBinary(type: number, reader: Reader): Message {
+  switch (type) {
+    case TYPE_TICK:
+      return decodeTick(reader);
+    case TYPE_RESULT:
+      return decodeResult(reader);
+    case TYPE_KEPT_TICK:
+      return { kind: "keptTick", tick: decodeTick(reader) };
+    case TYPE_PAYLOAD:
+      return { kind: "payload", seq: reader.seq(), outputs: readOutputs(reader) };
+    case TYPE_RECEIPT:
+      return { kind: "receipt", seq: reader.seq() };
+    case TYPE_IMAGE_PAGES:
+      return { kind: "imagePages", pages: decodePages(reader) };
+    default:
+      throw new WireError(`unknown frame type ${type}`);
+  }
+}
+
+/** Bytes in, messages out. Throws a WireError for anything that is not a message. */
+export class MessageDecoder {
+  readonly #frames: FrameDecoder;
+
+  constructor(onMessage: (message: Message) => void) {
+    this.#frames = new FrameDecoder((type, body) => {
+      // Outside of the decoding proper, so that a failure of the receiver is never mistaken for one of the sender.
+      const message = decodeFrame(type, body);
+      onMessage(message);
+    });
+  }
+
+  push(chunk: Uint8Array): void {
+    this.#frames.push(chunk);
+  }
+}

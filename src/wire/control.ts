@@ -1,0 +1,126 @@
+/**
+ * What management says to the other modules and hears from them: JSON values in `control` frames (see messages.ts).
+ * Rare by design: nothing in here is on the path of a tick.
+ */
+
+/** Operational states of a module, by the field's names (DESIGN section 2). */
+export type ModuleState = "EMPTY" | "INITIALIZING" | "DIAGNOSTICS" | "OFFLINE" | "SIMPLEX" | "DUPLEX" | "TRIPLEX" | "SHOT" | "BROKEN";
+
+/** What a server as a whole can lose: OUTAGE, the guest runs nowhere. */
+export type Redundancy = "OUTAGE" | "SIMPLEX" | "DUPLEX" | "TRIPLEX";
+
+export type ModuleKind = "cpu" | "io" | "management";
+
+export type Severity = "info" | "warning" | "error";
+
+/** How far a reintegration has come. */
+export interface ReintegrationProgress {
+  readonly phase: "copying" | "restoring" | "catchingUp";
+  readonly donor: string;
+  readonly pagesSent: number;
+  readonly pagesRemaining: number;
+  /** Ticks that the newcomer still has to run. */
+  readonly ticksBehind: number;
+}
+
+export interface ModuleStatus {
+  readonly state: ModuleState;
+  /** Another member in lockstep carries on when this one goes (never true for the only one). */
+  readonly safeToPull: boolean;
+  /** Ticks issued whose result of this module is not in. */
+  readonly lagTicks: number;
+  readonly progress?: ReintegrationProgress;
+}
+
+export interface ServerCounters {
+  readonly ticks: number;
+  readonly miscompares: number;
+  readonly outages: number;
+  readonly reintegrations: number;
+  /** How long the last exact image held the guest; 0 before the first one. */
+  readonly lastHoldMs: number;
+  readonly framesIn: number;
+  readonly framesOut: number;
+  /** Frames from the network that were not taken because the input queue was full. */
+  readonly droppedFrames: number;
+}
+
+export interface ServerStatus {
+  /** Number of the configuration in force; 0 before the first one. */
+  readonly configuration: number;
+  /** The last tick issued. */
+  readonly seq: number;
+  /** The last tick whose outputs took effect. */
+  readonly committed: number;
+  /** Guest time of the last committed tick, ns since the server's epoch, decimal. */
+  readonly guestTimeNs: string;
+  readonly redundancy: Redundancy;
+  /** CPU modules and this I/O module, by name. */
+  readonly modules: Readonly<Record<string, ModuleStatus>>;
+  readonly counters: ServerCounters;
+  /** Guest speed over the last second in which it was busy: millions of instructions a second of run time. */
+  readonly mips: number;
+}
+
+export interface EventMessage {
+  readonly kind: "event";
+  /** Wall clock, ms since 1970. */
+  readonly atMs: number;
+  readonly severity: Severity;
+  /** Stable code, e.g. MISCOMPARE_UNADJUDICATED. */
+  readonly code: string;
+  readonly module?: string;
+  readonly text: string;
+  readonly data?: Readonly<Record<string, unknown>>;
+}
+
+/** The guest's own doings that a supervisor may want to act on. */
+export type GuestHappening = "poweredOn" | "poweredOff" | "reset" | "panicked";
+
+export type IoToManagement =
+  | { readonly kind: "status"; readonly status: ServerStatus }
+  | EventMessage
+  /** Management must SIGKILL this module and restart it unless it is held out. */
+  | { readonly kind: "shoot"; readonly module: string; readonly why: string }
+  | { readonly kind: "console"; readonly base64: string }
+  | { readonly kind: "guest"; readonly what: GuestHappening; readonly failure: boolean }
+  /** Answer to `verify`. Empty digests: nobody could answer (an outage, or a member was lost meanwhile): ask again. */
+  | { readonly kind: "verified"; readonly seq: number; readonly digests: Readonly<Record<string, string>> };
+
+export type ManagementToIo =
+  | { readonly kind: "console"; readonly base64: string }
+  | { readonly kind: "powerButton" }
+  /** Power cycle. */
+  | { readonly kind: "reset" }
+  /** Full digests of all members at one tick. */
+  | { readonly kind: "verify" }
+  /** A module that is held out (`present: false`) is not waited for. All modules of the configuration are expected at first. */
+  | { readonly kind: "expect"; readonly module: string; readonly present: boolean }
+  | { readonly kind: "shutdown" };
+
+export type ManagementToCpu =
+  /** Fault drill: flips one bit of guest RAM (address: guest-physical). */
+  { readonly kind: "flip"; readonly address: number; readonly bit: number } | { readonly kind: "shutdown" };
+
+export type CpuToManagement = {
+  readonly kind: "status";
+  /** Highest tick run. */
+  readonly seq: number;
+  readonly configuration: number;
+  readonly rssBytes: number;
+  /** Millions of guest instructions a second of run time. */
+  readonly mips: number;
+  /** Share of the last interval that the machine was running, 0..1. */
+  readonly load: number;
+};
+
+export type ControlMessage = IoToManagement | ManagementToIo | ManagementToCpu | CpuToManagement;
+
+/** Checks what every control message has; each receiver switches over the kinds that it knows and ignores the others. */
+export function parseControl(text: string): { readonly kind: string } & Readonly<Record<string, unknown>> {
+  const value: unknown = JSON.parse(text);
+  if (typeof value !== "object" || value === null || Array.isArray(value)) throw new TypeError("a control message is an object");
+  const kind = (value as { kind?: unknown }).kind;
+  if (typeof kind !== "string") throw new TypeError("a control message has a kind");
+  return value as { kind: string } & Record<string, unknown>;
+}

@@ -1,0 +1,119 @@
+/**
+ * Every message that modules send each other. `tick` and `result` are on the path of every request of every client, so they have a
+ * hand-laid binary form (codec.ts); messages that occur a few times a day travel as JSON.
+ *
+ * Directions: io -> cpu: tick, payloadRequest, expectImage, capture, abortCapture, configurationNotice, resume.
+ * cpu -> io: memberState, receipt, result, payload, imageExpected, captured, cloneFailed, cloneProgress, restored, keptTick, resumed, refused.
+ * donor cpu -> newcomer cpu: imageStart, imagePages, imageState, imageEnd. Either way with management: control. All: hello first.
+ */
+import type { MachineInput, MachineOutput } from "../machine/machine.js";
+import type { ModuleKind } from "./control.js";
+
+/** Raised whenever a message changes its meaning or form; modules of different versions refuse each other. */
+export const PROTOCOL_VERSION = 1;
+
+/** A configuration: which modules count, decided by the arbiter (DESIGN section 4). */
+export interface ConfigurationRecord {
+  readonly number: number;
+  /** CPU modules in lockstep. */
+  readonly cpus: readonly string[];
+  readonly activeIo: string;
+  /** Disk mirrors in sync. */
+  readonly mirrors: readonly string[];
+}
+
+export interface TickMessage {
+  readonly kind: "tick";
+  readonly configuration: number;
+  readonly seq: number;
+  /** Everything up to here took effect: a later sequencer releases again from here on. */
+  readonly committed: number;
+  /** Every member has run everything up to here: ticks and results up to here may be forgotten. */
+  readonly floor: number;
+  readonly nowNs: bigint;
+  readonly budget: number;
+  /** Answer with a digest of the complete state. */
+  readonly fullDigest: boolean;
+  readonly inputs: readonly MachineInput[];
+}
+
+export interface ResultMessage {
+  readonly kind: "result";
+  readonly configuration: number;
+  readonly seq: number;
+  readonly instructionCount: bigint;
+  readonly timeNs: bigint;
+  /** Null: busy. */
+  readonly idleUntilNs: bigint | null;
+  readonly digest: bigint;
+  /** Real time that the quantum took; differs between modules, hence not voted. */
+  readonly runMicros: number;
+  /** Whether the quantum had outputs at all: without any there is no payload to ask for. */
+  readonly hasOutputs: boolean;
+  /** Null: not sent, ask with `payloadRequest` if needed. */
+  readonly outputs: readonly MachineOutput[] | null;
+  /** Hex; only when the tick asked for it. */
+  readonly fullDigest: string | null;
+}
+
+/** Rare messages, as JSON. */
+export type PlainMessage =
+  | {
+      readonly kind: "hello";
+      readonly protocolVersion: number;
+      readonly module: ModuleKind;
+      readonly name: string;
+      readonly incarnation: number;
+    }
+  | { readonly kind: "receipt"; readonly seq: number }
+  | { readonly kind: "payloadRequest"; readonly seq: number }
+  /** First message of a CPU module to an I/O module after hello: what it knows. `blank`: its machine has never run. */
+  | { readonly kind: "memberState"; readonly configuration: number; readonly seq: number; readonly blank: boolean }
+  /** To a newcomer: accept the image of this clone, and no other. */
+  | { readonly kind: "expectImage"; readonly clone: number }
+  /** The newcomer's answer to it: only now the donor is told, since its image travels another way and might come first. */
+  | { readonly kind: "imageExpected"; readonly clone: number }
+  /** To a donor: send an image to the newcomer that listens at this socket. */
+  | { readonly kind: "capture"; readonly clone: number; readonly newcomer: string; readonly socket: string }
+  | { readonly kind: "abortCapture"; readonly clone: number }
+  | { readonly kind: "cloneProgress"; readonly clone: number; readonly pagesSent: number; readonly pagesRemaining: number }
+  | { readonly kind: "cloneFailed"; readonly clone: number; readonly why: string }
+  /** From the donor: the image is exact as of this tick. On the donor's connection it stands between the results of seq and seq + 1. */
+  | {
+      readonly kind: "captured";
+      readonly clone: number;
+      readonly seq: number;
+      readonly holdMicros: number;
+      readonly pages: number;
+      readonly bytes: number;
+    }
+  /** From the newcomer: the image is in, ticks after seq may run. */
+  | { readonly kind: "restored"; readonly clone: number; readonly seq: number }
+  | { readonly kind: "imageStart"; readonly clone: number }
+  | { readonly kind: "imageEnd"; readonly clone: number; readonly seq: number; readonly configuration: number }
+  /** A configuration that won. `fullOutputs`: the receiver sends complete results, not only digests. */
+  | { readonly kind: "configurationNotice"; readonly record: ConfigurationRecord; readonly fullOutputs: boolean }
+  /** From a new sequencer: send kept ticks and results after your `committed`, then `resumed`. */
+  | { readonly kind: "resume"; readonly configuration: number }
+  | { readonly kind: "resumed"; readonly seq: number; readonly committed: number }
+  /** A tick or notice of a configuration lower than one already seen was refused. */
+  | { readonly kind: "refused"; readonly configuration: number; readonly seen: number };
+
+export type Message =
+  | TickMessage
+  | ResultMessage
+  /** A tick that a CPU module kept, handed to a new sequencer. */
+  | { readonly kind: "keptTick"; readonly tick: TickMessage }
+  | { readonly kind: "payload"; readonly seq: number; readonly outputs: readonly MachineOutput[] }
+  /** Pages of RAM; empty bytes: an all-zero page. */
+  | { readonly kind: "imagePages"; readonly pages: readonly ImagePage[] }
+  /** The state record, the last piece of an image. */
+  | { readonly kind: "imageState"; readonly bytes: Uint8Array }
+  /** JSON text (control.ts), parsed by the receiver. */
+  | { readonly kind: "control"; readonly text: string }
+  | PlainMessage;
+
+export interface ImagePage {
+  readonly page: number;
+  readonly bytes: Uint8Array;
+}
