@@ -1,0 +1,97 @@
+/**
+ * The engine-neutral machine interface: one deterministic copy of the guest's computer.
+ * Same description, same ticks: same results and digests, on any host. CPU modules drive it; engines implement it.
+ */
+
+/** What crosses the line upwards (DESIGN section 1). Inputs enter a machine only at the start of a quantum, in list order. */
+export type MachineInput =
+  /** Cold start or power cycle: RAM cleared, kernel and initrd loaded again, random state seeded from `entropy` (64 bytes). */
+  | { readonly kind: "powerOn"; readonly entropy: Uint8Array }
+  /** An Ethernet frame (no FCS) that arrived at network port `port`. */
+  | { readonly kind: "frame"; readonly port: number; readonly bytes: Uint8Array }
+  /** Bytes typed at the serial console. */
+  | { readonly kind: "console"; readonly bytes: Uint8Array }
+  /** The answer to an `entropyRequest` output. */
+  | { readonly kind: "entropy"; readonly bytes: Uint8Array }
+  /** The operator pressed the power button: ask the guest to shut down. */
+  | { readonly kind: "powerButton" };
+
+/** What crosses the line downwards; it takes effect only after the vote. */
+export type MachineOutput =
+  | { readonly kind: "frame"; readonly port: number; readonly bytes: Uint8Array }
+  | { readonly kind: "console"; readonly bytes: Uint8Array }
+  | { readonly kind: "entropyRequest"; readonly lengthBytes: number }
+  /** The guest asked for a power cycle. `failure`: it said so because of a fault of its own (panic, watchdog). */
+  | { readonly kind: "reset"; readonly failure: boolean }
+  | { readonly kind: "powerOff"; readonly failure: boolean };
+
+/** One ordered step for a machine. */
+export interface MachineTick {
+  /** Guest time in ns since the machine's epoch (see `epochNs`); the machine itself takes max(now, its own time). */
+  readonly nowNs: bigint;
+  /** Instruction budget of the quantum. */
+  readonly budget: number;
+  readonly inputs: readonly MachineInput[];
+}
+
+export interface MachineResult {
+  /** Instructions retired since power-on, all harts together. */
+  readonly instructionCount: bigint;
+  /** Guest time at the end of the quantum, ns. */
+  readonly timeNs: bigint;
+  /** Null: busy (the budget ran out). Otherwise the guest halted; the guest time of its next timer, or `IDLE_FOREVER`. */
+  readonly idleUntilNs: bigint | null;
+  readonly outputs: readonly MachineOutput[];
+  /** 64-bit digest of outputs, instruction count, registers and the rotating RAM window of this quantum. */
+  readonly digest: bigint;
+}
+
+/** `idleUntilNs` of a machine that halted with no timer armed. */
+export const IDLE_FOREVER = 0x7fff_ffff_ffff_ffffn;
+
+/** Everything that must be equal for two machines to be comparable. Bound into images. */
+export interface MachineDescription {
+  readonly engine: string;
+  /** Raised whenever the engine's visible behaviour changes: images and histories of another number are refused. */
+  readonly behaviour: number;
+  readonly ramBytes: number;
+  readonly harts: number;
+  /** Wall-clock ns since 1970 at guest time 0. Guest time is `nowNs`; the guest's RTC shows epochNs + time. */
+  readonly epochNs: bigint;
+  /** Digest (hex) of kernel, initrd, command line and device layout. */
+  readonly imageDigest: string;
+}
+
+/** One piece of an image: a page of RAM (`page` >= 0, bytes of 4096, empty = all zero) or the final state record (`page` = -1). */
+export interface ImagePiece {
+  readonly page: number;
+  readonly bytes: Uint8Array;
+}
+
+/**
+ * A capture with pre-copy. `next` may be called between quanta while the machine goes on running; pages that change after
+ * they were sent come again. When `remainingPages` is small, `finish` gives the rest: with it the image is exact as of now.
+ */
+export interface Capture {
+  /** Pages not yet sent in their current content. */
+  readonly remainingPages: number;
+  readonly totalPages: number;
+  /** Up to `maxPages` further pieces. The bytes are views into machine memory: use them before the next `run`. */
+  next(maxPages: number): ImagePiece[];
+  /** All dirty pages, then the state record (last). Ends the capture. Views, as with `next`. */
+  finish(): ImagePiece[];
+  abort(): void;
+}
+
+export interface Machine {
+  readonly description: MachineDescription;
+  run(tick: MachineTick): MachineResult;
+  /** Digest (hex, 256 bits) of the complete state: equal digests, equal machines. Slow (all RAM). */
+  fullDigest(): string;
+  /** Starts a capture; only one at a time. */
+  capture(): Capture;
+  /** Applies one piece of an image of an equal description; the machine may run once the state record was applied. */
+  restore(piece: ImagePiece): void;
+  /** Flips one bit of guest RAM (fault drills). */
+  flipBit(address: number, bit: number): void;
+}
