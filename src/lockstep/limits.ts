@@ -1,0 +1,77 @@
+/** Every limit of the lockstep core, by name and with its reason. */
+
+/**
+ * Ticks in flight while the guest is busy: one runs, one waits beside it, which covers the round trip. A third only makes inputs
+ * wait longer behind empty ticks: measured with redis-benchmark, 3 was slower than 2 by some 5% in duplex, and not faster in simplex.
+ */
+export const WINDOW_TICKS = 2;
+/** Ticks that the guest may run ahead of its releases, as while a configuration is being claimed. */
+export const MAX_UNRELEASED_TICKS = 64;
+/** Real time that a quantum should take. */
+export const QUANTUM_MICROS = 1000;
+export const FIRST_BUDGET = 100_000;
+export const LEAST_BUDGET = 10_000;
+export const MOST_BUDGET = 4_000_000;
+/** Quanta shorter than this say little about the guest's speed. */
+export const LEAST_MEASURED_MICROS = 200;
+
+/** Inputs in one tick, so that a quantum's input work and a tick's frame stay bounded. */
+export const MAX_INPUTS_PER_TICK = 128;
+export const MAX_INPUT_BYTES_PER_TICK = 256 * 1024;
+/** Frames waiting for a tick; more are dropped, as a network may. */
+export const MAX_QUEUED_FRAMES = 1024;
+/** Console bytes waiting for a tick; more are dropped. */
+export const MAX_QUEUED_CONSOLE_BYTES = 64 * 1024;
+/** The most entropy that one request of a guest gets. */
+export const MAX_ENTROPY_BYTES = 4096;
+export const POWER_ON_ENTROPY_BYTES = 64;
+
+/** At first start: how long to wait for the other CPU modules before starting with those that are there. */
+export const START_WAIT_MS = 3000;
+/** A starting I/O module that finds CPU modules in the middle of things waits this long for more of them. */
+export const RESUME_WAIT_MS = 500;
+/** No member answers for this long: an honest outage. */
+export const STALL_LIMIT_MS = 5000;
+/** An expected module that does not connect for this long is killed, so that its next incarnation may. */
+export const ABSENT_LIMIT_MS = 8000;
+/** Computing a digest of all RAM may delay all results by this much. */
+export const VERIFY_ALLOWANCE_MS = 15_000;
+/** And one module's beyond another's by this much and this many times what the other took. */
+export const VERIFY_LAG_MS = 2000;
+export const VERIFY_LAG_FACTOR = 3;
+/** Between two events more time than this means that we were stopped ourselves: only this much counts as waiting for others. */
+export const MOST_CREDITED_MS = 20;
+/** How often overdue results are looked for while something is outstanding. */
+export const WATCH_MS = 10;
+export const CLAIM_RETRY_MS = 200;
+
+/** A clone without progress for this long is given up. */
+export const CLONE_STALL_MS = 3000;
+/** A newcomer this close to the last tick is asked to join. */
+export const JOIN_LAG_TICKS = 4;
+/** Ticks kept for a newcomer that catches up. */
+export const MAX_KEPT_TICKS = 16_384;
+export const MAX_KEPT_INPUT_BYTES = 64 * 1024 * 1024;
+/** The share of its full speed at which a busy guest runs while a newcomer catches up. */
+export const CATCH_UP_SHARE = 0.7;
+/** Pauses of that pacing are saved up to this length. */
+export const LEAST_PAUSE_MICROS = 1200;
+
+/** Donor: finish the image when this many pages (2 MiB) or fewer are left to send. */
+export const FINISH_PAGES = 512;
+/** Donor: finish anyway after having sent this many times the RAM: the guest writes faster than we copy. */
+export const MOST_COPY_ROUNDS = 4;
+/** Donor: pages in one slice between quanta. */
+export const PAGES_PER_SLICE = 64;
+/** Pages in one frame of the final part. */
+export const PAGES_PER_FRAME = 256;
+/** Donor: real time for sending, as a share of the guest's own running time, while ticks wait. */
+export const COPY_SHARE = 0.5;
+/** Donor: no further slice while this much waits in the socket. */
+export const MAX_CLONE_BUFFER_BYTES = 1024 * 1024;
+export const PROGRESS_EVERY_PAGES = 4096;
+
+/** CPU module: ticks and results kept for other I/O modules beyond what is already settled everywhere. */
+export const MAX_MEMBER_KEPT_TICKS = 2048;
+/** CPU module: ticks waiting to be run. */
+export const MAX_QUEUED_TICKS = 2 * MAX_KEPT_TICKS;

@@ -1,0 +1,95 @@
+/** What the lockstep server (the pure heart of an I/O module) hears and does. */
+import type { GuestHappening, Severity } from "../wire/control.js";
+import type { ConfigurationRecord, Message, TickMessage } from "../wire/messages.js";
+import type { ReleaseMode } from "./voter.js";
+
+export interface ServerOptions {
+  /** This I/O module. */
+  readonly name: string;
+  /** Raised at every start of this module. */
+  readonly incarnation: number;
+  readonly cpuModules: readonly string[];
+  /** Enclosure of every module, by name; this I/O module's too. */
+  readonly enclosures: Readonly<Record<string, string>>;
+  /** Socket path of every CPU module, for donors. */
+  readonly sockets: Readonly<Record<string, string>>;
+  readonly release: ReleaseMode;
+  readonly lagLimitMs: number;
+  /** Guest time at `atMs` 0 of the events' clock. */
+  readonly anchorNs: bigint;
+}
+
+/** `atMs`: a monotonic clock of this I/O module, fractions allowed. All time enters here. */
+export type ServerEvent = { readonly atMs: number } & (
+  | { readonly kind: "start" }
+  /** The arbiter's highest record; null: none yet. Answer to `readHighest`. */
+  | { readonly kind: "highest"; readonly record: ConfigurationRecord | null }
+  /** Answer to `claim`: who won that number. */
+  | { readonly kind: "claimed"; readonly winner: ConfigurationRecord }
+  | { readonly kind: "arbiterFailed"; readonly why: string }
+  | { readonly kind: "cpuConnected"; readonly name: string; readonly incarnation: number }
+  | { readonly kind: "cpuDisconnected"; readonly name: string; readonly why: string }
+  | { readonly kind: "cpuMessage"; readonly name: string; readonly message: Message }
+  | { readonly kind: "frames"; readonly port: number; readonly frames: readonly Uint8Array[] }
+  | { readonly kind: "console"; readonly bytes: Uint8Array }
+  | { readonly kind: "entropy"; readonly purpose: EntropyPurpose; readonly bytes: Uint8Array }
+  | { readonly kind: "powerButton" }
+  | { readonly kind: "reset" }
+  | { readonly kind: "verify" }
+  | { readonly kind: "expect"; readonly module: string; readonly present: boolean }
+  /** The time asked for by `wakeAtMs` has come. */
+  | { readonly kind: "wake" }
+);
+
+export type EntropyPurpose = "powerOn" | "guest";
+
+export type ServerEffect =
+  /** The same tick to several CPU modules: encode once. */
+  | { readonly kind: "sendTick"; readonly to: readonly string[]; readonly tick: TickMessage }
+  | { readonly kind: "send"; readonly to: string; readonly message: Message }
+  /** Close the connection; a new one of a higher incarnation is welcome. */
+  | { readonly kind: "disconnect"; readonly name: string; readonly why: string }
+  | { readonly kind: "readHighest" }
+  /** Claim this number at the arbiter; answer `claimed` with whatever record won it. */
+  | { readonly kind: "claim"; readonly record: ConfigurationRecord }
+  | { readonly kind: "transmit"; readonly port: number; readonly bytes: Uint8Array }
+  | { readonly kind: "console"; readonly bytes: Uint8Array }
+  /** Draw from the host's entropy source and answer `entropy`. */
+  | { readonly kind: "drawEntropy"; readonly purpose: EntropyPurpose; readonly lengthBytes: number }
+  | { readonly kind: "shoot"; readonly module: string; readonly why: string }
+  | {
+      readonly kind: "event";
+      readonly severity: Severity;
+      readonly code: EventCode;
+      readonly module?: string;
+      readonly text: string;
+      readonly data?: Readonly<Record<string, unknown>>;
+    }
+  | { readonly kind: "guest"; readonly what: GuestHappening; readonly failure: boolean }
+  | { readonly kind: "verified"; readonly seq: number; readonly digests: Readonly<Record<string, string>> }
+  /** The status changed in a way that an operator should see at once. */
+  | { readonly kind: "statusChanged" };
+
+/** Stable codes of the event log. */
+export type EventCode =
+  | "CONFIGURATION"
+  | "POWER_ON"
+  | "GUEST_RESET"
+  | "GUEST_PANIC"
+  | "GUEST_POWER_OFF"
+  | "MODULE_LOST"
+  | "MODULE_HUNG"
+  | "MODULE_SHOT"
+  | "MODULE_STALE"
+  | "MISCOMPARE"
+  | "MISCOMPARE_UNADJUDICATED"
+  | "REINTEGRATION_STARTED"
+  | "REINTEGRATION_CAPTURED"
+  | "REINTEGRATION_FAILED"
+  | "REINTEGRATED"
+  | "NEWCOMER_PROMOTED"
+  | "OUTAGE"
+  | "STALLED"
+  | "RESUMED"
+  | "FENCED"
+  | "ARBITER_UNAVAILABLE";

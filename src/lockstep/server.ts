@@ -1,0 +1,568 @@
+/**
+ * The pure heart of an I/O module: `step(event)` in, effects out through `emit`. It composes sequencer, voter, membership and
+ * reintegration, and holds the guest's power. It never touches a clock, a socket or a file: all that arrives as events.
+ */
+import { assert } from "../foundation/assert.js";
+import type { MachineOutput } from "../machine/machine.js";
+import type { ServerStatus } from "../wire/control.js";
+import type { ConfigurationRecord, Message, ResultMessage, TickMessage } from "../wire/messages.js";
+import { Adjudication } from "./adjudication.js";
+import type { ServerContext } from "./context.js";
+import {
+  CLAIM_RETRY_MS,
+  MAX_ENTROPY_BYTES,
+  MAX_UNRELEASED_TICKS,
+  MOST_CREDITED_MS,
+  POWER_ON_ENTROPY_BYTES,
+  START_WAIT_MS,
+  WATCH_MS,
+} from "./limits.js";
+import { Membership, type CpuRow } from "./membership.js";
+import { Reintegration } from "./reintegration.js";
+import { Resumption } from "./resumption.js";
+import { Sequencer } from "./sequencer.js";
+import type { EventCode, ServerEffect, ServerEvent, ServerOptions } from "./server-types.js";
+import { buildStatus } from "./status.js";
+import { Watchdog } from "./watchdog.js";
+import { Verification } from "./verification.js";
+import { quorum, Voter, type Ballot, type Decision } from "./voter.js";
+
+/**
+ * asking: what does the arbiter know? starting: waiting for CPU modules to power on together. resuming: taking over from an
+ * earlier sequencer. running: a configuration is in force or being claimed. outage: the guest runs nowhere. fenced: another I/O
+ * module won, this one must not act.
+ */
+export type Phase = "asking" | "starting" | "resuming" | "running" | "outage" | "fenced";
+
+export interface Counters {
+  ticks: number;
+  outages: number;
+  framesIn: number;
+  framesOut: number;
+}
+
+export class LockstepServer implements ServerContext {
+  readonly options: ServerOptions;
+  readonly membership: Membership;
+  readonly voter: Voter;
+  readonly sequencer = new Sequencer(0);
+  readonly reintegration: Reintegration;
+  readonly counters: Counters = { ticks: 0, outages: 0, framesIn: 0, framesOut: 0 };
+  readonly #adjudication: Adjudication;
+  readonly #verification: Verification;
+  readonly #watchdog: Watchdog;
+  readonly #resumption: Resumption;
+  readonly #emit: (effect: ServerEffect) => void;
+  phase: Phase = "asking";
+  atMs = 0;
+  waitedMs = 0;
+  fullOutputs: string | null = null;
+  /** When to send a `wake` event at the latest; null: not needed. */
+  wakeAtMs: number | null = null;
+  mips = 0;
+  #startDeadlineMs = 0;
+  #claimAgainAtMs: number | null = null;
+  /** The last tick that carries a power-on. */
+  #poweredOnAt = 0;
+  /** Entropy for a power-on has been asked for. */
+  #powerOnWanted = false;
+  #guestOn = false;
+  /** The machines have run since the last start from nothing: there is something to copy. */
+  #hasRun = false;
+
+  constructor(options: ServerOptions, emit: (effect: ServerEffect) => void) {
+    this.options = options;
+    this.#emit = emit;
+    this.membership = new Membership(options.name, options.cpuModules);
+    this.voter = new Voter(options.release, 0);
+    this.reintegration = new Reintegration(this);
+    this.#adjudication = new Adjudication(this, this.reintegration);
+    this.#verification = new Verification(this, this.#adjudication);
+    this.#watchdog = new Watchdog(this);
+    this.#resumption = new Resumption(this);
+  }
+
+  emit(effect: ServerEffect): void {
+    this.#emit(effect);
+  }
+
+  get isStarting(): boolean {
+    return this.phase === "asking" || this.phase === "starting" || this.phase === "resuming" || (this.phase === "running" && !this.#hasRun);
+  }
+
+  step(event: ServerEvent): void {
+    const passedMs = Math.max(0, event.atMs - this.atMs);
+    this.atMs += passedMs;
+    this.waitedMs += Math.min(passedMs, MOST_CREDITED_MS);
+    if (this.phase === "fenced") return;
+    this.#handle(event);
+    this.#pump();
+  }
+
+  /** Guest time of the wall clock now. */
+  get #wallNs(): bigint {
+    return this.options.anchorNs + BigInt(Math.round(this.atMs * 1e6));
+  }
+
+  event(
+    severity: "info" | "warning" | "error",
+    code: EventCode,
+    text: string,
+    module?: string,
+    data?: Readonly<Record<string, unknown>>,
+  ): void {
+    this.emit({
+      kind: "event",
+      severity,
+      code,
+      text,
+      ...(module === undefined ? {} : { module }),
+      ...(data === undefined ? {} : { data }),
+    });
+    this.emit({ kind: "statusChanged" });
+  }
+
+  // ---- events ----
+
+  #handle(event: ServerEvent): void {
+    switch (event.kind) {
+      case "cpuMessage":
+        return this.#cpuMessage(event.name, event.message);
+      case "frames":
+        return this.#frames(event.port, event.frames);
+      case "wake":
+        return;
+      case "console":
+        if (this.#guestOn) this.sequencer.input({ kind: "console", bytes: event.bytes });
+        return;
+      case "powerButton":
+        if (this.#guestOn) this.sequencer.input({ kind: "powerButton" });
+        return;
+      case "entropy":
+        return this.#entropy(event.purpose, event.bytes);
+      case "reset":
+        if (this.phase === "running" && this.#hasRun) this.#askPowerOn();
+        return;
+      case "verify":
+        return this.#verification.ask();
+      case "cpuConnected":
+        return this.#connected(event.name, event.incarnation);
+      case "cpuDisconnected":
+        return this.#disconnected(event.name, event.why);
+      case "expect":
+        if (this.membership.rows.has(event.module)) this.membership.row(event.module).expected = event.present;
+        return;
+      default:
+        return this.#arbiterEvent(event);
+    }
+  }
+
+  #arbiterEvent(event: Extract<ServerEvent, { kind: "start" | "highest" | "claimed" | "arbiterFailed" }>): void {
+    switch (event.kind) {
+      case "start":
+        this.emit({ kind: "readHighest" });
+        return;
+      case "highest":
+        if (this.phase !== "asking") return;
+        this.membership.learn(event.record);
+        this.phase = "starting";
+        this.#startDeadlineMs = this.atMs + START_WAIT_MS;
+        return;
+      case "claimed":
+        return this.#claimed(event.winner);
+      case "arbiterFailed":
+        if (this.#claimAgainAtMs === null) this.event("error", "ARBITER_UNAVAILABLE", `the arbiter does not answer: ${event.why}`);
+        this.#claimAgainAtMs = this.atMs + CLAIM_RETRY_MS;
+    }
+  }
+
+  #frames(port: number, frames: readonly Uint8Array[]): void {
+    this.counters.framesIn += frames.length;
+    if (!this.#guestOn) return;
+    for (const bytes of frames) this.sequencer.input({ kind: "frame", port, bytes });
+  }
+
+  #entropy(purpose: "powerOn" | "guest", bytes: Uint8Array): void {
+    if (purpose === "guest") {
+      if (this.#guestOn) this.sequencer.input({ kind: "entropy", bytes });
+      return;
+    }
+    if (!this.#powerOnWanted || this.phase !== "running") return;
+    this.#powerOnWanted = false;
+    this.#guestOn = true;
+    this.sequencer.input({ kind: "powerOn", entropy: bytes });
+    this.event("info", "POWER_ON", "the guest is powered on");
+    this.emit({ kind: "guest", what: "poweredOn", failure: false });
+  }
+
+  #askPowerOn(): void {
+    if (this.#powerOnWanted) return;
+    this.#powerOnWanted = true;
+    this.emit({ kind: "drawEntropy", purpose: "powerOn", lengthBytes: POWER_ON_ENTROPY_BYTES });
+  }
+
+  // ---- CPU modules come, go and speak ----
+
+  #connected(name: string, incarnation: number): void {
+    if (!this.membership.rows.has(name)) return this.emit({ kind: "disconnect", name, why: "not a module of this server" });
+    const row = this.membership.row(name);
+    if (incarnation <= row.shotIncarnation) return this.emit({ kind: "disconnect", name, why: "this incarnation was isolated" });
+    if (row.role !== "absent" && row.role !== "shot") this.#gone(row);
+    row.incarnation = incarnation;
+    row.reported = null;
+    row.lastSeq = 0;
+    row.miscompared = false;
+    this.voter.retireModule(name);
+    this.membership.setRole(row, "absent");
+    this.emit({ kind: "statusChanged" });
+  }
+
+  #disconnected(name: string, why: string): void {
+    const row = this.membership.rows.get(name);
+    if (row === undefined || row.role === "absent" || row.role === "shot") return;
+    const wasMember = row.role === "member";
+    if (wasMember) row.faults += 1;
+    this.#gone(row);
+    if (wasMember) this.event("warning", "MODULE_LOST", `${name} is lost: ${why}`, name);
+  }
+
+  #gone(row: CpuRow, miscompared = false): void {
+    this.membership.setRole(row, "absent");
+    row.reported = null;
+    this.voter.forgetModule(row.name);
+    this.sequencer.forgetModule(row.name);
+    this.reintegration.moduleGone(row.name, miscompared);
+  }
+
+  shoot(row: CpuRow, why: string, miscompared: boolean): void {
+    if (row.role === "shot") return;
+    row.shotIncarnation = row.incarnation;
+    row.miscompared = miscompared;
+    row.faults += 1;
+    this.#gone(row, miscompared);
+    this.membership.setRole(row, "shot");
+    if (miscompared) this.voter.discardModule(row.name);
+    this.emit({ kind: "shoot", module: row.name, why });
+    this.emit({ kind: "disconnect", name: row.name, why });
+    this.emit({ kind: "statusChanged" });
+  }
+
+  #cpuMessage(name: string, message: Message): void {
+    const row = this.membership.rows.get(name);
+    if (row === undefined || row.role === "shot") return;
+    switch (message.kind) {
+      case "result":
+        return this.#result(row, message);
+      case "receipt":
+        return this.voter.receipt(name, message.seq);
+      case "payload":
+        return this.voter.payload(name, message.seq, message.outputs);
+      case "memberState":
+        return this.#memberState(row, message);
+      case "refused":
+        if (message.seen > this.membership.number) this.#fenced(`${name} has seen configuration ${message.seen}`);
+        return;
+      case "keptTick":
+      case "resumed":
+        return this.#resumption.message(row, message);
+      default:
+        return this.reintegration.message(name, message);
+    }
+  }
+
+  #memberState(row: CpuRow, state: Extract<Message, { kind: "memberState" }>): void {
+    row.reported = { configuration: state.configuration, seq: state.seq, blank: state.blank };
+    if (state.blank) this.membership.setRole(row, "waiting");
+    else if (this.phase === "starting" || this.phase === "asking" || this.phase === "resuming") this.#resumption.offer(row);
+    else this.stale(row);
+  }
+
+  /** It ran on its own past: nothing can be made of it but a fresh one. */
+  stale(row: CpuRow): void {
+    this.event("info", "MODULE_STALE", `${row.name} came back with a state that is not in lockstep any more; it is restarted`, row.name);
+    this.shoot(row, "its state is not in lockstep any more", false);
+  }
+
+  #result(row: CpuRow, result: ResultMessage): void {
+    if (this.phase === "resuming") return this.#resumption.message(row, result);
+    row.lastSeq = Math.max(row.lastSeq, result.seq);
+    row.answeredAt = this.waitedMs;
+    const ballot = this.voter.ballot(result.seq);
+    const agrees = this.voter.result(row.name, result, this.waitedMs);
+    if (row.role === "member") this.sequencer.result(row.name, result, this.#wallNs);
+    else this.reintegration.result(row);
+    if (!agrees) return this.#adjudication.wrong(row.name, result.seq);
+    if (ballot !== undefined && ballot.truth !== null && row.role !== "member") this.reintegration.compared(row.name, result.seq);
+  }
+
+  // ---- decisions ----
+
+  #pump(): void {
+    if (this.phase === "starting" || this.phase === "outage") this.#considerStart();
+    if (this.phase === "resuming") this.#resumption.consider();
+    if (this.phase === "running") {
+      this.#settle();
+      this.reintegration.considerJoining();
+      this.#reconcile();
+    }
+    if (this.phase === "running") {
+      if (this.#hasRun) this.reintegration.consider();
+      this.#issue();
+      this.reintegration.watch();
+      if (this.#watchdog.watch(this.#verification.isUnderWay)) this.#reconcile();
+      this.#verification.consider();
+      this.#forget();
+    }
+    this.#planWake();
+  }
+
+  #settle(): void {
+    for (;;) {
+      const decision: Decision = this.voter.decide(this.membership.voters);
+      switch (decision.kind) {
+        case "wait":
+          return;
+        case "release":
+          this.#release(decision.outputs, decision.ballot.tick.seq);
+          break;
+        case "agreed":
+          this.#agreed(decision.ballot);
+          break;
+        case "ask":
+          this.emit({ kind: "send", to: decision.module, message: { kind: "payloadRequest", seq: decision.seq } });
+          break;
+        case "miscompare":
+          for (const name of decision.wrong) this.#adjudication.wrong(name, decision.seq);
+          if (decision.tied.length > 0) this.#adjudication.tied(decision.tied, decision.seq, "results");
+      }
+    }
+  }
+
+  #agreed(ballot: Ballot): void {
+    this.#hasRun = true;
+    if (ballot.truth !== null) this.sequencer.settle(ballot.truth);
+    const follower = this.reintegration.follower;
+    if (follower !== null && ballot.results.has(follower.name)) this.reintegration.compared(follower.name, ballot.tick.seq);
+  }
+
+  #release(outputs: readonly MachineOutput[], seq: number): void {
+    this.counters.ticks += 1;
+    for (const output of outputs) {
+      // Released again by a resumption, though the power cycle that it asked for was made already.
+      const isOver = (output.kind === "reset" || output.kind === "powerOff") && seq < this.#poweredOnAt;
+      if (!isOver) this.#releaseOutput(output);
+    }
+  }
+
+  #releaseOutput(output: MachineOutput): void {
+    switch (output.kind) {
+      case "frame":
+        this.counters.framesOut += 1;
+        return this.emit({ kind: "transmit", port: output.port, bytes: output.bytes });
+      case "console":
+        return this.emit({ kind: "console", bytes: output.bytes });
+      case "entropyRequest": {
+        const lengthBytes = Math.min(output.lengthBytes, MAX_ENTROPY_BYTES);
+        return this.emit({ kind: "drawEntropy", purpose: "guest", lengthBytes });
+      }
+      case "reset":
+        if (output.failure) this.event("warning", "GUEST_PANIC", "the guest failed and asked for a reset; it is power cycled");
+        else this.event("info", "GUEST_RESET", "the guest asked for a reset; it is power cycled");
+        this.emit({ kind: "guest", what: output.failure ? "panicked" : "reset", failure: output.failure });
+        this.#guestOn = false;
+        return this.#askPowerOn();
+      case "powerOff":
+        this.event("info", "GUEST_POWER_OFF", "the guest powered itself off");
+        this.#guestOn = false;
+        return this.emit({ kind: "guest", what: "poweredOff", failure: output.failure });
+    }
+  }
+
+  // ---- membership ----
+
+  /** Whoever is there and blank is powered on together; at first start all expected ones are waited for. */
+  #considerStart(): void {
+    const waiting = this.membership.withRole("waiting").filter((row) => row.expected);
+    if (this.phase === "starting" && this.#resumption.considerBeginning()) return;
+    if (waiting.length === 0) return;
+    const missing = [...this.membership.rows.values()].some((row) => row.expected && row.role !== "waiting");
+    if (this.phase === "starting" && missing && this.atMs < this.#startDeadlineMs) return;
+    this.phase = "running";
+    this.#hasRun = false;
+    this.sequencer.restart();
+    for (const row of waiting) {
+      row.lastSeq = this.voter.issued;
+      this.membership.setRole(row, "joining");
+    }
+  }
+
+  /** Claims the configuration that should be, if it is not the one in force. */
+  #reconcile(): void {
+    const { membership } = this;
+    let joining = membership.withRole("joining");
+    if (membership.live.length === 0 && joining.length === 0) {
+      if (!this.reintegration.promote()) return this.#outage();
+      joining = membership.withRole("joining");
+    }
+    const record = membership.propose([...membership.live, ...joining.map((row) => row.name)]);
+    if (record !== null) this.emit({ kind: "claim", record });
+    else if (this.#claimAgainAtMs !== null && this.atMs >= this.#claimAgainAtMs && membership.claiming !== null) {
+      this.#claimAgainAtMs = this.atMs + CLAIM_RETRY_MS;
+      this.emit({ kind: "claim", record: membership.claiming });
+    }
+  }
+
+  #claimed(winner: ConfigurationRecord): void {
+    this.#claimAgainAtMs = null;
+    if (!this.membership.conclude(winner)) {
+      if (winner.activeIo !== this.options.name) this.#fenced(`${winner.activeIo} won configuration ${winner.number}`);
+      return;
+    }
+    const joined = this.membership.withRole("joining").filter((row) => winner.cpus.includes(row.name));
+    for (const row of joined) {
+      this.membership.setRole(row, "member");
+      row.inLockstepSince = this.atMs;
+    }
+    this.#chooseFullOutputs(winner);
+    for (const row of this.membership.rows.values()) {
+      if (row.role === "absent" || row.role === "shot") continue;
+      this.emit({
+        kind: "send",
+        to: row.name,
+        message: { kind: "configurationNotice", record: winner, fullOutputs: row.name === this.fullOutputs },
+      });
+    }
+    this.event("info", "CONFIGURATION", `configuration ${winner.number}: ${winner.cpus.join(", ")} in lockstep`, undefined, {
+      number: winner.number,
+      cpus: winner.cpus,
+    });
+    for (const row of joined) this.reintegration.finish(row);
+    if (this.phase === "resuming") this.#resumption.won();
+    else if (!this.#hasRun && !this.#guestOn && this.membership.live.length > 0) this.#askPowerOn();
+  }
+
+  /** The member of our own enclosure, else the first: it alone sends complete outputs. */
+  #chooseFullOutputs(record: ConfigurationRecord): void {
+    const { enclosures, name } = this.options;
+    this.fullOutputs = record.cpus.find((cpu) => enclosures[cpu] === enclosures[name]) ?? record.cpus[0] ?? null;
+  }
+
+  #fenced(why: string): void {
+    this.phase = "fenced";
+    this.wakeAtMs = null;
+    this.event("error", "FENCED", `this I/O module must not act any more: ${why}`);
+  }
+
+  /** Called by the resumption when the modules' state is taken over. */
+  resumed(committed: number, last: number, ticks: ReadonlyMap<number, TickMessage>): void {
+    this.phase = "running";
+    this.#hasRun = true;
+    this.#guestOn = true;
+    for (const [seq, tick] of ticks)
+      if (tick.inputs.some((input) => input.kind === "powerOn")) this.#poweredOnAt = Math.max(this.#poweredOnAt, seq);
+    const text = `took over from an earlier sequencer at tick ${last}; what came after tick ${committed} is released again`;
+    this.event("info", "RESUMED", text, undefined, { seq: last, committed, cpus: this.membership.live });
+  }
+
+  /** All members are gone. What was not released never will be; the guest starts again when a module comes back. */
+  #outage(): void {
+    const wasRunning = this.#hasRun || this.#guestOn;
+    this.phase = "outage";
+    this.#hasRun = false;
+    this.#guestOn = false;
+    this.#powerOnWanted = false;
+    this.reintegration.fail("no module is left in lockstep");
+    this.voter.abandon();
+    this.sequencer.restart();
+    this.membership.clear();
+    this.#verification.giveUp();
+    if (!wasRunning) return;
+    this.counters.outages += 1;
+    this.event("error", "OUTAGE", "no CPU module is left in lockstep: the guest is down and will be started again");
+  }
+
+  // ---- ticks ----
+
+  /** How far those have come whose pace counts. */
+  #settledSeq(): number {
+    const { live } = this.membership;
+    const seqs = live.map((name) => this.membership.row(name).lastSeq);
+    if (seqs.length <= 2) return Math.min(...seqs);
+    seqs.sort((left, right) => right - left);
+    return seqs[quorum(seqs.length) - 1] as number;
+  }
+
+  #issue(): void {
+    for (;;) {
+      if (this.membership.live.length === 0 || this.voter.issued - this.voter.released >= MAX_UNRELEASED_TICKS) return;
+      if (this.sequencer.due(this.#settledSeq(), this.#wallNs).kind !== "now") return;
+      const next = this.sequencer.next(this.#wallNs);
+      const tick: TickMessage = {
+        kind: "tick",
+        configuration: this.membership.number,
+        seq: next.seq,
+        committed: this.voter.released,
+        floor: this.#floor(),
+        nowNs: next.nowNs,
+        budget: next.budget,
+        fullDigest: this.#verification.take(next.seq),
+        inputs: next.inputs,
+      };
+      if (tick.inputs.some((input) => input.kind === "powerOn")) this.#poweredOnAt = tick.seq;
+      this.voter.issue(tick, this.waitedMs);
+      const follower = this.reintegration.follower;
+      const { live } = this.membership;
+      const to = follower === null || live.includes(follower.name) ? live : [...live, follower.name];
+      this.emit({ kind: "sendTick", to, tick });
+    }
+  }
+
+  /** Everything up to here has been run by all that run ticks. */
+  #floor(): number {
+    let floor = this.voter.issued;
+    for (const name of this.membership.live) floor = Math.min(floor, this.membership.row(name).lastSeq);
+    if (this.reintegration.follower !== null) floor = Math.min(floor, this.reintegration.followerSeq);
+    return floor;
+  }
+
+  #forget(): void {
+    if (this.membership.live.length > 0) this.voter.forget(this.#floor());
+  }
+
+  #planWake(): void {
+    let wakeAtMs = Infinity;
+    if (this.phase === "starting" && this.atMs < this.#startDeadlineMs) wakeAtMs = this.#startDeadlineMs;
+    if (this.phase === "resuming") wakeAtMs = this.atMs + WATCH_MS;
+    if (this.phase === "running") {
+      if (this.#claimAgainAtMs !== null) wakeAtMs = this.#claimAgainAtMs;
+      if (this.reintegration.isActive || this.#watchdog.isOutstanding) wakeAtMs = Math.min(wakeAtMs, this.atMs + WATCH_MS);
+      if (this.#watchdog.isMissing) wakeAtMs = Math.min(wakeAtMs, this.atMs + MOST_CREDITED_MS);
+      if (this.membership.live.length > 0) {
+        const due = this.sequencer.due(this.#settledSeq(), this.#wallNs);
+        if (due.kind === "atNs") wakeAtMs = Math.min(wakeAtMs, Number(due.ns - this.options.anchorNs) / 1e6);
+      }
+    }
+    this.wakeAtMs = wakeAtMs === Infinity ? null : wakeAtMs;
+  }
+
+  status(): ServerStatus {
+    const mips = this.sequencer.takeMips();
+    if (mips !== null) this.mips = mips;
+    return buildStatus(this);
+  }
+
+  get miscompares(): number {
+    return this.#adjudication.miscompares;
+  }
+
+  /** Whether CPU modules compute for the guest at all. */
+  get isRunning(): boolean {
+    return this.phase === "running" && this.#hasRun;
+  }
+
+  /** @internal Invariants that hold after every step; the tests call it. */
+  check(): void {
+    assert(this.voter.released <= this.voter.issued, "nothing is released before it is issued");
+    assert(this.sequencer.lastIssued === this.voter.issued, "sequencer and voter count the same ticks");
+  }
+}

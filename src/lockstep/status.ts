@@ -1,0 +1,50 @@
+/** The operator's view of the lockstep server. */
+import type { ModuleStatus, Redundancy, ServerStatus } from "../wire/control.js";
+import type { CpuRow } from "./membership.js";
+import type { LockstepServer } from "./server.js";
+
+function redundancyOf(server: LockstepServer): Redundancy {
+  const members = server.isRunning ? server.membership.live.length : 0;
+  if (members === 0) return "OUTAGE";
+  return members === 1 ? "SIMPLEX" : members === 2 ? "DUPLEX" : "TRIPLEX";
+}
+
+function cpuStatus(server: LockstepServer, row: CpuRow): ModuleStatus {
+  const { membership, voter, reintegration } = server;
+  const isMember = row.role === "member";
+  const progress = reintegration.progress(row.name);
+  const starting = server.isStarting && row.role === "absent" && row.expected && !row.miscompared;
+  return {
+    state: starting ? "INITIALIZING" : membership.stateOf(row),
+    safeToPull: isMember ? membership.live.length > 1 && server.isRunning : true,
+    lagTicks: isMember ? Math.max(0, voter.issued - row.lastSeq) : (progress?.ticksBehind ?? 0),
+    ...(progress === null ? {} : { progress }),
+  };
+}
+
+export function buildStatus(server: LockstepServer): ServerStatus {
+  const { membership, voter, sequencer, counters, reintegration } = server;
+  const modules: Record<string, ModuleStatus> = {};
+  for (const row of membership.rows.values()) modules[row.name] = cpuStatus(server, row);
+  // The only I/O module of the server: nobody could carry on for it.
+  modules[server.options.name] = { state: server.phase === "fenced" ? "OFFLINE" : "SIMPLEX", safeToPull: false, lagTicks: 0 };
+  return {
+    configuration: membership.number,
+    seq: voter.issued,
+    committed: voter.released,
+    guestTimeNs: sequencer.knownTimeNs.toString(),
+    redundancy: redundancyOf(server),
+    modules,
+    counters: {
+      ticks: counters.ticks,
+      miscompares: server.miscompares,
+      outages: counters.outages,
+      reintegrations: reintegration.completed,
+      lastHoldMs: reintegration.lastHoldMs,
+      framesIn: counters.framesIn,
+      framesOut: counters.framesOut,
+      droppedFrames: sequencer.droppedFrames,
+    },
+    mips: Math.round(server.mips * 10) / 10,
+  };
+}
