@@ -1,0 +1,138 @@
+/**
+ * A module's config.json: written by management (or a test), read once by the module process. The validator is strict, because a
+ * wrong field here would only show as odd behaviour much later.
+ */
+import { readFileSync } from "node:fs";
+import { SteadfastError } from "../foundation/errors.js";
+import type { ModuleKind } from "../wire/control.js";
+
+export interface MachineConfig {
+  readonly engine: "rv64" | "toy";
+  /** Flat RISC-V Image; empty for the toy engine. */
+  readonly kernelPath: string;
+  /** Empty: none. */
+  readonly initrdPath: string;
+  readonly commandLine: string;
+  readonly ramBytes: number;
+  readonly harts: number;
+  /** Digest (hex) of kernel, initrd, command line and device layout; bound into images. */
+  readonly imageDigest: string;
+}
+
+export interface NetworkConfig {
+  readonly kind: "tap" | "none";
+  /** TAP interface, e.g. sf-main-io0. */
+  readonly device: string;
+  readonly bridge: string;
+  /** The guest's address, aa:bb:cc:dd:ee:ff. */
+  readonly macAddress: string;
+}
+
+export interface ModuleConfig {
+  readonly server: string;
+  readonly name: string;
+  readonly kind: ModuleKind;
+  readonly enclosure: string;
+  /** Every module listens on `<runDirectory>/<name>.sock`. */
+  readonly runDirectory: string;
+  readonly arbiterDirectory: string;
+  /** Raised by management at every start of this module. */
+  readonly incarnation: number;
+  readonly cpuModules: readonly string[];
+  readonly ioModules: readonly string[];
+  /** Enclosure of each module, so that full outputs go to the I/O module that shares one. Absent: enclosure by position. */
+  readonly enclosures?: Readonly<Record<string, string>>;
+  readonly release: "compared" | "logged";
+  readonly lagLimitMs: number;
+  readonly machine: MachineConfig;
+  readonly network: NetworkConfig;
+  /** Wall-clock ns since 1970 at guest time 0, decimal (too long for a JSON number). */
+  readonly epochNs: string;
+}
+
+type Check = (value: unknown) => boolean;
+
+const text: Check = (value) => typeof value === "string" && value.length > 0;
+const anyText: Check = (value) => typeof value === "string";
+const count: Check = (value) => Number.isSafeInteger(value) && (value as number) >= 0;
+const positive: Check = (value) => count(value) && (value as number) > 0;
+const names: Check = (value) => Array.isArray(value) && value.every((each) => moduleName(each));
+const moduleName: Check = (value) => typeof value === "string" && /^[a-z][a-z0-9-]{0,31}$/.test(value);
+const oneOf =
+  (...allowed: string[]): Check =>
+  (value) =>
+    allowed.includes(value as string);
+const optional =
+  (check: Check): Check =>
+  (value) =>
+    value === undefined || check(value);
+const textMap: Check = (value) => isRecord(value) && Object.values(value).every(text);
+
+const FIELDS: Readonly<Record<string, Check>> = {
+  server: text,
+  name: moduleName,
+  kind: oneOf("cpu", "io", "management"),
+  enclosure: text,
+  runDirectory: text,
+  arbiterDirectory: text,
+  incarnation: count,
+  cpuModules: names,
+  ioModules: names,
+  enclosures: optional(textMap),
+  release: oneOf("compared", "logged"),
+  lagLimitMs: positive,
+  machine: isRecord,
+  network: isRecord,
+  epochNs: (value) => typeof value === "string" && /^\d{1,19}$/.test(value),
+};
+
+const MACHINE_FIELDS: Readonly<Record<string, Check>> = {
+  engine: oneOf("rv64", "toy"),
+  kernelPath: anyText,
+  initrdPath: anyText,
+  commandLine: anyText,
+  ramBytes: (value) => positive(value) && (value as number) % 4096 === 0,
+  harts: positive,
+  imageDigest: anyText,
+};
+
+const NETWORK_FIELDS: Readonly<Record<string, Check>> = {
+  kind: oneOf("tap", "none"),
+  device: anyText,
+  bridge: anyText,
+  macAddress: (value) => typeof value === "string" && (value === "" || /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(value)),
+};
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function checkFields(value: Record<string, unknown>, fields: Readonly<Record<string, Check>>, prefix: string, where: string): void {
+  for (const [field, check] of Object.entries(fields)) {
+    if (!check(value[field])) throw new SteadfastError("MODULE_CONFIG", { where, field: prefix + field });
+  }
+}
+
+/** Throws a `MODULE_CONFIG` error that names the first wrong field. */
+export function validateModuleConfig(value: unknown, where = "module configuration"): ModuleConfig {
+  if (!isRecord(value)) throw new SteadfastError("MODULE_CONFIG", { where, field: "(all of it)" });
+  checkFields(value, FIELDS, "", where);
+  checkFields(value["machine"] as Record<string, unknown>, MACHINE_FIELDS, "machine.", where);
+  checkFields(value["network"] as Record<string, unknown>, NETWORK_FIELDS, "network.", where);
+  return value as unknown as ModuleConfig;
+}
+
+export function readModuleConfig(path: string): ModuleConfig {
+  let value: unknown;
+  try {
+    value = JSON.parse(readFileSync(path, "utf8"));
+  } catch (error) {
+    throw new SteadfastError("MODULE_CONFIG", { where: path, field: `(the file itself: ${(error as Error).message})` });
+  }
+  return validateModuleConfig(value, path);
+}
+
+/** Socket path of a module. */
+export function socketPath(config: Pick<ModuleConfig, "runDirectory">, module: string): string {
+  return `${config.runDirectory}/${module}.sock`;
+}

@@ -1,0 +1,256 @@
+/**
+ * The I/O module: executes what the pure LockstepServer decides. Sockets to the CPU modules, the arbiter, the network port, timers,
+ * and the management connections.
+ */
+import { randomBytes } from "node:crypto";
+import { setPriority } from "node:os";
+import { FileArbiter } from "../arbiters/file.js";
+import { LockstepServer } from "../lockstep/server.js";
+import type { ServerEffect, ServerEvent } from "../lockstep/server-types.js";
+import type { NetworkPort } from "../ports/port.js";
+import { encodeMessage } from "../wire/codec.js";
+import type { EventMessage, IoToManagement } from "../wire/control.js";
+import { parseControl } from "../wire/control.js";
+import type { Message } from "../wire/messages.js";
+import { socketPath, type ModuleConfig } from "./config.js";
+import { openPort } from "./io-port.js";
+import { PreciseTimer } from "./precise-timer.js";
+import { keepConnected, listenForPeers, type Identity, type Peer, type PeerHandlers } from "./transport.js";
+
+const STATUS_EVERY_MS = 100;
+const SEQUENCER_NICENESS = -15;
+/** Said while no management was connected: kept for the next one, the oldest dropped first. */
+const MAX_UNHEARD_MESSAGES = 1000;
+/** A manager that does not read gets no status until it does; the rest is bounded by the transport. */
+const MAX_MANAGER_BUFFER_BYTES = 256 * 1024;
+const MAX_CONSOLE_INPUT_BYTES = 16 * 1024;
+
+/** An event before it gets its time: atMs is filled in when it is handled. */
+type Untimed = ServerEvent extends infer E ? (E extends ServerEvent ? Omit<E, "atMs"> : never) : never;
+
+class IoModule {
+  readonly #config: ModuleConfig;
+  readonly #self: Identity;
+  readonly #server: LockstepServer;
+  readonly #arbiter: FileArbiter;
+  readonly #port: NetworkPort | null;
+  readonly #cpus = new Map<string, Peer>();
+  readonly #managers = new Set<Peer>();
+  readonly #timer = new PreciseTimer(() => this.#dispatch({ kind: "wake" }));
+  readonly #pending: Untimed[] = [];
+  #isStepping = false;
+  #unheard: IoToManagement[] = [];
+  #isStatusDue = false;
+  #reportedSeq = -1;
+
+  constructor(config: ModuleConfig, port: NetworkPort | null) {
+    this.#config = config;
+    this.#port = port;
+    this.#self = { module: "io", name: config.name, incarnation: config.incarnation };
+    this.#arbiter = new FileArbiter(config.arbiterDirectory);
+    this.#server = new LockstepServer(
+      {
+        name: config.name,
+        incarnation: config.incarnation,
+        cpuModules: config.cpuModules,
+        enclosures: enclosuresOf(config),
+        sockets: Object.fromEntries(config.cpuModules.map((name) => [name, socketPath(config, name)])),
+        release: config.release,
+        lagLimitMs: config.lagLimitMs,
+        anchorNs: BigInt(Math.round(performance.timeOrigin * 1000)) * 1000n - BigInt(config.epochNs),
+      },
+      (effect) => this.#execute(effect),
+    );
+  }
+
+  async start(): Promise<void> {
+    await listenForPeers(socketPath(this.#config, this.#config.name), this.#self, (peer) => this.#acceptManager(peer));
+    this.#dispatch({ kind: "start" });
+    for (const name of this.#config.cpuModules) {
+      keepConnected(socketPath(this.#config, name), this.#self, (peer) => this.#acceptCpu(name, peer));
+    }
+    await this.#port?.start((frames) => this.#dispatch({ kind: "frames", port: 0, frames }));
+    setInterval(() => {
+      if (this.#server.voter.issued !== this.#reportedSeq) this.#sendStatus();
+    }, STATUS_EVERY_MS);
+  }
+
+  /** Effects may cause events (a closed connection, drawn entropy): those wait until the step that caused them is done. */
+  #dispatch(event: Untimed): void {
+    this.#pending.push(event);
+    if (this.#isStepping) return;
+    this.#isStepping = true;
+    try {
+      for (let next = this.#pending.shift(); next !== undefined; next = this.#pending.shift()) {
+        this.#server.step({ ...next, atMs: performance.now() } as ServerEvent);
+      }
+    } finally {
+      this.#isStepping = false;
+    }
+    this.#timer.set(this.#server.wakeAtMs);
+  }
+
+  #acceptCpu(name: string, peer: Peer): PeerHandlers | null {
+    if (peer.hello.module !== "cpu" || peer.hello.name !== name) return null;
+    this.#cpus.get(name)?.close("it connected again");
+    this.#cpus.set(name, peer);
+    this.#dispatch({ kind: "cpuConnected", name, incarnation: peer.hello.incarnation });
+    return {
+      onMessage: (message) => this.#dispatch({ kind: "cpuMessage", name, message }),
+      onClose: (why) => {
+        if (this.#cpus.get(name) !== peer) return;
+        this.#cpus.delete(name);
+        this.#dispatch({ kind: "cpuDisconnected", name, why });
+      },
+    };
+  }
+
+  #execute(effect: ServerEffect): void {
+    switch (effect.kind) {
+      case "sendTick": {
+        const frame = encodeMessage(effect.tick);
+        for (const name of effect.to) this.#cpus.get(name)?.sendFrame(frame);
+        return;
+      }
+      case "send":
+        this.#cpus.get(effect.to)?.send(effect.message);
+        return;
+      case "transmit":
+        this.#port?.send(effect.bytes);
+        return;
+      case "console":
+        return this.#tell({ kind: "console", base64: Buffer.from(effect.bytes).toString("base64") });
+      case "drawEntropy":
+        return this.#dispatch({ kind: "entropy", purpose: effect.purpose, bytes: randomBytes(effect.lengthBytes) });
+      case "disconnect":
+        this.#cpus.get(effect.name)?.close(effect.why);
+        return;
+      case "event": {
+        const { severity, code, module, text, data } = effect;
+        const event: EventMessage = {
+          kind: "event",
+          atMs: Date.now(),
+          severity,
+          code,
+          text,
+          ...(module && { module }),
+          ...(data && { data }),
+        };
+        return this.#tell(event);
+      }
+      case "statusChanged":
+        return this.#statusDue();
+      case "shoot":
+      case "guest":
+      case "verified":
+        return this.#tell(effect);
+      default:
+        return this.#askArbiter(effect);
+    }
+  }
+
+  #askArbiter(effect: Extract<ServerEffect, { kind: "claim" | "readHighest" }>): void {
+    const failed = (error: unknown): void => {
+      this.#dispatch({ kind: "arbiterFailed", why: (error as Error).message });
+      if (effect.kind === "readHighest") setTimeout(() => this.#askArbiter(effect), 500);
+    };
+    if (effect.kind === "claim") this.#arbiter.claim(effect.record).then((winner) => this.#dispatch({ kind: "claimed", winner }), failed);
+    else this.#arbiter.highest().then((record) => this.#dispatch({ kind: "highest", record }), failed);
+  }
+
+  // ---- management ----
+
+  #acceptManager(peer: Peer): PeerHandlers | null {
+    if (peer.hello.module !== "management") return null;
+    this.#managers.add(peer);
+    queueMicrotask(() => {
+      const unheard = this.#unheard;
+      this.#unheard = [];
+      for (const message of unheard) this.#tell(message);
+      this.#sendStatus();
+    });
+    return {
+      onMessage: (message) => this.#control(message),
+      onClose: () => this.#managers.delete(peer),
+    };
+  }
+
+  #tell(message: IoToManagement): void {
+    if (this.#managers.size === 0) {
+      this.#unheard.push(message);
+      if (this.#unheard.length > MAX_UNHEARD_MESSAGES) this.#unheard.shift();
+      return;
+    }
+    const frame = encodeMessage({ kind: "control", text: JSON.stringify(message) });
+    for (const peer of this.#managers) peer.sendFrame(frame);
+  }
+
+  #statusDue(): void {
+    if (this.#isStatusDue) return;
+    this.#isStatusDue = true;
+    setImmediate(() => {
+      this.#isStatusDue = false;
+      this.#sendStatus();
+    });
+  }
+
+  #sendStatus(): void {
+    if (this.#managers.size === 0) return;
+    const status = this.#server.status();
+    this.#reportedSeq = status.seq;
+    const frame = encodeMessage({ kind: "control", text: JSON.stringify({ kind: "status", status } satisfies IoToManagement) });
+    for (const peer of this.#managers) if (peer.bufferedBytes < MAX_MANAGER_BUFFER_BYTES) peer.sendFrame(frame);
+  }
+
+  #control(message: Message): void {
+    if (message.kind !== "control") return;
+    let control: ReturnType<typeof parseControl>;
+    try {
+      control = parseControl(message.text);
+    } catch {
+      return;
+    }
+    switch (control.kind) {
+      case "console": {
+        const bytes = typeof control["base64"] === "string" ? Buffer.from(control["base64"], "base64") : Buffer.alloc(0);
+        if (bytes.length > 0) this.#dispatch({ kind: "console", bytes: bytes.subarray(0, MAX_CONSOLE_INPUT_BYTES) });
+        return;
+      }
+      case "powerButton":
+      case "reset":
+      case "verify":
+        return this.#dispatch({ kind: control.kind });
+      case "expect":
+        if (typeof control["module"] !== "string" || typeof control["present"] !== "boolean") return;
+        return this.#dispatch({ kind: "expect", module: control["module"], present: control["present"] });
+      case "shutdown":
+        this.#port?.close();
+        process.exit(0);
+    }
+  }
+}
+
+/** Without a map in the configuration: cpu<i> and io<i> share enclosure<i>. */
+function enclosuresOf(config: ModuleConfig): Readonly<Record<string, string>> {
+  const byPosition = [config.cpuModules, config.ioModules].flatMap((names) => names.map((name, index) => [name, `enclosure${index}`]));
+  return { ...(Object.fromEntries(byPosition) as Record<string, string>), ...config.enclosures, [config.name]: config.enclosure };
+}
+
+/**
+ * On a host whose cores are all busy with CPU modules the sequencer must not wait for their time slices to end: each millisecond
+ * that it waits, all of them wait. Only a privileged user may ask for this; without it everything works, a little slower.
+ */
+function askForPriority(): void {
+  try {
+    setPriority(SEQUENCER_NICENESS);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ERR_SYSTEM_ERROR") throw error;
+  }
+}
+
+/** Runs an I/O module until the process ends. */
+export async function runIo(config: ModuleConfig): Promise<void> {
+  askForPriority();
+  const port = await openPort(config.network);
+  await new IoModule(config, port).start();
+}

@@ -1,0 +1,43 @@
+/** Creates the machine that a CPU module runs, by the engine's name. */
+import { readFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import { SteadfastError } from "../foundation/errors.js";
+import type { Machine } from "../machine/machine.js";
+import { createToyMachine } from "../machine/toy.js";
+import type { ModuleConfig } from "./config.js";
+
+async function readGuestFile(path: string): Promise<Uint8Array> {
+  try {
+    return await readFile(path);
+  } catch (error) {
+    throw new SteadfastError("MACHINE_FILE", { path, why: (error as Error).message });
+  }
+}
+
+async function loadRv64(config: ModuleConfig): Promise<Machine> {
+  const { machine, network } = config;
+  const corePath = fileURLToPath(new URL("../machine/engines/rv64/core.wasm", import.meta.url));
+  const { compileCore, createRv64Machine } = await import("../machine/engines/rv64/index.js");
+  const [core, kernel, initrd] = await Promise.all([
+    readGuestFile(corePath),
+    readGuestFile(machine.kernelPath),
+    machine.initrdPath === "" ? new Uint8Array(0) : readGuestFile(machine.initrdPath),
+  ]);
+  return createRv64Machine({
+    core: compileCore(core),
+    kernel,
+    initrd,
+    commandLine: machine.commandLine,
+    ramBytes: machine.ramBytes,
+    harts: machine.harts,
+    epochNs: BigInt(config.epochNs),
+    imageDigest: machine.imageDigest,
+    ...(network.macAddress === "" ? {} : { macAddress: network.macAddress }),
+  });
+}
+
+export async function loadMachine(config: ModuleConfig): Promise<Machine> {
+  const { engine, ramBytes, commandLine, imageDigest } = config.machine;
+  if (engine === "toy") return createToyMachine({ ramBytes, commandLine, imageDigest, epochNs: BigInt(config.epochNs) });
+  return loadRv64(config);
+}

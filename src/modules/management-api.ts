@@ -1,0 +1,212 @@
+/**
+ * The control API: HTTP with JSON over a Unix socket that only the server's owner may open. Every command of the CLI goes through it.
+ *
+ *   GET /status                              ServerReport
+ *   GET /events?since=ID                     { events }
+ *   GET /events?since=ID&follow=1            server-sent events, one LoggedEvent each
+ *   POST /modules/NAME/pull|insert|clear     { ok, module }; pull takes { force }
+ *   POST /faults { kind, module }            kind: hang | kill
+ *   POST /faults { kind: "flip", module, address, bit }
+ *   POST /power { action }                   off (the power button) | reset (a power cycle)
+ *   POST /verify                             { seq, digests, equal }
+ *   POST /console                            with `Upgrade: steadfast-console`: raw bytes of the serial console both ways
+ *   POST /down { graceMs }                   { ok }; the power button first if graceMs > 0
+ *
+ * Errors: status 4xx or 5xx with { error: { code, message } }.
+ */
+import { chmodSync, rmSync } from "node:fs";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { Duplex } from "node:stream";
+import { SteadfastError } from "../foundation/errors.js";
+import type { LoggedEvent } from "./management-events.js";
+import type { ServerReport } from "./management-status.js";
+
+const BODY_BYTES_MAX = 64 * 1024;
+const FOLLOWER_BUFFER_BYTES_MAX = 1024 * 1024;
+export const CONSOLE_PROTOCOL = "steadfast-console";
+
+export interface VerifyAnswer {
+  readonly seq: number;
+  readonly digests: Readonly<Record<string, string>>;
+  /** At least two members answered and all digests agree. */
+  readonly equal: boolean;
+}
+
+/** What the API can ask of management. */
+export interface ManagementActions {
+  report(): ServerReport;
+  eventsSince(since: number): LoggedEvent[];
+  followEvents(listener: (event: LoggedEvent) => void): () => void;
+  pull(module: string, force: boolean): void;
+  insert(module: string): void;
+  clear(module: string): void;
+  fault(kind: string, module: string, details: Readonly<Record<string, unknown>>): void;
+  power(action: string): void;
+  verify(): Promise<VerifyAnswer>;
+  attachConsole(viewer: Duplex): void;
+  down(graceMs: number): void;
+}
+
+type Body = Readonly<Record<string, unknown>>;
+
+/** What is still to be said when the server ends (its last events) gets this long. */
+const CLOSE_LIMIT_MS = 500;
+
+export interface ControlApi {
+  close(): Promise<void>;
+}
+
+export async function serveControlApi(path: string, actions: ManagementActions): Promise<ControlApi> {
+  const streams = new Set<ServerResponse>();
+  const server = createServer((request, response) => {
+    void answer(request, response, actions, streams).catch((error: unknown) => sendError(response, error));
+  });
+  server.on("upgrade", (request, socket, head) => upgrade(request, socket, head, actions));
+  server.on("clientError", (_error, socket) => socket.destroy());
+  await listen(server, path);
+  return {
+    close: async () => {
+      rmSync(path, { force: true });
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      for (const stream of streams) stream.end();
+      server.closeIdleConnections();
+      await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, CLOSE_LIMIT_MS))]);
+      server.closeAllConnections();
+    },
+  };
+}
+
+function listen(server: Server, path: string): Promise<void> {
+  rmSync(path, { force: true });
+  return new Promise((resolve, reject) => {
+    server.once("error", (error) => reject(new SteadfastError("DIRECTORY_FAILED", { path, why: error.message })));
+    server.listen(path, () => {
+      chmodSync(path, 0o600);
+      resolve();
+    });
+  });
+}
+
+async function answer(
+  request: IncomingMessage,
+  response: ServerResponse,
+  actions: ManagementActions,
+  streams: Set<ServerResponse>,
+): Promise<void> {
+  const url = new URL(request.url ?? "/", "http://server");
+  const parts = url.pathname.split("/").filter((part) => part !== "");
+  if (request.method === "GET") return answerGet(url, parts, response, actions, streams);
+  if (request.method !== "POST") throw new SteadfastError("API_UNKNOWN", { what: `${request.method} ${url.pathname}` });
+  const body = await readBody(request);
+  sendJson(response, 200, await post(parts, body, actions));
+}
+
+function answerGet(
+  url: URL,
+  parts: readonly string[],
+  response: ServerResponse,
+  actions: ManagementActions,
+  streams: Set<ServerResponse>,
+): void {
+  if (parts[0] === "status" && parts.length === 1) return sendJson(response, 200, actions.report());
+  if (parts[0] === "events" && parts.length === 1) {
+    const since = Number(url.searchParams.get("since") ?? 0);
+    const from = Number.isFinite(since) ? since : 0;
+    const follow = url.searchParams.get("follow");
+    if (follow === null || follow === "0" || follow === "false") return sendJson(response, 200, { events: actions.eventsSince(from) });
+    streams.add(response);
+    response.on("close", () => streams.delete(response));
+    return streamEvents(response, from, actions);
+  }
+  throw new SteadfastError("API_UNKNOWN", { what: `GET ${url.pathname}` });
+}
+
+function streamEvents(response: ServerResponse, since: number, actions: ManagementActions): void {
+  response.writeHead(200, { "content-type": "text/event-stream", "cache-control": "no-store" });
+  response.flushHeaders();
+  const send = (event: LoggedEvent): void => {
+    response.write(`id: ${event.id}\ndata: ${JSON.stringify(event)}\n\n`);
+    if (response.writableLength > FOLLOWER_BUFFER_BYTES_MAX) response.destroy();
+  };
+  for (const event of actions.eventsSince(since)) send(event);
+  const stop = actions.followEvents(send);
+  response.on("close", stop);
+  response.on("error", stop);
+}
+
+async function post(parts: readonly string[], body: Body, actions: ManagementActions): Promise<unknown> {
+  const text = (field: string): string => (typeof body[field] === "string" ? body[field] : "");
+  const [resource, module, verb] = parts;
+  if (resource === "modules" && parts.length === 3 && module !== undefined) {
+    if (verb === "pull") actions.pull(module, body["force"] === true);
+    else if (verb === "insert") actions.insert(module);
+    else if (verb === "clear") actions.clear(module);
+    else throw new SteadfastError("API_UNKNOWN", { what: `POST /${parts.join("/")}` });
+    return { ok: true, module };
+  }
+  if (parts.length === 1) {
+    switch (resource ?? "") {
+      case "faults":
+        actions.fault(text("kind"), text("module"), body);
+        return { ok: true, module: text("module") };
+      case "power":
+        actions.power(text("action"));
+        return { ok: true };
+      case "verify":
+        return actions.verify();
+      case "down":
+        actions.down(typeof body["graceMs"] === "number" ? body["graceMs"] : 0);
+        return { ok: true };
+      case "console":
+        throw new SteadfastError("API_UNKNOWN", { what: `POST /console without \`Upgrade: ${CONSOLE_PROTOCOL}\`` });
+    }
+  }
+  throw new SteadfastError("API_UNKNOWN", { what: `POST /${parts.join("/")}` });
+}
+
+function upgrade(request: IncomingMessage, socket: Duplex, head: Buffer, actions: ManagementActions): void {
+  socket.on("error", () => socket.destroy());
+  if (new URL(request.url ?? "/", "http://server").pathname !== "/console" || request.headers.upgrade !== CONSOLE_PROTOCOL) {
+    socket.end("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
+    return;
+  }
+  socket.write(`HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: ${CONSOLE_PROTOCOL}\r\n\r\n`);
+  if (head.length > 0) socket.unshift(head);
+  actions.attachConsole(socket);
+}
+
+async function readBody(request: IncomingMessage): Promise<Body> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    length += chunk.length;
+    if (length > BODY_BYTES_MAX) throw new SteadfastError("API_BODY", { limit: BODY_BYTES_MAX });
+    chunks.push(chunk);
+  }
+  if (length === 0) return {};
+  try {
+    const value: unknown = JSON.parse(Buffer.concat(chunks).toString("utf8"));
+    if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Body;
+  } catch {
+    // Falls through to the one error for all of it.
+  }
+  throw new SteadfastError("API_BODY", { limit: BODY_BYTES_MAX });
+}
+
+function sendJson(response: ServerResponse, status: number, value: unknown): void {
+  response.writeHead(status, { "content-type": "application/json" });
+  response.end(`${JSON.stringify(value)}\n`);
+}
+
+function sendError(response: ServerResponse, error: unknown): void {
+  if (response.headersSent) {
+    response.destroy();
+    return;
+  }
+  if (error instanceof SteadfastError) {
+    sendJson(response, error.exit === 2 ? 400 : 409, { error: { code: error.code, message: error.message, exit: error.exit } });
+    return;
+  }
+  const message = error instanceof Error ? error.message : String(error);
+  sendJson(response, 500, { error: { code: "INTERNAL", message, exit: 1 } });
+}

@@ -1,0 +1,135 @@
+/**
+ * The plan of a server: everything that `steadfast up` decided, written to the run directory for management, which makes each
+ * module's configuration of it. Also the naming of modules and enclosures.
+ */
+import { createHash } from "node:crypto";
+import { readFileSync, renameSync, writeFileSync } from "node:fs";
+import { SteadfastError } from "../foundation/errors.js";
+import { macAddressFor, type HostNetwork } from "../ports/network-host.js";
+import type { ModuleKind } from "../wire/control.js";
+import type { ModuleConfig } from "./config.js";
+import type { ServerPaths } from "./management-paths.js";
+
+export const MANAGEMENT_NAME = "mgmt0";
+
+export interface FaultThreshold {
+  readonly count: number;
+  readonly windowHours: number;
+}
+
+export interface PlannedImage {
+  readonly name: string;
+  readonly digest: string;
+  readonly kernelKind: string;
+  readonly kernelRelease: string;
+  readonly kernelPath: string;
+  readonly initrdPath: string;
+  readonly commandLine: string;
+}
+
+export interface ServerPlan {
+  readonly server: string;
+  readonly engine: "rv64" | "toy";
+  readonly cpuModuleCount: number;
+  readonly memoryMiB: number;
+  readonly release: "compared" | "logged";
+  readonly lagLimitMs: number;
+  readonly image: PlannedImage;
+  readonly network: {
+    readonly kind: "tap" | "none";
+    readonly bridge: string;
+    readonly hostAddress: string;
+    /** Empty: the next free one. */
+    readonly guestAddress: string;
+  };
+  readonly faultThreshold: FaultThreshold;
+}
+
+export interface PlannedModule {
+  readonly name: string;
+  readonly kind: ModuleKind;
+  readonly enclosure: string;
+}
+
+/** Enclosure 0 holds the I/O module and management; every CPU module has an enclosure of its own. */
+export function plannedModules(plan: ServerPlan): PlannedModule[] {
+  const cpus = Array.from({ length: plan.cpuModuleCount }, (_, index): PlannedModule => {
+    return { name: `cpu${index}`, kind: "cpu", enclosure: `enclosure${index}` };
+  });
+  return [...cpus, { name: "io0", kind: "io", enclosure: "enclosure0" }];
+}
+
+/** The guest learns its address from the kernel command line; an init that does not know these words ignores them. */
+export function commandLineFor(plan: ServerPlan, network: HostNetwork | null): string {
+  const words = plan.image.commandLine.split(/\s+/).filter((word) => word !== "");
+  if (!words.some((word) => word.startsWith("console="))) words.unshift("console=ttyS0");
+  if (network !== null) {
+    words.push(`steadfast.address=${network.guestAddress}/${network.prefixLength}`);
+    words.push(`steadfast.gateway=${plan.network.hostAddress.split("/")[0]}`);
+  }
+  words.push(`steadfast.hostname=${plan.server}`);
+  return words.join(" ");
+}
+
+export interface ModuleConfigContext {
+  readonly plan: ServerPlan;
+  readonly paths: ServerPaths;
+  readonly network: HostNetwork | null;
+  readonly epochNs: bigint;
+}
+
+export function moduleConfigFor(context: ModuleConfigContext, module: PlannedModule, incarnation: number): ModuleConfig {
+  const { plan, paths, network, epochNs } = context;
+  const modules = plannedModules(plan);
+  const commandLine = commandLineFor(plan, network);
+  return {
+    server: plan.server,
+    name: module.name,
+    kind: module.kind,
+    enclosure: module.enclosure,
+    runDirectory: paths.runDirectory,
+    arbiterDirectory: paths.arbiterDirectory,
+    incarnation,
+    cpuModules: modules.filter((each) => each.kind === "cpu").map((each) => each.name),
+    ioModules: modules.filter((each) => each.kind === "io").map((each) => each.name),
+    enclosures: Object.fromEntries(modules.map((each) => [each.name, each.enclosure])),
+    release: plan.release,
+    lagLimitMs: plan.lagLimitMs,
+    machine: {
+      engine: plan.engine,
+      kernelPath: plan.image.kernelPath,
+      initrdPath: plan.image.initrdPath,
+      commandLine,
+      ramBytes: plan.memoryMiB * 1024 * 1024,
+      harts: 1,
+      imageDigest: createHash("sha256").update(`${plan.image.digest}\n${commandLine}`).digest("hex"),
+    },
+    network: {
+      kind: network === null ? "none" : "tap",
+      device: network?.devices[module.name] ?? "",
+      bridge: network?.bridge ?? "",
+      macAddress: network === null ? "" : macAddressFor(network.guestAddress),
+    },
+    epochNs: String(epochNs),
+  };
+}
+
+/** Replaces a JSON file in one step: a reader sees the old or the new one, never half of it. */
+export function writeJsonFile(path: string, value: unknown): void {
+  const temporary = `${path}.${process.pid}.new`;
+  try {
+    writeFileSync(temporary, `${JSON.stringify(value, null, 2)}\n`, { mode: 0o600 });
+    renameSync(temporary, path);
+  } catch (error) {
+    throw new SteadfastError("DIRECTORY_FAILED", { path, why: (error as Error).message });
+  }
+}
+
+/** Null: not there, or not what we write. */
+export function readJsonFile<T>(path: string): T | null {
+  try {
+    return JSON.parse(readFileSync(path, "utf8")) as T;
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,205 @@
+/**
+ * One supervised module: its process, its restarts, and whether it is wanted. Decides nothing about lockstep; it turns "this process
+ * ended" and "shoot this module" into restarts under the policy.
+ */
+import { spawn, type ChildProcess } from "node:child_process";
+import { closeSync, openSync, renameSync, statSync, truncateSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import type { ModuleConfig } from "./config.js";
+import { writeJsonFile, type FaultThreshold, type PlannedModule } from "./management-plan.js";
+import { judgeLoss, noteLockstep, NO_FAULTS, type FaultRecord, type LossCause } from "./management-policy.js";
+import { MODULE_MARK_VARIABLE, processStateOf, recordProcess, type ProcessRecord } from "./management-process.js";
+
+const MAIN_PATH = fileURLToPath(new URL("./main.js", import.meta.url));
+/** A module's standard error; one older file is kept. */
+const LOG_BYTES_MAX = 1024 * 1024;
+/** A process stopped (SIGSTOP, a debugger) for this long is ended, if the vote has not noticed before. */
+const STOPPED_LIMIT_MS = 3000;
+
+export type ModulePresence = "present" | "held" | "broken";
+
+export interface SupervisorHooks {
+  /** Configuration of the next incarnation. */
+  configure(module: PlannedModule, incarnation: number): ModuleConfig;
+  /** The set of processes or the presence of this module changed. */
+  changed(supervisor: ModuleSupervisor): void;
+  lost(supervisor: ModuleSupervisor, cause: LossCause, detail: string): void;
+  becameBroken(supervisor: ModuleSupervisor): void;
+}
+
+export class ModuleSupervisor {
+  readonly module: PlannedModule;
+  readonly #hooks: SupervisorHooks;
+  readonly #threshold: FaultThreshold;
+  readonly #logPath: string;
+  readonly #runDirectory: string;
+  #child: ChildProcess | null = null;
+  #process: ProcessRecord | null = null;
+  #presence: ModulePresence = "present";
+  #faults: FaultRecord = NO_FAULTS;
+  #incarnation = 0;
+  /** Why we are about to kill it, so that its end is not taken for a loss of another kind. */
+  #plannedCause: LossCause | null = null;
+  #restartTimer: NodeJS.Timeout | null = null;
+  #stoppedSinceMs: number | null = null;
+  #ended = false;
+
+  constructor(module: PlannedModule, threshold: FaultThreshold, runDirectory: string, logDirectory: string, hooks: SupervisorHooks) {
+    this.module = module;
+    this.#threshold = threshold;
+    this.#hooks = hooks;
+    this.#runDirectory = runDirectory;
+    this.#logPath = `${logDirectory}/${module.name}.log`;
+  }
+
+  get name(): string {
+    return this.module.name;
+  }
+
+  get process(): ProcessRecord | null {
+    return this.#process;
+  }
+
+  get presence(): ModulePresence {
+    return this.#presence;
+  }
+
+  get faults(): FaultRecord {
+    return this.#faults;
+  }
+
+  get incarnation(): number {
+    return this.#incarnation;
+  }
+
+  start(): void {
+    if (this.#ended || this.#process !== null || this.#presence !== "present") return;
+    this.#clearTimer();
+    this.#incarnation += 1;
+    this.#plannedCause = null;
+    this.#stoppedSinceMs = null;
+    const configPath = `${this.#runDirectory}/${this.name}.json`;
+    writeJsonFile(configPath, this.#hooks.configure(this.module, this.#incarnation));
+    const log = openLog(this.#logPath);
+    // A session of its own: neither a terminal's signals nor the end of management may reach it.
+    const child = spawn(process.execPath, [MAIN_PATH, this.module.kind, configPath], {
+      detached: true,
+      stdio: ["ignore", log, log],
+      env: { ...process.env, [MODULE_MARK_VARIABLE]: configPath },
+    });
+    closeSync(log);
+    this.#child = child;
+    child.once("error", (error) => this.#gone(child, "crashed", error.message));
+    child.once("exit", (code, signal) => this.#gone(child, causeOf(code, signal), describeEnd(code, signal)));
+    if (child.pid !== undefined) this.#process = recordProcess(this.name, child.pid);
+    this.#hooks.changed(this);
+  }
+
+  /** SIGKILL; what follows depends on the cause. The first cause counts: a drill stays one when the vote then finds it. */
+  kill(cause: LossCause): boolean {
+    if (this.#child === null) return false;
+    this.#plannedCause ??= cause;
+    return this.#child.kill("SIGKILL");
+  }
+
+  /** SIGSTOP, as a drill. What follows is for the vote to find. */
+  hang(): boolean {
+    if (this.#child === null) return false;
+    this.#plannedCause = "drill";
+    return this.#child.kill("SIGSTOP");
+  }
+
+  /** Out, and not restarted until it is inserted. */
+  hold(): void {
+    this.#presence = "held";
+    this.#clearTimer();
+    this.kill("drill");
+    this.#hooks.changed(this);
+  }
+
+  insert(): void {
+    this.#presence = "present";
+    this.#hooks.changed(this);
+    this.start();
+  }
+
+  /** Forgets the faults; a BROKEN module comes back. */
+  clear(): void {
+    this.#faults = NO_FAULTS;
+    if (this.#presence === "broken") this.insert();
+  }
+
+  noteLockstep(): void {
+    this.#faults = noteLockstep(this.#faults);
+  }
+
+  /** Called about once a second: ends a process that has been stopped for long, and bounds its log. */
+  check(nowMs: number): void {
+    if (this.#process === null) return;
+    const state = processStateOf(this.#process.pid);
+    if (state !== "T" && state !== "t") this.#stoppedSinceMs = null;
+    else this.#stoppedSinceMs ??= nowMs;
+    if (this.#stoppedSinceMs !== null && nowMs - this.#stoppedSinceMs >= STOPPED_LIMIT_MS) this.kill(this.#plannedCause ?? "hung");
+    boundLog(this.#logPath);
+  }
+
+  /** No more restarts; the process stays as it is. */
+  end(): void {
+    this.#ended = true;
+    this.#clearTimer();
+  }
+
+  #gone(child: ChildProcess, cause: LossCause, detail: string): void {
+    if (this.#child !== child) return;
+    const actual = this.#plannedCause ?? cause;
+    this.#child = null;
+    this.#process = null;
+    this.#plannedCause = null;
+    if (this.#ended) return;
+    this.#hooks.changed(this);
+    this.#hooks.lost(this, actual, detail);
+    if (this.#presence !== "present") return;
+    const verdict = judgeLoss(this.#faults, actual, Date.now(), this.#threshold);
+    this.#faults = verdict.record;
+    if (verdict.broken) {
+      this.#presence = "broken";
+      this.#hooks.becameBroken(this);
+      this.#hooks.changed(this);
+      return;
+    }
+    if (verdict.restartDelayMs === 0) this.start();
+    else this.#restartTimer = setTimeout(() => this.start(), verdict.restartDelayMs);
+  }
+
+  #clearTimer(): void {
+    if (this.#restartTimer !== null) clearTimeout(this.#restartTimer);
+    this.#restartTimer = null;
+  }
+}
+
+function causeOf(code: number | null, signal: NodeJS.Signals | null): LossCause {
+  if (code === null && (signal === "SIGKILL" || signal === "SIGTERM")) return "killed";
+  return "crashed";
+}
+
+function describeEnd(code: number | null, signal: NodeJS.Signals | null): string {
+  return signal === null ? `it ended with exit code ${code}` : `it was ended by ${signal}`;
+}
+
+export function openLog(path: string): number {
+  if (sizeOf(path) > LOG_BYTES_MAX) renameSync(path, `${path}.1`);
+  return openSync(path, "a", 0o600);
+}
+
+/** The module appends, so after the cut it goes on at the start of the file. */
+export function boundLog(path: string): void {
+  if (sizeOf(path) > 2 * LOG_BYTES_MAX) truncateSync(path, 0);
+}
+
+function sizeOf(path: string): number {
+  try {
+    return statSync(path).size;
+  } catch {
+    return 0;
+  }
+}

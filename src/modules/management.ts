@@ -1,0 +1,473 @@
+/**
+ * The management module: starts the other modules, watches and restarts them, carries out what the vote and the operator ask for, and
+ * tells the outside how things are. The guest does not depend on it: without management the modules serve on, unwatched.
+ */
+import { createHash } from "node:crypto";
+import { closeSync, mkdirSync, rmSync, writeSync } from "node:fs";
+import { createServer, type Server } from "node:net";
+import { SteadfastError } from "../foundation/errors.js";
+import { plannedDevices, setUpHostNetwork, tearDownHostNetwork, type HostNetwork } from "../ports/network-host.js";
+import type { CpuToManagement, EventMessage, GuestHappening, ServerCounters, ServerStatus } from "../wire/control.js";
+import type { ModuleConfig } from "./config.js";
+import { serveControlApi, type ControlApi, type ManagementActions, type VerifyAnswer } from "./management-api.js";
+import { ConsoleHub } from "./management-console.js";
+import { EventLog } from "./management-events.js";
+import { GuestWatch } from "./management-guest.js";
+import { ManagementLinks, type ParsedControl } from "./management-links.js";
+import { makeServerDirectories, serverPaths, type ServerPaths } from "./management-paths.js";
+import { MANAGEMENT_NAME, moduleConfigFor, plannedModules, readJsonFile, writeJsonFile, type ServerPlan } from "./management-plan.js";
+import type { LossCause } from "./management-policy.js";
+import { cleanUpServer, recordProcess, waitUntilGone, type MadeRecord, type ProcessRecord } from "./management-process.js";
+import { addCounters, inLockstep, makeReport, NO_COUNTERS, type ServerReport } from "./management-status.js";
+import { boundLog, ModuleSupervisor } from "./management-supervisor.js";
+
+/** Descriptor on which the starter waits for one line: what became of the start. */
+export const STARTUP_DESCRIPTOR_VARIABLE = "STEADFAST_STARTUP_DESCRIPTOR";
+const CHECK_EVERY_MS = 1000;
+const VERIFY_LIMIT_MS = 60_000;
+/** Between asking modules to end and ending them. */
+const SHUTDOWN_GRACE_MS = 300;
+const DOWN_GRACE_MAX_MS = 600_000;
+const TERMINATION_GRACE_MS = 5000;
+/** Guest RAM is checked on the way to the module, as a number that JSON carries exactly. */
+const FLIP_BIT_MAX = 7;
+
+/** Runs until the server is stopped; then the process ends with exit code 0. */
+export async function runManagement(config: ModuleConfig): Promise<void> {
+  const paths = serverPaths(config.server);
+  let lock: Server | null = null;
+  try {
+    const plan = readJsonFile<ServerPlan>(paths.planFile);
+    if (plan === null || plan.server !== config.server) throw new SteadfastError("PLAN_MISSING", { path: paths.planFile });
+    makeServerDirectories(paths);
+    lock = await lockServer(paths.runDirectory);
+    if (lock === null) throw new SteadfastError("SERVER_RUNNING", { server: config.server });
+    const management = new Management(plan, paths, config.incarnation);
+    await management.start();
+    reportStartup({ ok: true });
+  } catch (error) {
+    lock?.close();
+    reportStartup({ error: describeError(error) });
+    process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+    process.exitCode = error instanceof SteadfastError ? error.exit : 1;
+  }
+}
+
+function describeError(error: unknown): { code: string; message: string; exit: number } {
+  if (error instanceof SteadfastError) return { code: error.code, message: error.message, exit: error.exit };
+  return { code: "INTERNAL", message: error instanceof Error ? error.message : String(error), exit: 1 };
+}
+
+function reportStartup(value: unknown): void {
+  const descriptor = Number(process.env[STARTUP_DESCRIPTOR_VARIABLE]);
+  if (!Number.isInteger(descriptor) || descriptor < 3) return;
+  delete process.env[STARTUP_DESCRIPTOR_VARIABLE];
+  try {
+    writeSync(descriptor, `${JSON.stringify(value)}\n`);
+    closeSync(descriptor);
+  } catch {
+    // Whoever started us is gone; the server does not need it.
+  }
+}
+
+/** Held as long as this process lives, however it ends. Null: somebody else has it. */
+function lockServer(runDirectory: string): Promise<Server | null> {
+  const name = `\0steadfast-server-${createHash("sha256").update(runDirectory).digest("hex").slice(0, 32)}`;
+  return new Promise((resolve) => {
+    const server = createServer((socket) => socket.destroy());
+    server.once("error", () => resolve(null));
+    server.listen(name, () => resolve(server));
+  });
+}
+
+type VerifyWaiter = { resolve(answer: VerifyAnswer): void; reject(error: Error): void };
+
+class Management implements ManagementActions {
+  readonly #plan: ServerPlan;
+  readonly #paths: ServerPaths;
+  readonly #incarnation: number;
+  readonly #events: EventLog;
+  readonly #console: ConsoleHub;
+  readonly #startedAtMs = Date.now();
+  readonly #epochNs = BigInt(Date.now()) * 1_000_000n;
+  readonly #supervisors: ModuleSupervisor[];
+  readonly #cpuStatus = new Map<string, CpuToManagement>();
+  /** Why the vote is about to have a module shot: told by the event that goes before. */
+  readonly #verdicts = new Map<string, LossCause>();
+  /** What I/O modules that are gone had counted. */
+  #pastCounters: ServerCounters = NO_COUNTERS;
+  /** Incarnation of the I/O module under which the guest was powered on; 0: not yet. */
+  #poweredOnBy = 0;
+  #verifyWaiters: VerifyWaiter[] = [];
+  #network: HostNetwork | null = null;
+  #guest = new GuestWatch("", () => undefined);
+  #links: ManagementLinks | null = null;
+  #api: ControlApi | null = null;
+  #ioStatus: ServerStatus | null = null;
+  #checkTimer: NodeJS.Timeout | null = null;
+  #graceTimer: NodeJS.Timeout | null = null;
+  #stopping = false;
+
+  constructor(plan: ServerPlan, paths: ServerPaths, incarnation: number) {
+    this.#plan = plan;
+    this.#paths = paths;
+    this.#incarnation = incarnation;
+    this.#events = new EventLog(paths.eventsFile);
+    this.#console = new ConsoleHub(
+      (bytes) => this.#links?.send(this.#ioName, { kind: "console", base64: bytes.toString("base64") }),
+      () => this.#guest.ready(),
+    );
+    const hooks = {
+      configure: (module: Parameters<typeof moduleConfigFor>[1], number: number): ModuleConfig => {
+        return moduleConfigFor({ plan, paths, network: this.#network, epochNs: this.#epochNs }, module, number);
+      },
+      changed: (supervisor: ModuleSupervisor) => this.#processesChanged(supervisor),
+      lost: (supervisor: ModuleSupervisor, cause: LossCause, detail: string) => this.#moduleLost(supervisor, cause, detail),
+      becameBroken: (supervisor: ModuleSupervisor) => this.#moduleBroken(supervisor),
+    };
+    this.#supervisors = plannedModules(plan).map(
+      (module) => new ModuleSupervisor(module, plan.faultThreshold, paths.runDirectory, paths.logDirectory, hooks),
+    );
+  }
+
+  get #ioName(): string {
+    return this.#supervisors.find((each) => each.module.kind === "io")?.name ?? "io0";
+  }
+
+  async start(): Promise<void> {
+    const plan = this.#plan;
+    const leftOver = await cleanUpServer(plan.server, this.#paths);
+    writeJsonFile(this.#paths.planFile, plan);
+    rmSync(this.#paths.arbiterDirectory, { recursive: true, force: true });
+    mkdirSync(this.#paths.arbiterDirectory, { recursive: true, mode: 0o700 });
+    this.#writeMade();
+    try {
+      if (plan.network.kind === "tap") {
+        const ioModules = this.#supervisors.filter((each) => each.module.kind === "io").map((each) => each.name);
+        this.#network = await setUpHostNetwork({ server: plan.server, ...plan.network, ioModules });
+      }
+      this.#guest = new GuestWatch(this.#network?.guestAddress ?? "", (state) => this.#guestChanged(state));
+      this.#api = await serveControlApi(this.#paths.controlSocket, this);
+    } catch (error) {
+      await this.#removeEverything();
+      throw error;
+    }
+    if (leftOver)
+      this.#events.add("warning", "LEFTOVERS_REMOVED", "What an earlier run of this server had left on the host was ended and removed.");
+    this.#events.add("info", "SERVER_STARTED", `Server ${plan.server} starts with ${plan.cpuModuleCount} CPU module(s).`);
+    const names = this.#supervisors.map((each) => each.name);
+    for (const supervisor of this.#supervisors) supervisor.start();
+    this.#links = new ManagementLinks(this.#paths.runDirectory, { name: MANAGEMENT_NAME, incarnation: this.#incarnation }, names, {
+      connected: (module) => this.#moduleConnected(module),
+      message: (module, message) => this.#moduleSaid(module, message),
+      disconnected: (module) => this.#moduleDisconnected(module),
+    });
+    this.#checkTimer = setInterval(() => this.#check(), CHECK_EVERY_MS);
+    for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => this.down(TERMINATION_GRACE_MS));
+    process.on("SIGHUP", () => undefined);
+  }
+
+  // What the operator asks for.
+
+  report(): ServerReport {
+    return makeReport({
+      plan: this.#plan,
+      address: this.#network?.guestAddress ?? "",
+      guest: this.#guest.state,
+      startedAtMs: this.#startedAtMs,
+      lastEventId: this.#events.lastId,
+      supervisors: this.#supervisors,
+      io: this.#ioStatus,
+      pastCounters: this.#pastCounters,
+      cpu: this.#cpuStatus,
+      managementIncarnation: this.#incarnation,
+    });
+  }
+
+  eventsSince(since: number): ReturnType<EventLog["since"]> {
+    return this.#events.since(since);
+  }
+
+  followEvents(listener: Parameters<EventLog["follow"]>[0]): () => void {
+    return this.#events.follow(listener);
+  }
+
+  pull(module: string, force: boolean): void {
+    const supervisor = this.#find(module);
+    if (supervisor.presence === "held") return;
+    const safe = this.report().modules.find((each) => each.name === module)?.safeToPull === true;
+    if (!safe && !force) throw new SteadfastError("NOT_SAFE_TO_PULL", { module });
+    this.#events.add("warning", "MODULE_PULLED", `${module} was pulled by the operator and is held out.`, { module });
+    this.#expect(module, false);
+    supervisor.hold();
+  }
+
+  insert(module: string): void {
+    const supervisor = this.#find(module);
+    if (supervisor.presence === "broken") throw new SteadfastError("MODULE_BROKEN", { module });
+    if (supervisor.presence === "present") return;
+    this.#events.add("info", "MODULE_INSERTED", `${module} was inserted by the operator.`, { module });
+    this.#expect(module, true);
+    supervisor.insert();
+  }
+
+  clear(module: string): void {
+    const supervisor = this.#find(module);
+    this.#events.add("info", "MODULE_CLEARED", `The faults of ${module} were cleared by the operator.`, { module });
+    if (supervisor.presence === "broken") this.#expect(module, true);
+    supervisor.clear();
+  }
+
+  fault(kind: string, module: string, details: Readonly<Record<string, unknown>>): void {
+    const supervisor = this.#find(module);
+    if (kind !== "hang" && kind !== "kill" && kind !== "flip") throw new SteadfastError("FAULT_UNKNOWN", { kind });
+    if (kind === "flip") this.#flip(supervisor, details);
+    else if (!(kind === "hang" ? supervisor.hang() : supervisor.kill("drill"))) throw new SteadfastError("MODULE_NOT_RUNNING", { module });
+    this.#events.add("info", "FAULT_DRILL", `Drill: ${kind} ${module}.`, { module });
+  }
+
+  power(action: string): void {
+    if (action !== "off" && action !== "reset") throw new SteadfastError("POWER_ACTION_UNKNOWN", { action });
+    const sent = this.#links?.send(this.#ioName, action === "off" ? { kind: "powerButton" } : { kind: "reset" });
+    if (sent !== true) throw new SteadfastError("MODULE_NOT_RUNNING", { module: this.#ioName });
+    this.#events.add("info", "POWER", action === "off" ? "The power button was pressed." : "The guest is power-cycled by the operator.");
+  }
+
+  verify(): Promise<VerifyAnswer> {
+    return new Promise((resolve, reject) => {
+      const waiter: VerifyWaiter = {
+        resolve: (answer) => {
+          clearTimeout(timer);
+          resolve(answer);
+        },
+        reject: (error) => {
+          clearTimeout(timer);
+          reject(error);
+        },
+      };
+      const timer = setTimeout(() => {
+        this.#verifyWaiters = this.#verifyWaiters.filter((each) => each !== waiter);
+        reject(new SteadfastError("VERIFY_FAILED", { why: `no answer within ${VERIFY_LIMIT_MS / 1000} s` }));
+      }, VERIFY_LIMIT_MS);
+      this.#verifyWaiters.push(waiter);
+      if (this.#verifyWaiters.length === 1 && this.#links?.send(this.#ioName, { kind: "verify" }) !== true) {
+        this.#verified({ seq: 0, digests: {}, equal: false });
+      }
+    });
+  }
+
+  attachConsole(viewer: Parameters<ConsoleHub["attach"]>[0]): void {
+    this.#console.attach(viewer);
+  }
+
+  down(graceMs: number): void {
+    if (this.#stopping) return;
+    const up = this.#guest.state === "ready" || this.#guest.state === "reachable";
+    if (graceMs <= 0 || !up || this.#graceTimer !== null || this.#links?.send(this.#ioName, { kind: "powerButton" }) !== true) {
+      // At the next turn, so that the caller still gets its answer.
+      setImmediate(() => void this.#stop("by the operator"));
+      return;
+    }
+    this.#events.add("info", "POWER", "The power button was pressed, because the server is to stop.");
+    this.#graceTimer = setTimeout(() => void this.#stop("by the operator"), Math.min(graceMs, DOWN_GRACE_MAX_MS));
+  }
+
+  // What modules do and say.
+
+  #find(module: string): ModuleSupervisor {
+    const supervisor = this.#supervisors.find((each) => each.name === module);
+    if (supervisor !== undefined) return supervisor;
+    if (module === MANAGEMENT_NAME) throw new SteadfastError("MODULE_IS_MANAGEMENT", { module });
+    const names = this.#supervisors.map((each) => each.name).join(", ");
+    throw new SteadfastError("MODULE_UNKNOWN", { module: module === "" ? "(none)" : module, server: this.#plan.server, names });
+  }
+
+  #flip(supervisor: ModuleSupervisor, details: Readonly<Record<string, unknown>>): void {
+    const { address, bit } = details;
+    const inRange = Number.isSafeInteger(address) && Number.isInteger(bit) && (bit as number) >= 0 && (bit as number) <= FLIP_BIT_MAX;
+    if (!inRange) throw new SteadfastError("FAULT_UNKNOWN", { kind: "flip without an address and a bit of 0 to 7" });
+    const sent = this.#links?.send(supervisor.name, { kind: "flip", address: address as number, bit: bit as number });
+    if (sent !== true) throw new SteadfastError("MODULE_NOT_RUNNING", { module: supervisor.name });
+  }
+
+  #expect(module: string, present: boolean): void {
+    this.#links?.send(this.#ioName, { kind: "expect", module, present });
+  }
+
+  #processesChanged(supervisor: ModuleSupervisor): void {
+    if (supervisor.process === null) this.#cpuStatus.delete(supervisor.name);
+    if (!this.#stopping) this.#writeMade();
+  }
+
+  #writeMade(): void {
+    const processes = this.#supervisors.map((each) => each.process).filter((each): each is ProcessRecord => each !== null);
+    const tap = this.#plan.network.kind === "tap";
+    const ioModules = this.#supervisors.filter((each) => each.module.kind === "io").map((each) => each.name);
+    const made: MadeRecord = {
+      server: this.#plan.server,
+      bridge: tap ? this.#plan.network.bridge : "",
+      devices: tap ? Object.values(plannedDevices(this.#plan.server, ioModules)) : [],
+      management: recordProcess(MANAGEMENT_NAME, process.pid),
+      processes,
+    };
+    writeJsonFile(this.#paths.madeFile, made);
+  }
+
+  #moduleLost(supervisor: ModuleSupervisor, cause: LossCause, detail: string): void {
+    const module = supervisor.name;
+    if (module === this.#ioName) this.#ioGone();
+    this.#verdicts.delete(module);
+    const severity = cause === "drill" ? "info" : "warning";
+    this.#events.add(severity, "MODULE_ENDED", `The process of ${module} is gone: ${detail}.`, { module, data: { cause } });
+  }
+
+  #moduleBroken(supervisor: ModuleSupervisor): void {
+    const module = supervisor.name;
+    const { count, windowHours } = this.#plan.faultThreshold;
+    const text = `${module} reached its fault threshold (${count} in ${windowHours} h) and stays out: \`steadfast clear ${module}\` brings it back.`;
+    this.#events.add("error", "MODULE_BROKEN", text, { module });
+    this.#expect(module, false);
+  }
+
+  #moduleConnected(module: string): void {
+    if (module !== this.#ioName) return;
+    for (const each of this.#supervisors) if (each.presence !== "present") this.#expect(each.name, false);
+    if (this.#guest.state === "off") this.#guest.booting();
+    if (this.#verifyWaiters.length > 0) this.#links?.send(this.#ioName, { kind: "verify" });
+  }
+
+  #moduleDisconnected(module: string): void {
+    if (module === this.#ioName) this.#ioGone();
+    this.#cpuStatus.delete(module);
+  }
+
+  #moduleSaid(module: string, message: ParsedControl): void {
+    if (module !== this.#ioName) {
+      if (message.kind === "status") this.#cpuStatus.set(module, message as unknown as CpuToManagement);
+      else if (message.kind === "event") this.#events.relay(message as unknown as EventMessage);
+      return;
+    }
+    switch (message.kind) {
+      case "status":
+        return this.#ioReported(message["status"] as ServerStatus);
+      case "event":
+        return this.#ioEvent(message as unknown as EventMessage);
+      case "shoot":
+        return this.#shoot(String(message["module"]), String(message["why"]));
+      case "console":
+        return this.#console.print(Buffer.from(String(message["base64"]), "base64"));
+      case "guest":
+        return this.#guestDid(message["what"] as GuestHappening, message["failure"] === true);
+      case "verified": {
+        const digests = message["digests"] as VerifyAnswer["digests"];
+        const values = Object.values(digests);
+        const equal = values.length >= 2 && values.every((value) => value === values[0]);
+        return this.#verified({ seq: Number(message["seq"]), digests, equal });
+      }
+    }
+  }
+
+  #ioReported(status: ServerStatus): void {
+    this.#ioStatus = status;
+    for (const supervisor of this.#supervisors) {
+      if (supervisor.presence === "present" && inLockstep(status.modules[supervisor.name]?.state)) supervisor.noteLockstep();
+    }
+  }
+
+  #ioEvent(event: EventMessage): void {
+    if (event.module !== undefined && event.code.startsWith("MISCOMPARE")) this.#verdicts.set(event.module, "miscompared");
+    if (event.module !== undefined && event.code === "MODULE_HUNG") this.#verdicts.set(event.module, "hung");
+    this.#events.relay(event);
+  }
+
+  #shoot(module: string, why: string): void {
+    const supervisor = this.#supervisors.find((each) => each.name === module);
+    if (supervisor === undefined) return;
+    this.#events.add("warning", "MODULE_SHOT", `${module} is ended and replaced: ${why}.`, { module });
+    supervisor.kill(this.#verdicts.get(module) ?? "abandoned");
+  }
+
+  /** Its counters begin at zero with its next incarnation; the server's do not. */
+  #ioGone(): void {
+    if (this.#ioStatus !== null) this.#pastCounters = addCounters(this.#pastCounters, this.#ioStatus.counters);
+    this.#ioStatus = null;
+  }
+
+  /** A guest that a new I/O module had to power on again was lost with the old one. */
+  #guestPoweredOn(): void {
+    const incarnation = this.#supervisors.find((each) => each.name === this.#ioName)?.incarnation ?? 0;
+    if (this.#poweredOnBy !== 0 && this.#poweredOnBy !== incarnation) {
+      this.#pastCounters = { ...this.#pastCounters, outages: this.#pastCounters.outages + 1 };
+      const text = "The guest was lost together with its only I/O module, and was started again.";
+      this.#events.add("error", "OUTAGE", text, { module: this.#ioName });
+    }
+    this.#poweredOnBy = incarnation;
+  }
+
+  #guestDid(what: GuestHappening, failure: boolean): void {
+    if (what === "poweredOff") {
+      this.#guest.off();
+      this.#events.add(failure ? "warning" : "info", "GUEST_POWERED_OFF", "The guest powered itself off; the server stops.");
+      void this.#stop("because the guest powered itself off");
+      return;
+    }
+    if (what === "poweredOn") this.#guestPoweredOn();
+    this.#guest.booting();
+  }
+
+  #guestChanged(state: string): void {
+    if (state === "ready") this.#events.add("info", "GUEST_READY", "The guest's network and services are up.");
+    if (state === "reachable") this.#events.add("info", "GUEST_REACHABLE", "The guest's network answers.");
+  }
+
+  #verified(answer: VerifyAnswer): void {
+    const waiters = this.#verifyWaiters;
+    this.#verifyWaiters = [];
+    const nobody = Object.keys(answer.digests).length === 0;
+    for (const waiter of waiters) {
+      if (nobody) waiter.reject(new SteadfastError("VERIFY_FAILED", { why: "no CPU module could answer, or one was lost meanwhile" }));
+      else waiter.resolve(answer);
+    }
+  }
+
+  #check(): void {
+    for (const supervisor of this.#supervisors) supervisor.check(Date.now());
+    try {
+      boundLog(`${this.#paths.logDirectory}/${MANAGEMENT_NAME}.log`);
+    } catch {
+      // Its log is not worth management's life.
+    }
+  }
+
+  // The end.
+
+  async #stop(why: string): Promise<void> {
+    if (this.#stopping) return;
+    this.#stopping = true;
+    if (this.#graceTimer !== null) clearTimeout(this.#graceTimer);
+    if (this.#checkTimer !== null) clearInterval(this.#checkTimer);
+    this.#guest.close();
+    for (const supervisor of this.#supervisors) supervisor.end();
+    const processes = this.#supervisors.map((each) => each.process).filter((each): each is ProcessRecord => each !== null);
+    for (const { name } of processes) this.#links?.send(name, { kind: "shutdown" });
+    await waitUntilGone(processes, SHUTDOWN_GRACE_MS);
+    for (const supervisor of this.#supervisors) supervisor.kill("drill");
+    await waitUntilGone(processes);
+    this.#links?.close();
+    this.#events.add("info", "SERVER_STOPPED", `Server ${this.#plan.server} was stopped ${why}.`);
+    this.#console.close();
+    await this.#removeEverything();
+    process.exit(0);
+  }
+
+  async #removeEverything(): Promise<void> {
+    const { server, network } = this.#plan;
+    if (network.kind === "tap") {
+      const ioModules = this.#supervisors.filter((each) => each.module.kind === "io").map((each) => each.name);
+      const devices = this.#network === null ? [] : Object.values(plannedDevices(server, ioModules));
+      await tearDownHostNetwork(server, network.bridge, devices);
+    }
+    await this.#api?.close();
+    rmSync(this.#paths.runDirectory, { recursive: true, force: true });
+  }
+}
