@@ -1,0 +1,103 @@
+/** Finished images: one directory each, named by its digest, complete or absent. */
+
+import { createHash } from "node:crypto";
+import { existsSync, readFileSync, readdirSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { publishDirectory, replaceDurably, writeDurably } from "./files.js";
+import type { CachePaths } from "./paths.js";
+
+export interface ImagePackage {
+  readonly name: string;
+  readonly version: string;
+  readonly sha256: string;
+}
+
+export interface ImageRecord {
+  readonly name: string;
+  /** SHA-256 over kernel, initrd, command line, memory and package list: what the guest starts from, nothing else. */
+  readonly digest: string;
+  readonly kernelKind: "stock" | "hardened" | "own";
+  readonly kernelRelease: string;
+  readonly commandLine: string;
+  readonly memoryMiB: number;
+  readonly packages: readonly ImagePackage[];
+  readonly builtAt: string;
+  /** What the image was asked to be, and what it was made from: to find it again without building. */
+  readonly recipeKey: string;
+  readonly inputsKey: string;
+  readonly directory: string;
+  readonly kernelPath: string;
+  readonly initrdPath: string;
+  readonly kernelBytes: number;
+  readonly initrdBytes: number;
+}
+
+export interface ImageContent {
+  readonly name: string;
+  readonly kernelKind: ImageRecord["kernelKind"];
+  readonly kernelRelease: string;
+  readonly commandLine: string;
+  readonly memoryMiB: number;
+  readonly packages: readonly ImagePackage[];
+  readonly recipeKey: string;
+  readonly inputsKey: string;
+  readonly kernel: Uint8Array;
+  readonly initrd: Uint8Array;
+}
+
+/** What image.json holds: everything that does not follow from where the image lies. */
+type StoredRecord = Omit<ImageRecord, "directory" | "kernelPath" | "initrdPath" | "kernelBytes" | "initrdBytes">;
+
+export function sha256(...parts: readonly (Uint8Array | string)[]): string {
+  const hash = createHash("sha256");
+  for (const part of parts) hash.update(part);
+  return hash.digest("hex");
+}
+
+export function imageDigest(content: ImageContent): string {
+  const { name, kernelKind, kernelRelease, commandLine, memoryMiB, packages } = content;
+  const facts = { name, kernelKind, kernelRelease, commandLine, memoryMiB, packages, kernel: sha256(content.kernel) };
+  return sha256(JSON.stringify({ ...facts, initrd: sha256(content.initrd) }));
+}
+
+export function storeImage(paths: CachePaths, content: ImageContent): ImageRecord {
+  const { name, kernelKind, kernelRelease, commandLine, memoryMiB, packages, recipeKey, inputsKey } = content;
+  const digest = imageDigest(content);
+  const directory = join(paths.images, digest);
+  const facts = { name, digest, kernelKind, kernelRelease, commandLine, memoryMiB, packages };
+  const stored: StoredRecord = { ...facts, builtAt: new Date().toISOString(), recipeKey, inputsKey };
+  const text = JSON.stringify(stored, null, 2) + "\n";
+  if (existsSync(join(directory, "image.json"))) {
+    // Other inputs, the same image: remember the newer inputs, so that the next search finds it.
+    replaceDurably(join(directory, "image.json"), text);
+  } else {
+    publishDirectory(paths.temporary, directory, (temporary) => {
+      writeDurably(join(temporary, "kernel"), content.kernel);
+      writeDurably(join(temporary, "initrd"), content.initrd);
+      writeDurably(join(temporary, "image.json"), text);
+    });
+  }
+  return complete(stored, directory);
+}
+
+/** All images, newest first. What is not a complete image is left out. */
+export function readImages(paths: CachePaths): ImageRecord[] {
+  if (!existsSync(paths.images)) return [];
+  const images: ImageRecord[] = [];
+  for (const digest of readdirSync(paths.images)) {
+    const directory = join(paths.images, digest);
+    try {
+      images.push(complete(JSON.parse(readFileSync(join(directory, "image.json"), "utf8")) as StoredRecord, directory));
+    } catch {
+      // Not an image of ours, or one of a later version: nothing that this one could start.
+    }
+  }
+  return images.sort((left, right) => (left.builtAt < right.builtAt ? 1 : -1));
+}
+
+function complete(stored: StoredRecord, directory: string): ImageRecord {
+  const kernelPath = join(directory, "kernel");
+  const initrdPath = join(directory, "initrd");
+  const sizes = { kernelBytes: statSync(kernelPath).size, initrdBytes: statSync(initrdPath).size };
+  return { ...stored, directory, kernelPath, initrdPath, ...sizes };
+}
