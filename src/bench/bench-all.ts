@@ -1,0 +1,59 @@
+/** `steadfast bench all`: every figure in one run, in an order in which no measurement disturbs the next. */
+import type { BenchContext } from "./bench-context.js";
+import type { Figure } from "./figures.js";
+import { faultRun, gapFigures, reintegrationFigures } from "./measure-faults.js";
+import { measureBoot, measureIdle, measureMemory } from "./measure-host.js";
+import { measureCpu, measureHttpRate, measureLatency, measureRedis } from "./measure-speed.js";
+import { toolInstalled } from "./tools.js";
+
+export async function measureGap(context: BenchContext): Promise<Figure[]> {
+  const figures: Figure[] = [];
+  const { lagLimitMs } = await (await context.duplex()).source.read();
+  for (const kind of ["kill", "hang"] as const) figures.push(...gapFigures(kind, await faultRun(context, kind), lagLimitMs));
+  return figures;
+}
+
+export async function measureReintegration(context: BenchContext): Promise<Figure[]> {
+  return reintegrationFigures(await faultRun(context, "kill"));
+}
+
+export async function measureQemu(context: BenchContext): Promise<Figure[]> {
+  return [...(await measureRedis(context, true)), ...(await measureHttpRate(context, true))];
+}
+
+/** One measurement that fails is told and judged as missed; the others still run. */
+async function attempt(name: string, context: BenchContext, measure: () => Promise<Figure[]>): Promise<Figure[]> {
+  try {
+    return await measure();
+  } catch (error) {
+    context.options.signal.throwIfAborted();
+    const why = (error as Error).message;
+    context.options.onProgress(`${name} failed: ${why}`);
+    return [{ name, target: "-", measured: "failed", value: Number.NaN, verdict: "missed", command: `steadfast bench ${name}`, note: why }];
+  }
+}
+
+export async function measureAll(context: BenchContext): Promise<Figure[]> {
+  const withQemu = toolInstalled("qemu-system-riscv64");
+  const figures: Figure[] = [];
+  const add = async (name: string, measure: () => Promise<Figure[]>): Promise<void> => {
+    figures.push(...(await attempt(name, context, measure)));
+  };
+  await add("boot", () => measureBoot(context));
+  // Idleness first, while nothing else runs and nothing ran; memory after loads and faults; then pairs of servers; QEMU's guest last.
+  await add("idle", () => measureIdle(context));
+  await add("gap", async () => {
+    const kill = await faultRun(context, "kill");
+    const hang = await faultRun(context, "hang");
+    const { lagLimitMs } = await (await context.duplex()).source.read();
+    return [...gapFigures("kill", kill, lagLimitMs), ...gapFigures("hang", hang, lagLimitMs), ...reintegrationFigures(kill)];
+  });
+  await add("memory", () => measureMemory(context));
+  await add("latency", () => measureLatency(context));
+  await add("cpu", () => measureCpu(context, false));
+  await add("redis", () => measureRedis(context, false));
+  await add("web", () => measureHttpRate(context, false));
+  if (withQemu) await add("qemu", () => measureQemu(context));
+  else context.options.onProgress("qemu-system-riscv64 is not installed (apt-get install qemu-system-misc): no figures beside it");
+  return figures;
+}

@@ -1,0 +1,95 @@
+/** The servers of one benchmark run: started when first needed, shared by the measurements, removed at the end. */
+import { imageOf } from "./bench-image.js";
+import { BenchServer } from "./bench-server.js";
+import { QemuGuest } from "./qemu.js";
+import type { OpenSource } from "./server-view.js";
+
+export interface BenchOptions {
+  readonly rounds: number;
+  /** Faults of each kind. */
+  readonly faultCount: number;
+  /** Extra parameters for `up`. */
+  readonly upParameters: readonly string[];
+  readonly seed: number;
+  readonly openSource: OpenSource;
+  /** The user wants to stop. */
+  readonly signal: AbortSignal;
+  readonly onProgress: (text: string) => void;
+}
+
+/** A guest to put load on, protected or not. */
+export interface Subject {
+  readonly label: "duplex" | "simplex" | "qemu";
+  readonly host: string;
+}
+
+export const DUPLEX_NAME = "bench-duplex";
+export const SIMPLEX_NAME = "bench-simplex";
+const DUPLEX_SUBNET = 101;
+const SIMPLEX_SUBNET = 102;
+const BOOT_SUBNET = 103;
+
+export class BenchContext {
+  private duplexServer: Promise<BenchServer> | undefined;
+  private simplexServer: Promise<BenchServer> | undefined;
+  private qemuGuest: Promise<QemuGuest> | undefined;
+
+  constructor(readonly options: BenchOptions) {}
+
+  duplex(): Promise<BenchServer> {
+    this.duplexServer ??= this.start(DUPLEX_NAME, 2);
+    return this.duplexServer;
+  }
+
+  simplex(): Promise<BenchServer> {
+    this.simplexServer ??= this.start(SIMPLEX_NAME, 1);
+    return this.simplexServer;
+  }
+
+  qemu(): Promise<QemuGuest> {
+    this.qemuGuest ??= this.startQemu();
+    return this.qemuGuest;
+  }
+
+  /** Both kinds, in the order in which rounds alternate. */
+  async pair(): Promise<readonly [BenchServer, BenchServer]> {
+    return [await this.duplex(), await this.simplex()];
+  }
+
+  /** A server for one measurement of its start; the caller stops it. */
+  startFresh(cpuModules: 1 | 2): Promise<BenchServer> {
+    return this.launch("bench-boot", cpuModules, BOOT_SUBNET);
+  }
+
+  /** A measurement that is disturbed by other servers (idle, boot) says so by ending them first. */
+  async stopAll(): Promise<void> {
+    const started = [this.duplexServer, this.simplexServer, this.qemuGuest];
+    this.duplexServer = undefined;
+    this.simplexServer = undefined;
+    this.qemuGuest = undefined;
+    for (const each of started) {
+      // A server that did not start has nothing to stop, and its error was told where it was awaited.
+      const server = await each?.catch(() => undefined);
+      await server?.stop();
+    }
+  }
+
+  private async launch(name: string, cpuModules: 1 | 2, subnet: number): Promise<BenchServer> {
+    const { upParameters, openSource, signal } = this.options;
+    // The measurement goes on until it notices; nothing new may be started behind the clean-up's back.
+    signal.throwIfAborted();
+    return BenchServer.start({ name, cpuModules, subnet, upParameters, openSource, signal });
+  }
+
+  private async startQemu(): Promise<QemuGuest> {
+    this.options.onProgress("starting qemu-system-riscv64");
+    const { source } = await this.duplex();
+    this.options.signal.throwIfAborted();
+    return QemuGuest.start(imageOf(await source.read()));
+  }
+
+  private start(name: string, cpuModules: 1 | 2): Promise<BenchServer> {
+    this.options.onProgress(`starting ${name}`);
+    return this.launch(name, cpuModules, cpuModules === 2 ? DUPLEX_SUBNET : SIMPLEX_SUBNET);
+  }
+}

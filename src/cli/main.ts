@@ -1,0 +1,65 @@
+/** The command line: puts the commands together and turns every failure into one sentence and an exit code. */
+import { readFileSync } from "node:fs";
+import { Command, CommanderError } from "commander";
+import { addConsoleCommand } from "./console.js";
+import { addDownCommand } from "./down.js";
+import { addInspectCommands } from "./inspect.js";
+import { addOperateCommands } from "./operate.js";
+import { EXIT_CODES_HELP, EXIT_USAGE, printJson, reportError } from "./output.js";
+
+function version(): string {
+  const manifest = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string };
+  return manifest.version;
+}
+
+type Adder = (program: Command) => void;
+
+/** Commands that an operator's scripts call often: started without loading what builds images or measures. */
+const QUICK_COMMANDS = ["down", "status", "events", "verify", "console", "pull", "insert", "clear", "fault", "power"];
+
+async function commandsFor(first: string | undefined): Promise<Adder[]> {
+  const quick: Adder[] = [addDownCommand, addInspectCommands, addConsoleCommand, addOperateCommands];
+  if (first !== undefined && QUICK_COMMANDS.includes(first)) return quick;
+  const [up, image, bench, engine, quickstart] = await Promise.all([
+    import("./up.js"),
+    import("./image.js"),
+    import("./bench.js"),
+    import("./engine.js"),
+    import("./quickstart.js"),
+  ]);
+  const others = [image.addImageCommand, bench.addBenchCommand, engine.addEngineCommand, quickstart.addQuickstartCommand];
+  return [up.addUpCommand, ...quick, ...others];
+}
+
+/** The program with the commands that `first` may need: all of them if it is none of the quick ones. */
+export async function makeProgram(first: string | undefined, json: boolean): Promise<Command> {
+  const program = new Command("steadfast");
+  program
+    .description("A fault-tolerant Linux server: an unmodified guest runs on several modules in lockstep and outlives any one of them.")
+    .version(version())
+    .exitOverride()
+    .configureOutput(json ? { writeErr: () => undefined } : {})
+    .showHelpAfterError("(steadfast COMMAND --help shows how)")
+    .addHelpText("after", EXIT_CODES_HELP);
+  for (const add of await commandsFor(first)) add(program);
+  return program;
+}
+
+export async function runCli(argv: readonly string[]): Promise<void> {
+  // A reader that has seen enough (`| head`) is no failure.
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1));
+  const json = argv.includes("--json");
+  try {
+    const program = await makeProgram(argv[2], json);
+    await program.parseAsync([...argv]);
+  } catch (error) {
+    process.exitCode = error instanceof CommanderError ? usageExit(error, json) : reportError(error, json);
+  }
+}
+
+/** Commander has printed its sentence already, unless JSON was asked for. */
+function usageExit(error: CommanderError, json: boolean): number {
+  if (error.exitCode === 0) return 0;
+  if (json) printJson({ error: { code: "USAGE", message: error.message.replace(/^error: /, "") } });
+  return EXIT_USAGE;
+}

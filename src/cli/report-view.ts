@@ -1,0 +1,67 @@
+/** A server's report and its events as text, for `status`, `events` and the live view. */
+import type { LoggedEvent } from "../modules/management-events.js";
+import type { ModuleReport, ServerReport } from "../modules/management-status.js";
+import { duration, paint, table, type Colour } from "./output.js";
+
+const MIB = 1024 * 1024;
+
+function stateColour(state: string): Colour {
+  if (state === "DUPLEX" || state === "TRIPLEX") return "green";
+  if (state === "SHOT" || state === "BROKEN" || state === "OUTAGE") return "red";
+  return "yellow";
+}
+
+function note(module: ModuleReport): string {
+  const { progress } = module;
+  if (module.held) return "held out: steadfast insert " + module.name;
+  if (module.state === "BROKEN") return "too many faults: steadfast clear " + module.name;
+  if (progress === undefined) return "";
+  const total = progress.pagesSent + progress.pagesRemaining;
+  const share = total === 0 ? 0 : Math.floor((100 * progress.pagesSent) / total);
+  if (progress.phase === "copying") return `copying memory from ${progress.donor}, ${share}%`;
+  return progress.phase === "restoring" ? "restoring" : `catching up, ${progress.ticksBehind} ticks behind`;
+}
+
+function moduleRows(report: ServerReport): string[][] {
+  const header = ["MODULE", "ENCLOSURE", "STATE", "PID", "MEMORY", "FAULTS", "SAFE TO PULL", ""].map((cell) => paint(cell, "dim"));
+  const rows = report.modules.map((module) => [
+    module.name,
+    module.enclosure,
+    paint(module.state, module.kind === "cpu" ? stateColour(module.state) : "bold"),
+    module.pid === 0 ? "-" : String(module.pid),
+    module.rssBytes === 0 ? "-" : `${Math.round(module.rssBytes / MIB)} MiB`,
+    String(module.faults),
+    module.safeToPull ? "yes" : "no",
+    note(module),
+  ]);
+  return [header, ...rows];
+}
+
+export function reportLines(report: ServerReport): string[] {
+  const { counters } = report;
+  const redundancy = paint(report.redundancy, report.redundancy === report.wantedRedundancy ? "green" : stateColour(report.redundancy));
+  const guest = report.address === "" ? "no network" : report.address;
+  const kernel = report.image.kernelRelease === "" ? report.engine : `${report.image.kernelRelease} (${report.image.kernel})`;
+  return [
+    `${paint(report.server, "bold")}  ${redundancy}  up ${duration(report.uptimeMs)}`,
+    `guest ${guest}, ${report.guest}; ${report.memoryMiB} MiB, kernel ${kernel}, image ${report.image.name}`,
+    `configuration ${report.configuration}, tick ${report.seq}, committed ${report.committed}, ${Math.round(report.mips)} MIPS, release ${report.release}`,
+    `reintegrations ${counters.reintegrations} (last hold ${counters.lastHoldMs.toFixed(1)} ms), miscompares ${counters.miscompares}, ` +
+      `outages ${counters.outages}, frames in ${counters.framesIn}, out ${counters.framesOut}, dropped ${counters.droppedFrames}`,
+    "",
+    ...table(moduleRows(report)),
+  ];
+}
+
+export function eventLine(event: LoggedEvent): string {
+  const time = new Date(event.atMs).toISOString().slice(11, 23);
+  const colour: Colour = event.severity === "error" ? "red" : event.severity === "warning" ? "yellow" : "dim";
+  return `${paint(time, "dim")} ${paint(event.severity.padEnd(7), colour)} ${event.code.padEnd(22)} ${event.text}`;
+}
+
+/** What stands between the server and what was asked for, in a few words. */
+export function standingSentence(report: ServerReport): string {
+  const modules = report.modules.filter((module) => module.kind === "cpu").map((module) => `${module.name} ${module.state}`);
+  const isStarting = report.redundancy === "OUTAGE" && report.counters.outages === 0;
+  return `it is ${isStarting ? "starting" : report.redundancy} (${modules.join(", ")}) and the guest is ${report.guest}`;
+}

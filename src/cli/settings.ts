@@ -1,0 +1,117 @@
+/** From defaults, server file and options to the plan of a server, the image included. */
+import { InvalidArgumentError } from "commander";
+import { SteadfastError } from "../foundation/errors.js";
+import { buildImage, findImage, importKernel, type BuildProgress, type ImageRecord } from "../image/index.js";
+import type { PlannedImage, ServerPlan } from "../modules/management-plan.js";
+import { MEMORY_MIB_MAX, MEMORY_MIB_MIN, readServerFile, type ServerFile } from "./server-file.js";
+import { checkServerName, DEFAULT_SERVER_NAME } from "./server-choice.js";
+
+export interface UpFlags {
+  readonly detach?: boolean;
+  readonly name?: string;
+  readonly memory?: number;
+  readonly release?: "compared" | "logged";
+  readonly kernel?: string;
+  readonly initrd?: string;
+  readonly cpuModules?: 1 | 2;
+  readonly address?: string;
+  readonly lagLimit?: number;
+  readonly wait: number;
+  readonly json?: boolean;
+}
+
+export interface Settings {
+  readonly file: ServerFile;
+  readonly name: string;
+}
+
+const LAG_LIMIT_MS_DEFAULT = 250;
+const BRIDGE_DEFAULT = "steadfast0";
+const HOST_ADDRESS_DEFAULT = "10.77.0.1/24";
+const FAULT_COUNT_DEFAULT = 6;
+const FAULT_WINDOW_HOURS_DEFAULT = 24;
+const TOY_MEMORY_MIB = 64;
+
+const TOY_IMAGE: PlannedImage = {
+  name: "toy",
+  digest: "toy",
+  kernelKind: "none",
+  kernelRelease: "",
+  kernelPath: "",
+  initrdPath: "",
+  commandLine: "",
+};
+
+/** "256", "256M", "1G" or "1GiB". */
+export function parseMemory(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)\s*(m|mb|mib|g|gb|gib)?$/i.exec(text.trim());
+  if (match === null) throw new InvalidArgumentError("It must be a number of MiB, such as 256 or 1G.");
+  const mebibytes = Number(match[1]) * (match[2]?.toLowerCase().startsWith("g") === true ? 1024 : 1);
+  if (!Number.isInteger(mebibytes)) throw new InvalidArgumentError("It must be a whole number of MiB.");
+  return mebibytes;
+}
+
+export function readSettings(path: string | undefined, flags: UpFlags): Settings {
+  const file = path === undefined ? {} : readServerFile(path);
+  const name = checkServerName(flags.name ?? file.name ?? DEFAULT_SERVER_NAME);
+  const memory = flags.memory;
+  if (memory !== undefined && (memory < MEMORY_MIB_MIN || memory > MEMORY_MIB_MAX)) {
+    throw new SteadfastError("MEMORY_RANGE", { memory, minimum: MEMORY_MIB_MIN, maximum: MEMORY_MIB_MAX });
+  }
+  if (flags.initrd !== undefined && (flags.kernel === undefined || flags.kernel === "stock" || flags.kernel === "hardened")) {
+    throw new SteadfastError("USAGE", { what: "--initrd goes with --kernel PATH: give the kernel that this initial RAM disk is for." });
+  }
+  return { file, name };
+}
+
+/** Finds the image, or makes it. Without a choice: the hardened one if it was built, else Debian's stock kernel, which is there quickly. */
+export async function resolveImage(file: ServerFile, flags: UpFlags, onProgress: (progress: BuildProgress) => void): Promise<ImageRecord> {
+  const recipePath = file.image?.recipe;
+  const kernel = flags.kernel ?? file.image?.kernel;
+  if (kernel === "stock" || kernel === "hardened") {
+    return findImage({ recipePath, kernel }) ?? (await buildImage({ recipePath, kernel, onProgress }));
+  }
+  if (kernel !== undefined) {
+    const initrdPath = flags.initrd ?? (flags.kernel === undefined ? file.image?.initrd : undefined);
+    return importKernel({ kernelPath: kernel, initrdPath, onProgress });
+  }
+  if (recipePath !== undefined) return findImage({ recipePath }) ?? (await buildImage({ recipePath, onProgress }));
+  const present = findImage({ kernel: "hardened" }) ?? findImage({ kernel: "stock" });
+  return present ?? (await buildImage({ kernel: "stock", onProgress }));
+}
+
+export function makePlan({ file, name }: Settings, flags: UpFlags, image: ImageRecord | null): ServerPlan {
+  const cpuModuleCount = flags.cpuModules ?? (file.redundancy === "simplex" ? 1 : 2);
+  const extra = file.image?.commandLine ?? "";
+  const planned: PlannedImage =
+    image === null
+      ? TOY_IMAGE
+      : {
+          name: image.name,
+          digest: image.digest,
+          kernelKind: image.kernelKind,
+          kernelRelease: image.kernelRelease,
+          kernelPath: image.kernelPath,
+          initrdPath: image.initrdPath,
+          commandLine: extra === "" ? image.commandLine : `${image.commandLine} ${extra}`,
+        };
+  return {
+    server: name,
+    engine: file.engine ?? "rv64",
+    cpuModuleCount,
+    memoryMiB: flags.memory ?? file.memoryMiB ?? image?.memoryMiB ?? TOY_MEMORY_MIB,
+    release: flags.release ?? file.release ?? "compared",
+    lagLimitMs: flags.lagLimit ?? file.lagLimitMs ?? LAG_LIMIT_MS_DEFAULT,
+    image: planned,
+    network: {
+      kind: file.network?.kind ?? "tap",
+      bridge: file.network?.bridge ?? BRIDGE_DEFAULT,
+      hostAddress: file.network?.hostAddress ?? HOST_ADDRESS_DEFAULT,
+      guestAddress: flags.address ?? file.network?.guestAddress ?? "",
+    },
+    faultThreshold: {
+      count: file.faultThreshold?.count ?? FAULT_COUNT_DEFAULT,
+      windowHours: file.faultThreshold?.windowHours ?? FAULT_WINDOW_HOURS_DEFAULT,
+    },
+  };
+}

@@ -1,0 +1,101 @@
+/** Starts management for a plan, and waits for what the operator wants to see: all modules in lockstep and the guest ready. */
+import { spawn } from "node:child_process";
+import { closeSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { ERRORS, SteadfastError, type ErrorCode } from "../foundation/errors.js";
+import { STARTUP_DESCRIPTOR_VARIABLE } from "../modules/management.js";
+import { makeServerDirectories } from "../modules/management-paths.js";
+import { MANAGEMENT_NAME, moduleConfigFor, writeJsonFile, type ServerPlan } from "../modules/management-plan.js";
+import type { ServerReport } from "../modules/management-status.js";
+import { openLog } from "../modules/management-supervisor.js";
+import { ServerClient } from "./client.js";
+
+const MAIN_PATH = fileURLToPath(new URL("../modules/main.js", import.meta.url));
+const STARTUP_LIMIT_MS = 30_000;
+const POLL_MS = 50;
+/** A guest whose init does not announce itself counts as ready when its network has answered for this long. */
+const REACHABLE_IS_READY_MS = 3000;
+
+/** Returns once management runs; throws the one error that kept it from starting, with nothing left behind. */
+export async function startServer(plan: ServerPlan): Promise<ServerClient> {
+  const client = new ServerClient(plan.server);
+  if ((await client.statusOrNull()) !== null) throw new SteadfastError("SERVER_RUNNING", { server: plan.server });
+  makeServerDirectories(client.paths);
+  writeJsonFile(client.paths.planFile, plan);
+  const configPath = `${client.paths.runDirectory}/${MANAGEMENT_NAME}.json`;
+  const module = { name: MANAGEMENT_NAME, kind: "management", enclosure: "enclosure0" } as const;
+  const context = { plan, paths: client.paths, network: null, epochNs: 0n };
+  writeJsonFile(configPath, moduleConfigFor(context, module, Date.now()));
+  await spawnManagement(configPath, `${client.paths.logDirectory}/${MANAGEMENT_NAME}.log`);
+  return client;
+}
+
+async function spawnManagement(configPath: string, logPath: string): Promise<void> {
+  const log = openLog(logPath);
+  // A session of its own: the terminal from which the server was started may go away.
+  const child = spawn(process.execPath, [MAIN_PATH, "management", configPath], {
+    detached: true,
+    cwd: "/",
+    stdio: ["ignore", log, log, "pipe"],
+    env: { ...process.env, [STARTUP_DESCRIPTOR_VARIABLE]: "3" },
+  });
+  closeSync(log);
+  const line = await firstLine(child.stdio[3] as NodeJS.ReadableStream, STARTUP_LIMIT_MS);
+  child.unref();
+  const outcome = line === null ? null : (JSON.parse(line) as { error?: { code: string; message: string } });
+  if (outcome === null) throw new SteadfastError("START_FAILED", { log: logPath });
+  if (outcome.error === undefined) return;
+  const { code, message } = outcome.error;
+  if (!(code in ERRORS)) throw new SteadfastError("START_FAILED", { log: logPath });
+  const error = new SteadfastError(code as ErrorCode);
+  error.message = message;
+  throw error;
+}
+
+/** Null: the stream ended, or the limit passed, without a line. */
+function firstLine(stream: NodeJS.ReadableStream, limitMs: number): Promise<string | null> {
+  return new Promise((resolve) => {
+    let text = "";
+    const finish = (line: string | null): void => {
+      clearTimeout(timer);
+      (stream as Partial<{ destroy(): void }>).destroy?.();
+      resolve(line);
+    };
+    const timer = setTimeout(() => finish(null), limitMs);
+    stream.on("data", (chunk: Buffer) => {
+      text += chunk.toString("utf8");
+      if (text.includes("\n")) finish(text.slice(0, text.indexOf("\n")));
+    });
+    stream.on("end", () => finish(null));
+    stream.on("error", () => finish(null));
+  });
+}
+
+export interface Standing {
+  readonly report: ServerReport;
+  /** All modules in lockstep, and the guest ready (or its network answers, if its init says nothing). */
+  readonly complete: boolean;
+}
+
+/** Waits until the server stands as wanted or the limit passed. Throws if the server ended meanwhile. */
+export async function waitUntilStanding(
+  client: ServerClient,
+  limitMs: number,
+  onReport: (report: ServerReport) => void,
+): Promise<Standing> {
+  const giveUpAt = Date.now() + limitMs;
+  let reachableSince: number | null = null;
+  for (;;) {
+    const report = await client.statusOrNull();
+    if (report === null) throw new SteadfastError("SERVER_ENDED", { server: client.server });
+    onReport(report);
+    const now = Date.now();
+    reachableSince = report.guest === "reachable" ? (reachableSince ?? now) : null;
+    const answered = reachableSince !== null && now - reachableSince >= REACHABLE_IS_READY_MS;
+    // The toy machine and a server without network have no guest that could say more.
+    const ready = report.guest === "ready" || answered || report.address === "" || report.engine === "toy";
+    const complete = report.redundancy === report.wantedRedundancy && ready;
+    if (complete || now >= giveUpAt) return { report, complete };
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}

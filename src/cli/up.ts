@@ -1,0 +1,108 @@
+/** `steadfast up`: from a server file and options to a running server. */
+import { InvalidArgumentError, Option, type Command } from "commander";
+import { SteadfastError } from "../foundation/errors.js";
+import type { ImageRecord } from "../image/index.js";
+import { ProgressView } from "./image.js";
+import { followServer } from "./live-view.js";
+import { paint, printJson, printLines } from "./output.js";
+import { standingSentence } from "./report-view.js";
+import { makePlan, parseMemory, readSettings, resolveImage, type Settings, type UpFlags } from "./settings.js";
+import { startServer, waitUntilStanding, type Standing } from "./start-server.js";
+import { ServerClient } from "./client.js";
+
+const WAIT_SECONDS_DEFAULT = 60;
+/** A Ctrl-C gives the guest this long to shut down; a second one does not wait. */
+const INTERRUPT_GRACE_MS = 5000;
+
+function wholeNumber(minimum: number, maximum: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!/^\d+$/.test(text) || value < minimum || value > maximum) {
+      throw new InvalidArgumentError(`It must be a whole number from ${minimum} to ${maximum}.`);
+    }
+    return value;
+  };
+}
+
+export function addUpCommand(program: Command): void {
+  program
+    .command("up")
+    .description("start a server: a guest on two CPU modules in lockstep")
+    .argument("[file]", "server file (YAML); without one the defaults do")
+    .option("-d, --detach", "return when the server is DUPLEX and the guest answers; it runs on in the background")
+    .option("--name <name>", "name of the server (default: main)")
+    .option("--memory <MiB>", "memory of the guest, 64 to 3072 MiB", parseMemory)
+    .addOption(new Option("--release <kind>", "when an output takes effect").choices(["compared", "logged"]))
+    .option("--kernel <kernel>", "stock, hardened, or the path of your own RISC-V kernel")
+    .option("--initrd <path>", "initial RAM disk for your own kernel")
+    .option("--cpu-modules <count>", "2 for lockstep, 1 for none", wholeNumber(1, 2))
+    .option("--address <address>", "the guest's IPv4 address (default: the first free one, 10.77.0.2)")
+    .option("--lag-limit <ms>", "a CPU module this far behind the other is taken for hung", wholeNumber(20, 60_000))
+    .option("--wait <seconds>", "how long -d waits", wholeNumber(0, 86_400), WAIT_SECONDS_DEFAULT)
+    .option("--json", "print facts and errors as JSON")
+    .action(async (file: string | undefined, flags: UpFlags) => up(readSettings(file, flags), flags));
+}
+
+export async function prepareImage(settings: Settings, flags: UpFlags): Promise<ImageRecord | null> {
+  if (settings.file.engine === "toy") return null;
+  const view = new ProgressView(process.stderr);
+  try {
+    return await resolveImage(settings.file, flags, (progress) => view.show(progress));
+  } finally {
+    view.end();
+  }
+}
+
+async function up(settings: Settings, flags: UpFlags): Promise<void> {
+  const running = await new ServerClient(settings.name).statusOrNull();
+  if (running !== null) throw new SteadfastError("SERVER_RUNNING", { server: settings.name });
+  const image = await prepareImage(settings, flags);
+  const client = await startServer(makePlan(settings, flags, image));
+  if (flags.detach === true) {
+    const standing = await waitUntilStanding(client, flags.wait * 1000, () => undefined);
+    reportDetached(client, standing, flags, image);
+    return;
+  }
+  if (flags.json === true) printJson(await client.status());
+  else tellAboutKernel(flags, image);
+  await runForeground(client);
+}
+
+export function reportDetached(client: ServerClient, { report, complete }: Standing, flags: UpFlags, image: ImageRecord | null): void {
+  if (!complete) {
+    throw new SteadfastError("NOT_THERE_YET", { server: client.server, seconds: flags.wait, standing: standingSentence(report) });
+  }
+  if (flags.json === true) return printJson(report);
+  const where = report.address === "" ? "" : ` at ${report.address}`;
+  printLines([`Server ${paint(report.server, "bold")} is ${paint(report.redundancy, "green")}${where}.`]);
+  if (report.address !== "") {
+    printLines([
+      `  curl http://${report.address}/             the guest's web server`,
+      `  steadfast status --server ${report.server}       how it stands`,
+      `  steadfast console --server ${report.server}      its serial console`,
+      `  steadfast down --server ${report.server}         stop it`,
+    ]);
+  }
+  tellAboutKernel(flags, image);
+}
+
+/** Nobody waits minutes for a first look, but everybody should know what they are missing. */
+export function tellAboutKernel(flags: UpFlags, image: ImageRecord | null): void {
+  if (image === null || image.kernelKind !== "stock" || flags.kernel !== undefined) return;
+  const text =
+    "This is Debian's stock kernel. The hardened kernel boots several times faster, idles without ticks and restarts itself when in\n" +
+    "doubt; it takes some minutes to build, once: `steadfast image build --kernel hardened`, then start the server again.";
+  process.stderr.write(`${paint(text, "dim", process.stderr)}\n`);
+}
+
+async function runForeground(client: ServerClient): Promise<void> {
+  let interrupts = 0;
+  const interrupted = (): void => {
+    interrupts += 1;
+    client.down(interrupts === 1 ? INTERRUPT_GRACE_MS : 0).catch(() => undefined);
+  };
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, interrupted);
+  const first = (await client.status()).lastEventId;
+  const endedWell = await followServer(client, Math.max(0, first - 1), "Ctrl-C stops the server.");
+  if (!endedWell) throw new SteadfastError("MANAGEMENT_LOST", { server: client.server });
+}
