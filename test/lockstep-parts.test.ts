@@ -1,0 +1,316 @@
+/** Sequencer, voter and membership one by one; and the transport against bad peers. */
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createConnection, createServer, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { MAX_QUEUED_FRAMES, MOST_BUDGET, WINDOW_TICKS } from "../dist/lockstep/limits.js";
+import { Membership } from "../dist/lockstep/membership.js";
+import { Sequencer } from "../dist/lockstep/sequencer.js";
+import { Voter, quorum } from "../dist/lockstep/voter.js";
+import { Watchdog } from "../dist/lockstep/watchdog.js";
+import type { ServerContext } from "../dist/lockstep/context.js";
+import { IDLE_FOREVER, type MachineOutput } from "../dist/machine/machine.js";
+import { connectPeer, keepConnected, listenForPeers, type Peer } from "../dist/modules/transport.js";
+import { encodeMessage } from "../dist/wire/codec.js";
+import { PROTOCOL_VERSION, type ResultMessage, type TickMessage } from "../dist/wire/messages.js";
+
+function tick(seq: number): TickMessage {
+  return { kind: "tick", configuration: 1, seq, committed: 0, floor: 0, nowNs: 0n, budget: 1, fullDigest: false, inputs: [] };
+}
+
+function result(seq: number, overrides: Partial<ResultMessage> = {}): ResultMessage {
+  return {
+    kind: "result",
+    configuration: 1,
+    seq,
+    instructionCount: BigInt(seq) * 100_000n,
+    timeNs: BigInt(seq),
+    idleUntilNs: null,
+    digest: 7n,
+    runMicros: 1000,
+    hasOutputs: false,
+    outputs: null,
+    fullDigest: null,
+    ...overrides,
+  };
+}
+
+const OUTPUTS: readonly MachineOutput[] = [{ kind: "console", bytes: Uint8Array.of(1) }];
+
+test("a quorum is all of one or two, a majority of more", () => {
+  assert.deepEqual([1, 2, 3, 4, 5].map(quorum), [1, 2, 2, 3, 3]);
+});
+
+test("duplex: nothing is released before both agree, and nothing twice", () => {
+  const voter = new Voter("compared", 0);
+  voter.issue(tick(1), 0);
+  assert.equal(voter.decide(["a", "b"]).kind, "wait");
+  voter.result("a", result(1, { hasOutputs: true, outputs: OUTPUTS }), 0);
+  assert.equal(voter.decide(["a", "b"]).kind, "wait");
+  voter.result("b", result(1, { hasOutputs: true }), 0);
+  const decision = voter.decide(["a", "b"]);
+  assert.ok(decision.kind === "release" && decision.outputs === OUTPUTS);
+  assert.equal(voter.decide(["a", "b"]).kind, "agreed");
+  assert.equal(voter.decide(["a", "b"]).kind, "wait");
+  assert.equal(voter.released, 1);
+});
+
+test("a payload that is missing is asked for once, and again when the one who was asked is gone", () => {
+  const voter = new Voter("compared", 0);
+  voter.issue(tick(1), 0);
+  for (const name of ["a", "b"]) voter.result(name, result(1, { hasOutputs: true }), 0);
+  assert.deepEqual(voter.decide(["a", "b"]), { kind: "ask", module: "a", seq: 1 });
+  assert.equal(voter.decide(["a", "b"]).kind, "wait");
+  voter.discardModule("a");
+  assert.deepEqual(voter.decide(["b"]), { kind: "ask", module: "b", seq: 1 });
+  voter.payload("b", 1, OUTPUTS);
+  assert.equal(voter.decide(["b"]).kind, "release");
+});
+
+test("every part of a result is compared", () => {
+  for (const difference of [
+    { digest: 8n },
+    { instructionCount: 1n },
+    { timeNs: 99n },
+    { idleUntilNs: 5n },
+    { hasOutputs: true },
+  ] satisfies Partial<ResultMessage>[]) {
+    const voter = new Voter("compared", 0);
+    voter.issue(tick(1), 0);
+    voter.result("a", result(1), 0);
+    voter.result("b", result(1, difference), 0);
+    assert.deepEqual(voter.decide(["a", "b"]), { kind: "miscompare", seq: 1, wrong: [], tied: [["a"], ["b"]] });
+  }
+});
+
+test("triplex: a majority releases, names the odd one, and late contradiction is noticed", () => {
+  const voter = new Voter("compared", 0);
+  for (const seq of [1, 2]) voter.issue(tick(seq), 0);
+  voter.result("a", result(1, { digest: 1n }), 0);
+  voter.result("b", result(1), 0);
+  assert.equal(voter.decide(["a", "b", "c"]).kind, "wait");
+  voter.result("c", result(1), 0);
+  assert.deepEqual(voter.decide(["a", "b", "c"]), { kind: "miscompare", seq: 1, wrong: ["a"], tied: [] });
+  assert.equal(voter.decide(["a", "b", "c"]).kind, "release");
+  assert.equal(voter.decide(["a", "b", "c"]).kind, "agreed");
+  for (const name of ["b", "c"]) assert.ok(voter.result(name, result(2), 0));
+  assert.equal(voter.decide(["a", "b", "c"]).kind, "release");
+  assert.equal(voter.result("a", result(2, { digest: 1n }), 0), false);
+});
+
+test("logged: released on receipt by all and one result; compared afterwards all the same", () => {
+  const voter = new Voter("logged", 0);
+  voter.issue(tick(1), 0);
+  voter.result("a", result(1, { hasOutputs: true, outputs: OUTPUTS }), 0);
+  voter.receipt("a", 1);
+  assert.equal(voter.decide(["a", "b"]).kind, "wait");
+  voter.receipt("b", 1);
+  assert.equal(voter.decide(["a", "b"]).kind, "release");
+  assert.equal(voter.decide(["a", "b"]).kind, "wait");
+  voter.result("b", result(1, { hasOutputs: true, digest: 1n }), 0);
+  assert.equal(voter.decide(["a", "b"]).kind, "miscompare");
+});
+
+test("what is not settled is never forgotten", () => {
+  const voter = new Voter("compared", 0);
+  for (const seq of [1, 2, 3]) voter.issue(tick(seq), 0);
+  voter.forget(3);
+  assert.equal(voter.keptTicks, 3);
+  voter.result("a", result(1), 0);
+  while (voter.decide(["a"]).kind !== "wait");
+  voter.forget(3);
+  assert.equal(voter.keptTicks, 2);
+});
+
+test("a busy guest has a window of ticks in flight, an idle one none before its deadline or an input", () => {
+  const sequencer = new Sequencer(0);
+  sequencer.poke();
+  assert.equal(sequencer.due(0, 0n).kind, "now");
+  sequencer.next(0n);
+  sequencer.result("a", result(1), 0n);
+  let issued = 1;
+  while (sequencer.due(1, 0n).kind === "now") {
+    sequencer.next(0n);
+    issued += 1;
+  }
+  assert.equal(issued - 1, WINDOW_TICKS);
+  sequencer.result("a", result(issued, { idleUntilNs: 5000n }), 0n);
+  assert.deepEqual(sequencer.due(issued, 10n), { kind: "atNs", ns: 5000n });
+  assert.equal(sequencer.due(issued, 5000n).kind, "now");
+  sequencer.input({ kind: "console", bytes: Uint8Array.of(1) });
+  assert.equal(sequencer.due(issued, 10n).kind, "now");
+});
+
+test("time given out never goes back and never falls behind the guest's", () => {
+  const sequencer = new Sequencer(0);
+  assert.equal(sequencer.next(100n).nowNs, 100n);
+  assert.equal(sequencer.next(50n).nowNs, 100n);
+  sequencer.result("a", result(2, { timeNs: 700n, idleUntilNs: IDLE_FOREVER }), 60n);
+  assert.equal(sequencer.next(60n).nowNs, 700n);
+});
+
+test("budgets follow the slowest module and stay within their limits", () => {
+  const sequencer = new Sequencer(0);
+  const first = sequencer.next(0n).budget;
+  for (let seq = 1; seq < 300; seq += 1) {
+    sequencer.result("a", result(seq, { instructionCount: BigInt(seq) * 300_000n }), 0n);
+    sequencer.result("b", result(seq, { instructionCount: BigInt(seq) * 200_000n }), 0n);
+  }
+  const { budget } = sequencer.next(0n);
+  assert.ok(first !== budget && Math.abs(budget - 200_000) < 2000, String(budget));
+  sequencer.gentle = true;
+  assert.ok(sequencer.next(0n).budget < budget);
+  sequencer.gentle = false;
+  for (let seq = 300; seq < 600; seq += 1) {
+    for (const name of ["a", "b"]) sequencer.result(name, result(seq, { instructionCount: BigInt(seq) * 10n ** 9n }), 0n);
+  }
+  assert.equal(sequencer.next(0n).budget, MOST_BUDGET);
+});
+
+test("frames beyond the queue are dropped and counted; order is kept", () => {
+  const sequencer = new Sequencer(0);
+  for (let index = 0; index < MAX_QUEUED_FRAMES + 5; index += 1) {
+    sequencer.input({ kind: "frame", port: 0, bytes: Uint8Array.of(index & 0xff, index >> 8) });
+  }
+  assert.equal(sequencer.droppedFrames, 5);
+  const seen: number[] = [];
+  for (let batch = sequencer.next(0n).inputs; batch.length > 0; batch = sequencer.next(0n).inputs) {
+    for (const input of batch) if (input.kind === "frame") seen.push((input.bytes[0] as number) | ((input.bytes[1] as number) << 8));
+  }
+  assert.deepEqual(
+    seen,
+    Array.from({ length: MAX_QUEUED_FRAMES }, (_, index) => index),
+  );
+});
+
+test("membership acts on nothing but what it saw win", () => {
+  const membership = new Membership("io0", ["a", "b"]);
+  membership.learn({ number: 4, cpus: ["a", "b"], activeIo: "io0", mirrors: [] });
+  assert.deepEqual(membership.voters, []);
+  membership.setRole(membership.row("a"), "joining");
+  const claim = membership.propose(["a"]);
+  assert.equal(claim?.number, 5);
+  assert.equal(membership.propose(["a", "b"]), null, "one claim at a time");
+  assert.equal(membership.conclude({ number: 5, cpus: ["b"], activeIo: "io0", mirrors: [] }), false);
+  assert.deepEqual(membership.voters, [], "another's configuration names nobody for us");
+  assert.equal(membership.propose(["a"])?.number, 6);
+  assert.equal(membership.conclude({ number: 6, cpus: ["a"], activeIo: "io0", mirrors: [] }), true);
+  membership.setRole(membership.row("a"), "member");
+  assert.deepEqual(membership.live, ["a"]);
+  assert.equal(membership.propose(["a"]), null);
+});
+
+const SELF = { module: "io", name: "io0", incarnation: 1 } as const;
+const OTHER = { module: "cpu", name: "cpu0", incarnation: 2 } as const;
+
+async function withSocket(body: (path: string) => Promise<void>): Promise<void> {
+  const directory = mkdtempSync(join(tmpdir(), "steadfast-transport-"));
+  try {
+    await body(join(directory, "s.sock"));
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+test("transport: hello both ways, messages in order, connected again after a loss", async () => {
+  await withSocket(async (path) => {
+    const got: number[] = [];
+    const peers: Peer[] = [];
+    const listener = await listenForPeers(path, OTHER, (peer) => {
+      peers.push(peer);
+      return { onMessage: (message) => message.kind === "receipt" && got.push(message.seq), onClose: () => undefined };
+    });
+    let connections = 0;
+    const link = keepConnected(path, SELF, (peer) => {
+      connections += 1;
+      assert.equal(peer.hello.name, "cpu0");
+      assert.equal(peer.hello.incarnation, 2);
+      const first = connections;
+      queueMicrotask(() => {
+        for (let seq = 0; seq < 100; seq += 1) peer.send({ kind: "receipt", seq: first * 1000 + seq });
+      });
+      return { onMessage: () => undefined, onClose: () => undefined };
+    });
+    while (got.length < 100) await new Promise((resolve) => setTimeout(resolve, 5));
+    peers[0]?.close("a test");
+    while (got.length < 200) await new Promise((resolve) => setTimeout(resolve, 5));
+    assert.deepEqual(
+      got,
+      Array.from({ length: 200 }, (_, index) => (index < 100 ? 1000 + index : 1900 + index)),
+    );
+    link.close();
+    listener.close();
+  });
+});
+
+test("transport: garbage, no hello, another protocol version: closed, and the listener lives on", async () => {
+  await withSocket(async (path) => {
+    let accepted = 0;
+    const closed: string[] = [];
+    const listener = await listenForPeers(path, OTHER, () => {
+      accepted += 1;
+      return { onMessage: () => undefined, onClose: (why) => closed.push(why) };
+    });
+    const hello = { kind: "hello", protocolVersion: PROTOCOL_VERSION, module: "io", name: "x", incarnation: 1 } as const;
+    const tries: Uint8Array[] = [
+      Buffer.from("GET / HTTP/1.1\r\n\r\n"),
+      encodeMessage({ kind: "receipt", seq: 1 }),
+      encodeMessage({ ...hello, protocolVersion: PROTOCOL_VERSION + 1 }),
+      Buffer.concat([encodeMessage(hello), Buffer.from([1, 0, 0, 0, 99])]),
+    ];
+    for (const bytes of tries) {
+      await new Promise<void>((resolve) => {
+        const socket: Socket = createConnection(path, () => socket.write(bytes));
+        socket.on("close", () => resolve());
+        socket.resume();
+      });
+    }
+    assert.equal(accepted, 1);
+    assert.equal(closed.length, 1);
+    listener.close();
+  });
+});
+
+test("transport: a peer that refuses, and a socket that is not there, are told once", async () => {
+  await withSocket(async (path) => {
+    const why = await new Promise<string>((resolve) => connectPeer(path, SELF, () => null, resolve));
+    assert.match(why, /ENOENT/);
+    const mute = createServer(() => undefined);
+    await new Promise<void>((resolve) => mute.listen(path, resolve));
+    const link = connectPeer(
+      path,
+      SELF,
+      () => assert.fail("no hello, no peer"),
+      () => undefined,
+    );
+    link.close();
+    mute.close();
+  });
+});
+
+test("a tick counts as overdue only from the module's own last answer on, however long that one took", () => {
+  const rows = new Map(["a", "b"].map((name) => [name, { name, lastSeq: 1, answeredAt: 0, expected: true, role: "member" }]));
+  const voter = new Voter("compared", 0);
+  const shot: string[] = [];
+  const context = {
+    membership: { live: ["a", "b"], rows, row: (name: string) => rows.get(name) },
+    voter,
+    waitedMs: 0,
+    options: { lagLimitMs: 250 },
+    event: () => undefined,
+    shoot: (row: { name: string }) => shot.push(row.name),
+  };
+  const watchdog = new Watchdog(context as unknown as ServerContext);
+  for (const seq of [1, 2]) voter.issue(tick(seq), 0);
+  // a has answered both ticks at 10 ms; b needed 1000 ms for the first one.
+  voter.result("a", result(2), 10);
+  Object.assign(rows.get("a") ?? {}, { lastSeq: 2, answeredAt: 10 });
+  Object.assign(rows.get("b") ?? {}, { lastSeq: 1, answeredAt: 1000 });
+  context.waitedMs = 1200;
+  assert.equal(watchdog.watch(false), false);
+  context.waitedMs = 1251;
+  assert.equal(watchdog.watch(false), true);
+  assert.deepEqual(shot, ["b"]);
+});

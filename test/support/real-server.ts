@@ -1,0 +1,100 @@
+/** Whole servers for tests: the command line as an operator uses it, a real guest, a real TAP. */
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import type { ModuleReport, ServerReport } from "../../dist/modules/management-status.js";
+
+const STEADFAST = fileURLToPath(new URL("../../bin/steadfast", import.meta.url));
+const POLL_MS = 50;
+
+export interface Outcome {
+  readonly code: number | null;
+  readonly out: string;
+  readonly error: string;
+}
+
+/** Runs a program to its end; what it printed, and its exit code. */
+export function runProgram(program: string, parameters: readonly string[], input = "", limitMs = 120_000): Promise<Outcome> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, parameters);
+    let out = "";
+    let error = "";
+    const timer = setTimeout(() => child.kill("SIGKILL"), limitMs);
+    child.stdout.on("data", (bytes: Buffer) => (out += bytes.toString()));
+    child.stderr.on("data", (bytes: Buffer) => (error += bytes.toString()));
+    child.on("error", reject);
+    child.on("close", (code) => {
+      clearTimeout(timer);
+      resolve({ code, out, error });
+    });
+    child.stdin.on("error", () => undefined);
+    child.stdin.end(input);
+  });
+}
+
+export class RealServer {
+  readonly name: string;
+
+  constructor(name: string) {
+    this.name = name;
+  }
+
+  /** A command about this server. */
+  command(parameters: readonly string[], input = "", limitMs?: number): Promise<Outcome> {
+    return runProgram(process.execPath, [STEADFAST, ...parameters, "--server", this.name], input, limitMs);
+  }
+
+  async facts<T>(parameters: readonly string[], limitMs?: number): Promise<T> {
+    const outcome = await this.command([...parameters, "--json"], "", limitMs);
+    assert.equal(outcome.code, 0, `${parameters.join(" ")}: ${outcome.out}${outcome.error}`);
+    return JSON.parse(outcome.out) as T;
+  }
+
+  async up(parameters: readonly string[]): Promise<ServerReport> {
+    const outcome = await runProgram(process.execPath, [STEADFAST, "up", "-d", "--name", this.name, ...parameters, "--json"], "", 240_000);
+    assert.equal(outcome.code, 0, outcome.out + outcome.error);
+    return this.until((report) => report.redundancy === report.wantedRedundancy && report.guest === "ready", "ready");
+  }
+
+  status(): Promise<ServerReport> {
+    return this.facts<ServerReport>(["status"]);
+  }
+
+  async until(wanted: (report: ServerReport) => boolean, what: string, limitMs = 120_000): Promise<ServerReport> {
+    const giveUpAt = Date.now() + limitMs;
+    for (;;) {
+      const report = await this.status();
+      if (wanted(report)) return report;
+      assert.ok(Date.now() < giveUpAt, `${this.name} did not become ${what}: ${JSON.stringify(report)}`);
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    }
+  }
+
+  untilDuplex(): Promise<ServerReport> {
+    return this.until((report) => report.redundancy === "DUPLEX", "DUPLEX");
+  }
+
+  async module(name: string): Promise<ModuleReport> {
+    const found = (await this.status()).modules.find((module) => module.name === name);
+    assert.ok(found, `${name} is a module`);
+    return found;
+  }
+
+  /** Types a line at the guest's console. */
+  async type(line: string): Promise<void> {
+    const outcome = await this.command(["console"], `${line}\n`);
+    assert.equal(outcome.code, 0, outcome.error);
+  }
+
+  /** The complete state of all machines at one tick. */
+  async assertEqual(): Promise<void> {
+    const outcome = await this.command(["verify"]);
+    assert.equal(outcome.code, 0, outcome.out + outcome.error);
+    assert.match(outcome.out, /equal/);
+  }
+
+  /** True if it was still there. */
+  async down(): Promise<boolean> {
+    return (await this.command(["down"])).code === 0;
+  }
+}
