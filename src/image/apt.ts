@@ -13,6 +13,13 @@ import { makeDirectory, writeDurably } from "./files.js";
 import type { OnProgress } from "./progress.js";
 
 export const GUEST_SUITE = "trixie";
+/**
+ * The names under which a mirror serves the guest's release, in the order they are tried. A mirror in the middle of a synchronisation
+ * (around every point release, for hours) may serve a release file that does not fit its index under one name, and a whole older pair
+ * under the other. Signatures are verified either way, and the code name has to be the guest's.
+ */
+const SUITE_NAMES = [GUEST_SUITE, "stable", "oldstable"] as const;
+const MIRROR_IN_SYNC = /unexpected size|Hash Sum mismatch|Mirror sync in progress/;
 export const GUEST_ARCHITECTURE = "riscv64";
 const DEBIAN_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /** An index younger than this is not fetched again, unless the caller asks. */
@@ -52,14 +59,11 @@ export class PrivateApt {
     if (!existsSync(DEBIAN_KEYRING)) throw new SteadfastError("DEBIAN_KEYRING", { path: DEBIAN_KEYRING });
     const mirrors = await hostMirrors(options.signal);
     const apt = new PrivateApt(options, mirrors.main.uri);
-    const etc = join(options.directory, "etc");
     for (const part of ["etc/none.d", "state/lists/partial", "cache/archives/partial", "log"]) makeDirectory(join(options.directory, part));
-    const sources = sourceLines(mirrors);
     const configuration = await configurationText(options.directory, options.signal);
     writeDurably(join(options.directory, "state", "status"), "");
     writeDurably(apt.configuration, configuration);
-    writeDurably(join(etc, "sources.list"), sources);
-    await apt.update(refresh, createHash("sha256").update(sources).digest("hex"));
+    await apt.update(refresh, mirrors);
     return apt;
   }
 
@@ -67,34 +71,58 @@ export class PrivateApt {
     return { environment: { APT_CONFIG: this.configuration }, signal: this.options.signal, ...extra };
   }
 
-  private async update(refresh: boolean, sourcesKey: string): Promise<void> {
+  private async update(refresh: boolean, mirrors: DebianMirrors): Promise<void> {
     const stamp = join(this.options.directory, "updated");
+    const sourcesKey = createHash("sha256").update(sourceLines(mirrors, GUEST_SUITE)).digest("hex");
     const isCurrent =
       existsSync(stamp) && readFileSync(stamp, "utf8") === sourcesKey && Date.now() - statSync(stamp).mtimeMs < INDEX_AGE_LIMIT_MS;
     if (isCurrent && !refresh) return;
+    rmSync(stamp, { force: true });
     this.options.onProgress({ step: "reading the Debian package index" });
+    let detail = "";
+    for (const suite of SUITE_NAMES) {
+      const outcome = await this.updateFrom(sourceLines(mirrors, suite), suite);
+      if (outcome.isUsable) {
+        if (suite !== GUEST_SUITE) this.warn(`is in the middle of a synchronisation; its index of ${suite} is used, which is whole`);
+        if (!outcome.isWhole) this.warnOfParts(outcome.text);
+        // A partial answer is used but not remembered: the next build asks again.
+        else writeDurably(stamp, sourcesKey);
+        return;
+      }
+      detail ||= /^[EW]: Failed to fetch \S+\s+(.*)$/m.exec(outcome.text)?.[1] ?? /^E: (.*)$/m.exec(outcome.text)?.[1] ?? "";
+      if (!MIRROR_IN_SYNC.test(outcome.text)) break;
+    }
+    throw new SteadfastError("DEBIAN_MIRROR", { mirror: this.mirror, detail: detail.trim() || "no package index came" });
+  }
+
+  private async updateFrom(sources: string, suite: string): Promise<{ isUsable: boolean; isWhole: boolean; text: string }> {
+    writeDurably(join(this.options.directory, "etc", "sources.list"), sources);
     const result = await runCommand("apt-get", ["-q", "update"], this.command());
     const text = result.output + result.errors;
     if (isDiskFull(text)) throw new SteadfastError("DISK_FULL", { directory: this.options.directory });
-    const failed = result.exitCode !== 0 || /^(E|Err|W: Failed)/m.test(text);
-    if (failed && /NO_PUBKEY|EXPKEYSIG|KEYEXPIRED|REVKEYSIG|not signed|BADSIG|couldn't be verified/.test(text)) {
+    const isWhole = result.exitCode === 0 && !/^(E|Err|W: Failed)/m.test(text);
+    if (!isWhole && /NO_PUBKEY|EXPKEYSIG|KEYEXPIRED|REVKEYSIG|not signed|BADSIG|couldn't be verified/.test(text)) {
       throw new SteadfastError("DEBIAN_KEYRING", { path: DEBIAN_KEYRING });
     }
-    if (!(await this.has("libc6"))) {
-      const detail = /^[EW]: Failed to fetch \S+\s+(.*)$/m.exec(text)?.[1] ?? /^E: (.*)$/m.exec(text)?.[1] ?? "no package index came";
-      throw new SteadfastError("DEBIAN_MIRROR", { mirror: this.mirror, detail: detail.trim() });
-    }
-    if (failed) this.warnOfParts(text);
-    // A partial answer is used but not remembered: the next build asks again.
-    if (failed) rmSync(stamp, { force: true });
-    else writeDurably(stamp, sourcesKey);
+    const isUsable = (suite === GUEST_SUITE || this.codeNames().has(GUEST_SUITE)) && (await this.has("libc6"));
+    return { isUsable, isWhole, text };
+  }
+
+  /** Code names of the signed release files that the last update brought. */
+  private codeNames(): Set<string> {
+    const lists = join(this.options.directory, "state", "lists");
+    const names = readdirSync(lists).filter((name) => name.endsWith("_InRelease"));
+    return new Set(names.map((name) => /^Codename: (\S+)$/m.exec(readFileSync(join(lists, name), "utf8"))?.[1] ?? ""));
+  }
+
+  private warn(what: string): void {
+    this.options.onProgress({ step: "reading the Debian package index", warning: `The mirror ${this.mirror} ${what}.` });
   }
 
   private warnOfParts(text: string): void {
     const suites = new Set([...text.matchAll(/^Err:\d+ \S+ (\S+)/gm)].map((match) => match[1] ?? ""));
     const parts = suites.size === 0 ? "parts of its index" : `the index of ${[...suites].join(" and ")}`;
-    const warning = `The mirror ${this.mirror} could not deliver ${parts}; the image is built from what is there, without those updates.`;
-    this.options.onProgress({ step: "reading the Debian package index", warning });
+    this.warn(`could not deliver ${parts}; the image is built from what is there, without those updates`);
   }
 
   private async has(name: string): Promise<boolean> {
@@ -194,13 +222,13 @@ async function hostMirrors(signal: AbortSignal | undefined): Promise<DebianMirro
   return mirrors;
 }
 
-function sourceLines(mirrors: DebianMirrors): string {
-  const line = (source: AptSource, suite: string): string => {
+function sourceLines(mirrors: DebianMirrors, suite: string): string {
+  const line = (source: AptSource, name: string): string => {
     const own = source.signedBy !== undefined && source.signedBy !== DEBIAN_KEYRING && existsSync(source.signedBy) ? [source.signedBy] : [];
-    return `deb [signed-by=${[DEBIAN_KEYRING, ...own].join(",")}] ${source.uri} ${suite} main\n`;
+    return `deb [signed-by=${[DEBIAN_KEYRING, ...own].join(",")}] ${source.uri} ${name} main\n`;
   };
-  const base = line(mirrors.main, GUEST_SUITE) + line(mirrors.main, `${GUEST_SUITE}-updates`);
-  return mirrors.security === undefined ? base : base + line(mirrors.security, `${GUEST_SUITE}-security`);
+  const base = line(mirrors.main, suite) + line(mirrors.main, `${suite}-updates`);
+  return mirrors.security === undefined ? base : base + line(mirrors.security, `${suite}-security`);
 }
 
 /** The host's settings for reaching its mirror (proxies, certificates, retries) are carried over; its hooks and architectures are not. */
