@@ -211,7 +211,7 @@ export async function measureCpu(context: BenchContext, withQemu: boolean): Prom
   );
   const times = series();
   await interleave(all, context.options.rounds, async (subject, warmUp) => {
-    const seconds = await job(subject.host, warmUp ? JOB_FIRST_ITERATIONS : iterations);
+    const seconds = await job(subject.host, iterations);
     context.options.onProgress(`processor-bound job ${subject.label}: ${seconds.toFixed(2)} s${warmUp ? " (warm-up)" : ""}`);
     if (!warmUp) times[subject.label].push(seconds);
   });

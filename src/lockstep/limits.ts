@@ -9,6 +9,12 @@ export const WINDOW_TICKS = 2;
 export const MAX_UNRELEASED_TICKS = 64;
 /** Real time that a quantum should take. */
 export const QUANTUM_MICROS = 1000;
+/**
+ * And while the guest only computes: after this many ticks without an input or an output, longer quanta leave more of the host's
+ * processors to the guest (each tick costs a wake-up of every module). Not longer still: guest timers fire late by up to a quantum.
+ */
+export const LONG_QUANTUM_MICROS = 4000;
+export const QUIET_TICKS = 50;
 export const FIRST_BUDGET = 100_000;
 export const LEAST_BUDGET = 10_000;
 export const MOST_BUDGET = 4_000_000;

@@ -10,12 +10,14 @@ import {
   LEAST_BUDGET,
   LEAST_MEASURED_MICROS,
   LEAST_PAUSE_MICROS,
+  LONG_QUANTUM_MICROS,
   MAX_INPUTS_PER_TICK,
   MAX_INPUT_BYTES_PER_TICK,
   MAX_QUEUED_CONSOLE_BYTES,
   MAX_QUEUED_FRAMES,
   MOST_BUDGET,
   QUANTUM_MICROS,
+  QUIET_TICKS,
   WINDOW_TICKS,
 } from "./limits.js";
 
@@ -61,6 +63,8 @@ export class Sequencer {
   #knownIdleUntilNs: bigint | null = IDLE_FOREVER;
   #knownTimeNs = 0n;
   #poked = false;
+  /** Ticks since the guest last heard or said something. */
+  #quietTicks = 0;
   /** While a newcomer catches up: no tick before this guest time. */
   #pausedUntilNs = 0n;
   #pauseMicros = 0;
@@ -127,6 +131,7 @@ export class Sequencer {
     this.#knownSeq = result.seq;
     this.#knownIdleUntilNs = result.idleUntilNs;
     this.#knownTimeNs = result.timeNs;
+    if (result.hasOutputs || result.idleUntilNs !== null) this.#quietTicks = 0;
     this.#instructions += instructions;
     this.#micros += result.runMicros;
     if (this.gentle) this.#owePause(result.runMicros, nowNs);
@@ -186,6 +191,7 @@ export class Sequencer {
     if (this.#knownTimeNs > nowNs) nowNs = this.#knownTimeNs;
     this.#lastNowNs = nowNs;
     this.#lastIssued += 1;
+    this.#quietTicks = this.#inputs.length > 0 ? 0 : this.#quietTicks + 1;
     return { seq: this.#lastIssued, nowNs, budget: this.#budget(), inputs: this.#takeInputs() };
   }
 
@@ -206,8 +212,13 @@ export class Sequencer {
   #budget(): number {
     let slowest: number | null = null;
     for (const { rate } of this.#speeds.values()) if (rate !== null && (slowest === null || rate < slowest)) slowest = rate;
-    const budget = slowest === null ? FIRST_BUDGET : slowest * QUANTUM_MICROS * (this.gentle ? CATCH_UP_SHARE : 1);
+    const budget = slowest === null ? FIRST_BUDGET : slowest * this.#quantumMicros();
     return Math.round(Math.min(MOST_BUDGET, Math.max(LEAST_BUDGET, budget)));
+  }
+
+  #quantumMicros(): number {
+    if (this.gentle) return QUANTUM_MICROS * CATCH_UP_SHARE;
+    return this.#quietTicks > QUIET_TICKS ? LONG_QUANTUM_MICROS : QUANTUM_MICROS;
   }
 
   /** Guest speed (millions of instructions a second of run time) since the last call; null: it did not run. */
