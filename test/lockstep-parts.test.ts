@@ -5,8 +5,17 @@ import { createConnection, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { MAX_QUEUED_FRAMES, MOST_BUDGET, WINDOW_TICKS } from "../dist/lockstep/limits.js";
+import {
+  LONG_QUANTUM_MICROS,
+  MAX_QUEUED_FRAMES,
+  MOST_BUDGET,
+  MOST_TIME_STEP_NS,
+  QUANTUM_MICROS,
+  QUIET_TICKS,
+  WINDOW_TICKS,
+} from "../dist/lockstep/limits.js";
 import { Membership } from "../dist/lockstep/membership.js";
+import { PanicWatch } from "../dist/lockstep/panic-watch.js";
 import { Sequencer } from "../dist/lockstep/sequencer.js";
 import { Voter, quorum } from "../dist/lockstep/voter.js";
 import { Watchdog } from "../dist/lockstep/watchdog.js";
@@ -38,6 +47,57 @@ function result(seq: number, overrides: Partial<ResultMessage> = {}): ResultMess
 }
 
 const OUTPUTS: readonly MachineOutput[] = [{ kind: "console", bytes: Uint8Array.of(1) }];
+
+test("guest time never leaps: after a long pause it catches up in steps", () => {
+  const sequencer = new Sequencer(0);
+  const wallNs = 3_600_000_000_000n;
+  assert.equal(sequencer.next(1000n).nowNs, 1000n);
+  assert.equal(sequencer.next(wallNs).nowNs, 1000n + MOST_TIME_STEP_NS);
+  let ticks = 0;
+  while (sequencer.next(wallNs).nowNs < wallNs) ticks += 1;
+  assert.equal(ticks, Number(wallNs / MOST_TIME_STEP_NS) - 2);
+});
+
+test("a guest that only computes gets longer quanta, and ordinary ones as soon as it hears or says something", () => {
+  const sequencer = new Sequencer(0);
+  let seq = 0;
+  const run = (overrides: Partial<ResultMessage> = {}): number => {
+    seq += 1;
+    const { budget } = sequencer.next(0n);
+    sequencer.result("a", result(seq, overrides), 0n);
+    return budget;
+  };
+  run();
+  run();
+  const ordinary = run();
+  for (let quiet = 0; quiet < QUIET_TICKS; quiet += 1) run();
+  const long = run();
+  assert.equal(long / ordinary, LONG_QUANTUM_MICROS / QUANTUM_MICROS);
+  sequencer.input({ kind: "frame", port: 0, bytes: new Uint8Array(60) });
+  assert.equal(run(), ordinary);
+  for (let quiet = 0; quiet <= QUIET_TICKS; quiet += 1) run();
+  assert.equal(run({ hasOutputs: true }), long);
+  assert.equal(run(), ordinary);
+});
+
+test("a kernel panic is told from its last words, however the console output is cut", () => {
+  const bytes = new TextEncoder().encode("login: \r\n[ 7.1] Kernel panic - not syncing: sysrq triggered crash\r\nCall Trace:\r\n");
+  for (let cut = 0; cut <= bytes.length; cut += 1) {
+    const watch = new PanicWatch();
+    watch.console(bytes.subarray(0, cut));
+    watch.console(bytes.subarray(cut));
+    assert.equal(watch.reason, "sysrq triggered crash", `cut at ${cut}`);
+  }
+  const byByte = new PanicWatch();
+  for (const byte of bytes) byByte.console(Uint8Array.of(byte));
+  assert.equal(byByte.reason, "sysrq triggered crash");
+  byByte.console(bytes.map((byte) => byte ^ 1));
+  assert.equal(byByte.reason, "sysrq triggered crash", "the first panic is the cause");
+  byByte.poweredOn();
+  assert.equal(byByte.reason, null);
+  byByte.console(Uint8Array.from({ length: 20_000 }, (_, index) => (index * 31) & 255));
+  assert.equal(byByte.reason, null, "garbage is no panic");
+});
 
 test("a quorum is all of one or two, a majority of more", () => {
   assert.deepEqual([1, 2, 3, 4, 5].map(quorum), [1, 2, 2, 3, 3]);

@@ -3,6 +3,7 @@
  * STEADFAST_FAULTS sets how many kills and how many hangs (the default keeps CI short; the full proof is 20 of each).
  */
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { after, before, describe, test } from "node:test";
 import type { PaymentReport } from "../dist/bench/payments.js";
 import { RealServer, runProgram, type Outcome } from "./support/real-server.js";
@@ -17,6 +18,21 @@ function isAlive(pid: number): boolean {
   } catch {
     return false;
   }
+}
+
+/** Has the process run an endless loop, through Node's own debugger: its state stays "running", only it answers nobody any more. */
+async function loopForEver(pid: number): Promise<void> {
+  const debug = spawn(process.execPath, ["inspect", "-p", String(pid)], { stdio: ["pipe", "pipe", "inherit"] });
+  let said = "";
+  debug.stdout.setEncoding("utf8").on("data", (text: string) => (said += text));
+  const giveUpAt = Date.now() + 20_000;
+  while (!said.includes("debug>")) {
+    assert.ok(Date.now() < giveUpAt, `the debugger attached: ${said}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  debug.stdin.write("exec for (;;) {}\n");
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  debug.kill("SIGKILL");
 }
 
 /** wrk over the whole time of some work; its verdict. */
@@ -95,7 +111,7 @@ describe("a duplex server with the hardened kernel", { timeout: 25 * 60_000 }, (
   test("the guest's own reboot and panic are acted on by both modules alike, without losing either", async () => {
     for (const [line, event] of [
       ["reboot", "GUEST_RESET"],
-      ["echo c > /proc/sysrq-trigger", "GUEST_RESET"],
+      ["echo c > /proc/sysrq-trigger", "GUEST_PANIC"],
     ] as const) {
       const before = await server.status();
       await server.type(line);
@@ -113,6 +129,22 @@ describe("a duplex server with the hardened kernel", { timeout: 25 * 60_000 }, (
       assert.ok(events.out.includes(event), events.out);
       await server.assertEqual();
     }
+  });
+
+  test("an I/O module in an endless loop is found silent and replaced; the guest and its connections go on", async () => {
+    const before = await server.status();
+    const io = await server.module("io0");
+    await loopForEver(io.pid);
+    const afterwards = await server.until(
+      (report) => report.modules.some((module) => module.kind === "io" && module.pid !== io.pid && module.pid !== 0),
+      "another io0",
+    );
+    assert.equal(afterwards.counters.outages, before.counters.outages);
+    await server.untilDuplex();
+    const events = await server.command(["events", "--since", String(before.lastEventId)]);
+    assert.match(events.out, /RESUMED/);
+    assert.doesNotMatch(events.out, /POWER_ON/);
+    await server.assertEqual();
   });
 
   test("the loss of both CPU modules at once is an honest outage", async () => {

@@ -15,6 +15,11 @@ export const QUANTUM_MICROS = 1000;
  */
 export const LONG_QUANTUM_MICROS = 4000;
 export const QUIET_TICKS = 50;
+/**
+ * Guest time goes forward by this much in one tick at most. After a host was suspended, or all modules were stopped, the guest sees
+ * many quick ticks instead of one leap, so that its own watchdogs (60 s in the hardened kernel) are fed in between.
+ */
+export const MOST_TIME_STEP_NS = 10_000_000_000n;
 export const FIRST_BUDGET = 100_000;
 export const LEAST_BUDGET = 10_000;
 export const MOST_BUDGET = 4_000_000;

@@ -16,6 +16,7 @@ import {
   MAX_QUEUED_CONSOLE_BYTES,
   MAX_QUEUED_FRAMES,
   MOST_BUDGET,
+  MOST_TIME_STEP_NS,
   QUANTUM_MICROS,
   QUIET_TICKS,
   WINDOW_TICKS,
@@ -187,6 +188,7 @@ export class Sequencer {
   next(wallNs: bigint): { seq: number; nowNs: bigint; budget: number; inputs: MachineInput[] } {
     this.#poked = false;
     let nowNs = wallNs;
+    if (nowNs > this.#lastNowNs + MOST_TIME_STEP_NS) nowNs = this.#lastNowNs + MOST_TIME_STEP_NS;
     if (this.#lastNowNs > nowNs) nowNs = this.#lastNowNs;
     if (this.#knownTimeNs > nowNs) nowNs = this.#knownTimeNs;
     this.#lastNowNs = nowNs;

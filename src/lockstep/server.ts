@@ -18,6 +18,7 @@ import {
   WATCH_MS,
 } from "./limits.js";
 import { Membership, type CpuRow } from "./membership.js";
+import { PanicWatch } from "./panic-watch.js";
 import { Reintegration } from "./reintegration.js";
 import { Resumption } from "./resumption.js";
 import { Sequencer } from "./sequencer.js";
@@ -52,6 +53,7 @@ export class LockstepServer implements ServerContext {
   readonly #verification: Verification;
   readonly #watchdog: Watchdog;
   readonly #resumption: Resumption;
+  readonly #panicWatch = new PanicWatch();
   readonly #emit: (effect: ServerEffect) => void;
   phase: Phase = "asking";
   atMs = 0;
@@ -192,6 +194,7 @@ export class LockstepServer implements ServerContext {
     this.#guestOn = true;
     this.sequencer.input({ kind: "powerOn", entropy: bytes });
     this.event("info", "POWER_ON", "the guest is powered on");
+    this.#panicWatch.poweredOn();
     this.emit({ kind: "guest", what: "poweredOn", failure: false });
   }
 
@@ -360,22 +363,30 @@ export class LockstepServer implements ServerContext {
         this.counters.framesOut += 1;
         return this.emit({ kind: "transmit", port: output.port, bytes: output.bytes });
       case "console":
+        this.#panicWatch.console(output.bytes);
         return this.emit({ kind: "console", bytes: output.bytes });
       case "entropyRequest": {
         const lengthBytes = Math.min(output.lengthBytes, MAX_ENTROPY_BYTES);
         return this.emit({ kind: "drawEntropy", purpose: "guest", lengthBytes });
       }
       case "reset":
-        if (output.failure) this.event("warning", "GUEST_PANIC", "the guest failed and asked for a reset; it is power cycled");
-        else this.event("info", "GUEST_RESET", "the guest asked for a reset; it is power cycled");
-        this.emit({ kind: "guest", what: output.failure ? "panicked" : "reset", failure: output.failure });
-        this.#guestOn = false;
-        return this.#askPowerOn();
+        return this.#guestReset(output.failure);
       case "powerOff":
         this.event("info", "GUEST_POWER_OFF", "the guest powered itself off");
         this.#guestOn = false;
         return this.emit({ kind: "guest", what: "poweredOff", failure: output.failure });
     }
+  }
+
+  #guestReset(failure: boolean): void {
+    const { reason } = this.#panicWatch;
+    const panicked = failure || reason !== null;
+    const why = reason === null ? "the guest failed" : `the guest's kernel panicked (${reason})`;
+    if (panicked) this.event("warning", "GUEST_PANIC", `${why} and asked for a reset; it is power cycled`);
+    else this.event("info", "GUEST_RESET", "the guest asked for a reset; it is power cycled");
+    this.emit({ kind: "guest", what: panicked ? "panicked" : "reset", failure: panicked });
+    this.#guestOn = false;
+    this.#askPowerOn();
   }
 
   // ---- membership ----

@@ -18,6 +18,8 @@ import { PreciseTimer } from "./precise-timer.js";
 import { keepConnected, listenForPeers, type Identity, type Peer, type PeerHandlers } from "./transport.js";
 
 const STATUS_EVERY_MS = 100;
+/** Said even when nothing changed: management takes a sequencer that is silent for long to be hung. */
+const SIGN_OF_LIFE_MS = 1000;
 const SEQUENCER_NICENESS = -15;
 /** Said while no management was connected: kept for the next one, the oldest dropped first. */
 const MAX_UNHEARD_MESSAGES = 1000;
@@ -42,6 +44,7 @@ class IoModule {
   #unheard: IoToManagement[] = [];
   #isStatusDue = false;
   #reportedSeq = -1;
+  #reportedAtMs = 0;
 
   constructor(config: ModuleConfig, port: NetworkPort | null) {
     this.#config = config;
@@ -71,7 +74,8 @@ class IoModule {
     }
     await this.#port?.start((frames) => this.#dispatch({ kind: "frames", port: 0, frames }));
     setInterval(() => {
-      if (this.#server.voter.issued !== this.#reportedSeq) this.#sendStatus();
+      const isDue = performance.now() - this.#reportedAtMs >= SIGN_OF_LIFE_MS;
+      if (isDue || this.#server.voter.issued !== this.#reportedSeq) this.#sendStatus();
     }, STATUS_EVERY_MS);
   }
 
@@ -198,6 +202,7 @@ class IoModule {
     if (this.#managers.size === 0) return;
     const status = this.#server.status();
     this.#reportedSeq = status.seq;
+    this.#reportedAtMs = performance.now();
     const frame = encodeMessage({ kind: "control", text: JSON.stringify({ kind: "status", status } satisfies IoToManagement) });
     for (const peer of this.#managers) if (peer.bufferedBytes < MAX_MANAGER_BUFFER_BYTES) peer.sendFrame(frame);
   }

@@ -16,6 +16,12 @@ const LOG_BYTES_MAX = 1024 * 1024;
 /** A process stopped (SIGSTOP, a debugger) for this long is ended, if the vote has not noticed before. */
 const STOPPED_LIMIT_MS = 3000;
 
+/**
+ * An I/O module that says nothing over this many checks (a second each) hangs, though its process runs: nobody votes on it. Counted in
+ * checks, not in time, so that a suspended host does not make everyone look silent.
+ */
+const SILENT_CHECKS_LIMIT = 5;
+
 export type ModulePresence = "present" | "held" | "broken";
 
 export interface SupervisorHooks {
@@ -42,6 +48,7 @@ export class ModuleSupervisor {
   #plannedCause: LossCause | null = null;
   #restartTimer: NodeJS.Timeout | null = null;
   #stoppedSinceMs: number | null = null;
+  #silentChecks = 0;
   #ended = false;
 
   constructor(module: PlannedModule, threshold: FaultThreshold, runDirectory: string, logDirectory: string, hooks: SupervisorHooks) {
@@ -78,6 +85,7 @@ export class ModuleSupervisor {
     this.#incarnation += 1;
     this.#plannedCause = null;
     this.#stoppedSinceMs = null;
+    this.#silentChecks = 0;
     const configPath = `${this.#runDirectory}/${this.name}.json`;
     writeJsonFile(configPath, this.#hooks.configure(this.module, this.#incarnation));
     const log = openLog(this.#logPath);
@@ -129,17 +137,24 @@ export class ModuleSupervisor {
     if (this.#presence === "broken") this.insert();
   }
 
+  /** The module was heard of. */
+  noteAlive(): void {
+    this.#silentChecks = 0;
+  }
+
   noteLockstep(): void {
     this.#faults = noteLockstep(this.#faults);
   }
 
-  /** Called about once a second: ends a process that has been stopped for long, and bounds its log. */
+  /** Called about once a second: ends a process that has been stopped or silent for long, and bounds its log. */
   check(nowMs: number): void {
     if (this.#process === null) return;
     const state = processStateOf(this.#process.pid);
     if (state !== "T" && state !== "t") this.#stoppedSinceMs = null;
     else this.#stoppedSinceMs ??= nowMs;
     if (this.#stoppedSinceMs !== null && nowMs - this.#stoppedSinceMs >= STOPPED_LIMIT_MS) this.kill(this.#plannedCause ?? "hung");
+    this.#silentChecks += 1;
+    if (this.module.kind === "io" && this.#silentChecks > SILENT_CHECKS_LIMIT) this.kill("hung");
     boundLog(this.#logPath);
   }
 

@@ -342,6 +342,7 @@ class Management implements ManagementActions {
   }
 
   #moduleSaid(module: string, message: ParsedControl): void {
+    this.#supervisors.find((each) => each.name === module)?.noteAlive();
     if (module !== this.#ioName) {
       if (message.kind === "status") this.#cpuStatus.set(module, message as unknown as CpuToManagement);
       else if (message.kind === "event") this.#events.relay(message as unknown as EventMessage);
@@ -377,6 +378,8 @@ class Management implements ManagementActions {
   #ioEvent(event: EventMessage): void {
     if (event.module !== undefined && event.code.startsWith("MISCOMPARE")) this.#verdicts.set(event.module, "miscompared");
     if (event.module !== undefined && event.code === "MODULE_HUNG") this.#verdicts.set(event.module, "hung");
+    // A guest that was taken over alive is the new I/O module's own from here on.
+    if (event.code === "RESUMED") this.#poweredOnBy = this.#ioIncarnation;
     this.#events.relay(event);
   }
 
@@ -393,9 +396,13 @@ class Management implements ManagementActions {
     this.#ioStatus = null;
   }
 
+  get #ioIncarnation(): number {
+    return this.#supervisors.find((each) => each.name === this.#ioName)?.incarnation ?? 0;
+  }
+
   /** A guest that a new I/O module had to power on again was lost with the old one. */
   #guestPoweredOn(): void {
-    const incarnation = this.#supervisors.find((each) => each.name === this.#ioName)?.incarnation ?? 0;
+    const incarnation = this.#ioIncarnation;
     if (this.#poweredOnBy !== 0 && this.#poweredOnBy !== incarnation) {
       this.#pastCounters = { ...this.#pastCounters, outages: this.#pastCounters.outages + 1 };
       const text = "The guest was lost together with its only I/O module, and was started again.";
