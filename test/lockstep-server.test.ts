@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { utf8Encode } from "../dist/foundation/bytes.js";
 import { SeededRandom } from "../dist/foundation/random.js";
-import { World, outputText, type WorldOptions } from "./support/lockstep-world.js";
+import { World, outputText, type WorldOptions } from "../dist/simulator/world.js";
 
 const SEEDS = Number(process.env["STEADFAST_SEEDS"] ?? 15);
 

@@ -5,7 +5,7 @@
  * again (a repeated frame does no harm to TCP; repeated console bytes are the price of losing none).
  */
 import type { Message, ResultMessage, TickMessage } from "../wire/messages.js";
-import { RESUME_WAIT_MS } from "./limits.js";
+import { RESUME_WAIT_MS, STALL_LIMIT_MS } from "./limits.js";
 import type { CpuRow } from "./membership.js";
 import type { LockstepServer } from "./server.js";
 import { quorum } from "./voter.js";
@@ -25,6 +25,11 @@ export class Resumption {
   readonly #reports = new Map<string, Report>();
   #stage: Stage = "none";
   #deadlineMs = 0;
+  /** So many must hand over, or what took effect might be lost. */
+  #needed = 0;
+  /** When the hand-over began, and when the first module was done with it; null: none is. */
+  #gatherSinceMs = 0;
+  #firstDoneMs: number | null = null;
 
   constructor(server: LockstepServer) {
     this.#server = server;
@@ -76,8 +81,8 @@ export class Resumption {
     const isComplete = named.every((name) => blank.includes(name) || candidates.some((row) => row.name === name));
     if (!isComplete && atMs < this.#deadlineMs) return;
     // So many that at least one of them has every tick that ever took effect.
-    const needed = named.length - quorum(named.length) + 1;
-    if (candidates.length < needed) return this.#fail();
+    this.#needed = named.length - quorum(named.length) + 1;
+    if (candidates.length < this.#needed) return this.#fail();
     for (const row of candidates) membership.setRole(row, "joining");
     this.#stage = "claiming";
   }
@@ -94,6 +99,8 @@ export class Resumption {
   won(): void {
     if (this.#stage !== "claiming") return;
     this.#stage = "gathering";
+    this.#gatherSinceMs = this.#server.waitedMs;
+    this.#firstDoneMs = null;
     const { membership } = this.#server;
     for (const name of membership.live) {
       this.#server.emit({ kind: "send", to: name, message: { kind: "resume", configuration: membership.number } });
@@ -110,7 +117,8 @@ export class Resumption {
 
   #gather(): void {
     const { membership } = this.#server;
-    if (membership.live.length === 0) return this.#fail();
+    this.#shootTheSilent();
+    if (membership.live.length < this.#needed) return this.#fail();
     const reports = membership.live.map((name) => this.#reports.get(name));
     if (reports.some((report) => report === undefined || report.end === null)) return;
     let last = 0;
@@ -123,6 +131,20 @@ export class Resumption {
     }
     for (let seq = committed + 1; seq <= last; seq += 1) if (!ticks.has(seq)) return this.#fail();
     this.#takeOver(committed, last, ticks);
+  }
+
+  /** A module that hangs must not keep the others from going on: the same limits as for the result of a tick. */
+  #shootTheSilent(): void {
+    const { membership, waitedMs, options } = this.#server;
+    const isDone = (name: string): boolean => (this.#reports.get(name)?.end ?? null) !== null;
+    const silent = membership.live.filter((name) => !isDone(name));
+    if (silent.length < membership.live.length) this.#firstDoneMs ??= waitedMs;
+    const isOverdue = this.#firstDoneMs !== null && waitedMs - this.#firstDoneMs > options.lagLimitMs;
+    if (!isOverdue && waitedMs - this.#gatherSinceMs <= STALL_LIMIT_MS) return;
+    for (const name of silent) {
+      this.#server.event("warning", "MODULE_HUNG", `${name} does not hand over its ticks to the new sequencer: it hangs`, name);
+      this.#server.shoot(membership.row(name), "it does not answer the new sequencer", false);
+    }
   }
 
   #takeOver(committed: number, last: number, ticks: ReadonlyMap<number, TickMessage>): void {

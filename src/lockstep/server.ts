@@ -302,7 +302,10 @@ export class LockstepServer implements ServerContext {
 
   #pump(): void {
     if (this.phase === "starting" || this.phase === "outage") this.#considerStart();
-    if (this.phase === "resuming") this.#resumption.consider();
+    if (this.phase === "resuming") {
+      this.#retryClaim();
+      this.#resumption.consider();
+    }
     if (this.phase === "running") {
       this.#settle();
       this.reintegration.considerJoining();
@@ -417,10 +420,15 @@ export class LockstepServer implements ServerContext {
     }
     const record = membership.propose([...membership.live, ...joining.map((row) => row.name)]);
     if (record !== null) this.emit({ kind: "claim", record });
-    else if (this.#claimAgainAtMs !== null && this.atMs >= this.#claimAgainAtMs && membership.claiming !== null) {
-      this.#claimAgainAtMs = this.atMs + CLAIM_RETRY_MS;
-      this.emit({ kind: "claim", record: membership.claiming });
-    }
+    else this.#retryClaim();
+  }
+
+  /** A claim that the arbiter did not answer is made again. */
+  #retryClaim(): void {
+    const { claiming } = this.membership;
+    if (claiming === null || this.#claimAgainAtMs === null || this.atMs < this.#claimAgainAtMs) return;
+    this.#claimAgainAtMs = this.atMs + CLAIM_RETRY_MS;
+    this.emit({ kind: "claim", record: claiming });
   }
 
   #claimed(winner: ConfigurationRecord): void {

@@ -1,16 +1,17 @@
 /**
- * A whole server in one process for tests: the pure LockstepServer, pure Members with toy machines, links between them that keep
+ * A whole simulated server in one process: the pure LockstepServer, pure Members with toy machines, links between them that keep
  * order but take random time, an arbiter, a clock. Everything travels encoded, so that the codec is exercised as well.
  */
-import { SeededRandom } from "../../dist/foundation/random.js";
-import { utf8Decode } from "../../dist/foundation/bytes.js";
-import { Member, type MemberEffect } from "../../dist/lockstep/member.js";
-import { LockstepServer } from "../../dist/lockstep/server.js";
-import type { ServerEffect, ServerEvent } from "../../dist/lockstep/server-types.js";
-import type { Machine, MachineInput, MachineOutput } from "../../dist/machine/machine.js";
-import { ToyMachine } from "../../dist/machine/toy.js";
-import { MessageDecoder, encodeMessage } from "../../dist/wire/codec.js";
-import type { ConfigurationRecord, Message, TickMessage } from "../../dist/wire/messages.js";
+import { SeededRandom } from "../foundation/random.js";
+import { utf8Decode } from "../foundation/bytes.js";
+import { Member, type MemberEffect } from "../lockstep/member.js";
+import { LockstepServer } from "../lockstep/server.js";
+import type { ServerEffect, ServerEvent } from "../lockstep/server-types.js";
+import type { Machine, MachineOutput } from "../machine/machine.js";
+import { ToyMachine } from "../machine/toy.js";
+import { MessageDecoder, encodeMessage } from "../wire/codec.js";
+import type { ConfigurationRecord, Message, TickMessage } from "../wire/messages.js";
+import { TaskQueue } from "./task-queue.js";
 
 export interface WorldOptions {
   readonly seed: number;
@@ -30,6 +31,8 @@ class Cpu {
   /** SIGSTOP: it neither runs nor reads. */
   stopped = false;
   connected = false;
+  /** How many times longer than usual its quanta take: a starved host. */
+  slowness = 1;
   member: Member;
   machine: ToyMachine;
   /** Its connection to a newcomer. */
@@ -42,11 +45,12 @@ class Cpu {
   }
 }
 
-interface Task {
-  readonly atMs: number;
-  readonly order: number;
-  readonly run: () => void;
-}
+/** What left the server, in order; and what happened in between that gives it another meaning. */
+export type Release =
+  | { readonly kind: "output"; readonly output: MachineOutput }
+  /** Another sequencer took over: what was under way may be released again. */
+  | { readonly kind: "resumed" }
+  | { readonly kind: "outage" };
 
 export class World {
   readonly random: SeededRandom;
@@ -57,19 +61,21 @@ export class World {
   server: LockstepServer;
   nowMs = 0;
   ioIncarnation = 1;
-  /** Released outputs of the current guest life, and of earlier ones. */
-  released: MachineOutput[] = [];
+  readonly releases: Release[] = [];
   readonly events: { code: string; module: string | undefined; text: string }[] = [];
   readonly verified: Readonly<Record<string, string>>[] = [];
   /** Ticks issued, by sequence number: the history that the reference machine runs again. */
-  readonly history = new Map<number, TickMessage>();
-  /** Sequence numbers at which an outage made the guest start again. */
+  history = new Map<number, TickMessage>();
+  /** Histories of earlier courses: a sequencer that finds nobody alive to take over counts from 1 again. */
+  readonly pastHistories: Map<number, TickMessage>[] = [];
+  flippedAtMs = -Infinity;
   arbiterDelayMs = 1;
+  /** The arbiter answers nobody. */
+  arbiterIsDown = false;
   /** Modules held back after their death. */
   readonly heldOut = new Set<string>();
   sabotage: ((cpu: string, message: Message) => Message) | null = null;
-  readonly #tasks: Task[] = [];
-  #order = 0;
+  readonly #tasks = new TaskQueue();
   readonly #linkFreeAt = new Map<string, number>();
   #wakeToken = 0;
   #ioIsDown = false;
@@ -116,7 +122,7 @@ export class World {
   }
 
   at(atMs: number, run: () => void): void {
-    this.#tasks.push({ atMs, order: this.#order++, run });
+    this.#tasks.add(atMs, run);
   }
 
   after(delayMs: number, run: () => void): void {
@@ -202,6 +208,21 @@ export class World {
     if (cpu !== undefined) cpu.stopped = true;
   }
 
+  slow(name: string, factor: number): void {
+    const cpu = this.cpus.get(name);
+    if (cpu !== undefined) cpu.slowness = factor;
+  }
+
+  /** A single bit of a module's machine turns over. */
+  flip(name: string, address: number, bit: number): void {
+    this.flippedAtMs = this.nowMs;
+    this.cpus.get(name)?.machine.flipBit(address, bit);
+  }
+
+  get isIoDown(): boolean {
+    return this.#ioIsDown;
+  }
+
   /** The I/O module dies and is started again. */
   restartIo(): void {
     this.ioIncarnation += 1;
@@ -250,7 +271,7 @@ export class World {
   #serverEffect(effect: ServerEffect): void {
     switch (effect.kind) {
       case "sendTick":
-        this.history.set(effect.tick.seq, effect.tick);
+        this.#record(effect.tick);
         for (const name of effect.to) this.#toCpu(name, effect.tick);
         return;
       case "send":
@@ -263,25 +284,25 @@ export class World {
       case "shoot":
         return this.#shoot(effect.module);
       case "readHighest":
-        return this.after(1, () => {
-          const highest = Math.max(0, ...this.arbiter.keys());
-          this.#dispatch({ kind: "highest", record: this.arbiter.get(highest) ?? null });
-        });
+        return this.#readHighest();
       case "claim":
         return this.after(this.arbiterDelayMs * (0.5 + this.random.next() / 0x1_0000_0000), () => {
+          if (this.arbiterIsDown) return this.#dispatch({ kind: "arbiterFailed", why: "it does not answer" });
           const { record } = effect;
           if (!this.arbiter.has(record.number)) this.arbiter.set(record.number, record);
           this.#dispatch({ kind: "claimed", winner: this.arbiter.get(record.number) });
         });
       case "transmit":
-        this.released.push({ kind: "frame", port: effect.port, bytes: effect.bytes });
+        this.#released({ kind: "frame", port: effect.port, bytes: effect.bytes });
         return;
       case "console":
-        this.released.push({ kind: "console", bytes: effect.bytes });
+        this.#released({ kind: "console", bytes: effect.bytes });
         return;
       case "drawEntropy":
         return this.#dispatch({ kind: "entropy", purpose: effect.purpose, bytes: this.random.bytes(effect.lengthBytes) });
       case "event":
+        if (effect.code === "RESUMED") this.releases.push({ kind: "resumed" });
+        if (effect.code === "OUTAGE") this.releases.push({ kind: "outage" });
         this.events.push({ code: effect.code, module: effect.module, text: `${this.nowMs.toFixed(1)}: ${effect.text}` });
         return;
       case "verified":
@@ -290,6 +311,39 @@ export class World {
       default:
         return;
     }
+  }
+
+  /** As the I/O module does: asks again until it is answered. */
+  #readHighest(): void {
+    const io = this.ioIncarnation;
+    this.after(this.arbiterDelayMs, () => {
+      if (io !== this.ioIncarnation) return;
+      if (this.arbiterIsDown) {
+        this.#dispatch({ kind: "arbiterFailed", why: "it does not answer" });
+        return this.after(50, () => this.#readHighest());
+      }
+      const highest = Math.max(0, ...this.arbiter.keys());
+      this.#dispatch({ kind: "highest", record: this.arbiter.get(highest) ?? null });
+    });
+  }
+
+  #record(tick: TickMessage): void {
+    const first = this.history.get(1);
+    if (tick.seq === 1 && first !== undefined && first.nowNs !== tick.nowNs) {
+      this.pastHistories.push(this.history);
+      this.history = new Map();
+      this.releases.push({ kind: "outage" });
+    }
+    this.history.set(tick.seq, tick);
+  }
+
+  #released(output: MachineOutput): void {
+    this.releases.push({ kind: "output", output });
+  }
+
+  /** All released outputs. */
+  get released(): MachineOutput[] {
+    return this.releases.flatMap((release) => (release.kind === "output" ? [release.output] : []));
   }
 
   #toCpu(name: string, message: Message): void {
@@ -317,7 +371,7 @@ export class World {
     if (this.#turning.has(cpu)) return;
     this.#turning.add(cpu);
     // A quantum takes some real time, different on each module.
-    this.after(0.05 + this.random.next() / 0x1_0000_0000 / 2, () => {
+    this.after((0.05 + this.random.next() / 0x1_0000_0000 / 2) * cpu.slowness, () => {
       this.#turning.delete(cpu);
       if (!cpu.alive || cpu.stopped) return;
       if (cpu.member.hasWork) cpu.member.runOne();
@@ -385,19 +439,12 @@ export class World {
   run(untilMs: number, done: () => boolean = () => false): boolean {
     for (;;) {
       if (done()) return true;
-      let best = -1;
-      for (let index = 0; index < this.#tasks.length; index += 1) {
-        const task = this.#tasks[index] as Task;
-        const least = best < 0 ? null : (this.#tasks[best] as Task);
-        if (least === null || task.atMs < least.atMs || (task.atMs === least.atMs && task.order < least.order)) best = index;
-      }
-      const task = this.#tasks[best];
+      const task = this.#tasks.first;
       if (task === undefined || task.atMs > untilMs) {
         this.nowMs = Math.max(this.nowMs, untilMs);
         return done();
       }
-      this.#tasks[best] = this.#tasks[this.#tasks.length - 1] as Task;
-      this.#tasks.pop();
+      this.#tasks.take();
       this.nowMs = Math.max(this.nowMs, task.atMs);
       task.run();
     }
@@ -405,7 +452,7 @@ export class World {
 
   /** No fault is waiting to be found. */
   get isHealthy(): boolean {
-    return !this.#ioIsDown && [...this.cpus.values()].every((cpu) => cpu.alive && !cpu.stopped);
+    return !this.#ioIsDown && [...this.cpus.values()].every((cpu) => cpu.alive && !cpu.stopped && cpu.slowness === 1);
   }
 
   get redundancy(): string {
@@ -414,9 +461,11 @@ export class World {
 
   /** Runs the whole issued history on one reference machine: what a server without any fault would have released. */
   reference(): MachineOutput[] {
-    const machine: Machine = this.newMachine();
     const outputs: MachineOutput[] = [];
-    for (let seq = 1; this.history.has(seq); seq += 1) outputs.push(...machine.run(this.history.get(seq) as TickMessage).outputs);
+    for (const history of [...this.pastHistories, this.history]) {
+      const machine: Machine = this.newMachine();
+      for (let seq = 1; history.has(seq); seq += 1) outputs.push(...machine.run(history.get(seq) as TickMessage).outputs);
+    }
     return outputs.filter((output) => output.kind === "frame" || output.kind === "console");
   }
 }
@@ -431,4 +480,3 @@ export function outputText(output: MachineOutput): string {
   return output.kind;
 }
 
-export type { MachineInput };

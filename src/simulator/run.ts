@@ -1,0 +1,60 @@
+/** One seed from beginning to verdict. */
+import { checkHistory, checkMachines, checkReleases, Violation, type ViolationKind } from "./checker.js";
+import { putFaults, putLoad, scenarioOf, worldOf } from "./scenario.js";
+import type { World } from "./world.js";
+
+export interface SeedOutcome {
+  readonly seed: number;
+  /** null: everything held. A crash is a failed assertion or any other exception of the protocol code. */
+  readonly violation: { readonly kind: ViolationKind | "crash"; readonly text: string } | null;
+  readonly simulatedMs: number;
+  readonly faults: number;
+  /** Rare moments that this seed reached, with how often. */
+  readonly marks: ReadonlyMap<string, number>;
+  /** Faults and events in order, for whoever must understand a violation. */
+  readonly trace: readonly string[];
+}
+
+/** After the last fault; a stall alone takes five seconds to be called an outage. */
+const RECOVERY_LIMIT_MS = 20_000;
+const SETTLE_MS = 500;
+const VERIFY_LIMIT_MS = 1000;
+const REBOOT_CHANCE = 0.004;
+const TRACE_LINES_MAX = 60;
+
+/** Runs the server of `seed` under its load and faults until `faultsUntilMs`, and judges it. Never throws. */
+export function runSeed(seed: number, faultsUntilMs: number): SeedOutcome {
+  const marks = new Map<string, number>();
+  const mark = (name: string): void => void marks.set(name, (marks.get(name) ?? 0) + 1);
+  const scenario = scenarioOf(seed, faultsUntilMs);
+  const world = worldOf(scenario);
+  const log = putFaults(world, scenario, mark);
+  let violation: SeedOutcome["violation"] = null;
+  try {
+    putLoad(world, faultsUntilMs, REBOOT_CHANCE);
+    judge(world, faultsUntilMs);
+  } catch (error) {
+    const kind = error instanceof Violation ? error.kind : "crash";
+    violation = { kind, text: kind === "crash" ? String((error as Error).stack) : (error as Error).message };
+  }
+  for (const event of world.events) mark(event.code);
+  const trace = [...log.map((line) => `${line}   (fault)`), ...world.events.map((event) => event.text)]
+    .sort((left, right) => parseFloat(left) - parseFloat(right))
+    .slice(-TRACE_LINES_MAX);
+  return { seed, violation, simulatedMs: world.nowMs, faults: log.length, marks, trace };
+}
+
+function judge(world: World, faultsUntilMs: number): void {
+  world.run(faultsUntilMs + 100);
+  checkReleases(world, false);
+  const full = world.cpuNames.length === 3 ? "TRIPLEX" : "DUPLEX";
+  const isBack = (): boolean => world.isHealthy && world.redundancy === full;
+  if (!world.run(world.nowMs + RECOVERY_LIMIT_MS, isBack)) {
+    throw new Violation("liveness", `still ${world.redundancy} ${RECOVERY_LIMIT_MS} ms after the last fault`);
+  }
+  world.run(world.nowMs + SETTLE_MS);
+  checkMachines(world, VERIFY_LIMIT_MS);
+  world.run(world.nowMs + SETTLE_MS);
+  checkHistory(world);
+  checkReleases(world, true);
+}
