@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { utf8Encode } from "../dist/foundation/bytes.js";
 import { SeededRandom } from "../dist/foundation/random.js";
+import { putLoad } from "../dist/simulator/scenario.js";
 import { World, outputText, type WorldOptions } from "../dist/simulator/world.js";
 
 const SEEDS = Number(process.env["STEADFAST_SEEDS"] ?? 15);
@@ -17,28 +18,9 @@ function started(options: Partial<WorldOptions> = {}): World {
   return world;
 }
 
-function load(world: World, untilMs: number): void {
-  let number = 0;
-  const next = (): void => {
-    if (world.nowMs > untilMs) return;
-    number += 1;
-    if (world.random.chance(0.2)) {
-      const burn = new Uint8Array(9);
-      const view = new DataView(burn.buffer);
-      burn[0] = 0x42;
-      view.setUint32(1, world.random.below(400_000), true);
-      view.setUint32(5, number, true);
-      world.input({ kind: "frames", port: 0, frames: [burn] });
-    } else if (world.random.chance(0.5)) world.input({ kind: "frames", port: 0, frames: [utf8Encode(`frame ${number}`)] });
-    else world.input({ kind: "console", bytes: utf8Encode(`line ${number}\n`) });
-    world.after(0.5 + world.random.below(6), next);
-  };
-  next();
-}
-
 function assertPrefixOfReference(world: World): void {
   const released = world.released.map(outputText);
-  const reference = world.reference().map(outputText);
+  const reference = world.reference().flat().map(outputText);
   for (let index = 0; index < released.length; index += 1) {
     assert.equal(released[index], reference[index], `output ${index} of ${released.length}`);
   }
@@ -63,10 +45,10 @@ function assertEqualMachines(world: World): void {
 
 test("both power on together at tick 1, echo, and agree", () => {
   const world = started();
-  load(world, 300);
+  putLoad(world, 300);
   world.run(600);
   assertPrefixOfReference(world);
-  assert.equal(world.released.length, world.reference().length, "all is released in the end");
+  assert.equal(world.released.length, world.reference().flat().length, "all is released in the end");
   assert.ok(world.released.length > 50);
   assert.equal(world.server.status().configuration, 1);
   assertEqualMachines(world);
@@ -111,7 +93,7 @@ for (const victim of ["cpu0", "cpu1"]) {
   for (const fault of ["kill", "stop"] as const) {
     test(`${fault} ${victim}: the other goes on, then DUPLEX again with equal machines`, () => {
       const world = started({ seed: 4 });
-      load(world, 1500);
+      putLoad(world, 1500);
       world.after(200, () => world[fault](victim));
       assert.ok(world.run(1500, () => world.redundancy === "SIMPLEX"));
       const lostAt = world.nowMs;
@@ -120,7 +102,7 @@ for (const victim of ["cpu0", "cpu1"]) {
       assertEqualMachines(world);
       world.run(1800);
       assertPrefixOfReference(world);
-      assert.equal(world.released.length, world.reference().length);
+      assert.equal(world.released.length, world.reference().flat().length);
       assert.equal(world.server.counters.outages, 0);
     });
   }
@@ -129,11 +111,11 @@ for (const victim of ["cpu0", "cpu1"]) {
 test("a slow arbiter delays releases but not the guest, and nothing is lost", () => {
   const world = started({ seed: 5 });
   world.arbiterDelayMs = 20;
-  load(world, 600);
+  putLoad(world, 600);
   world.after(100, () => world.kill("cpu0"));
   world.run(1500);
   assertPrefixOfReference(world);
-  assert.equal(world.released.length, world.reference().length);
+  assert.equal(world.released.length, world.reference().flat().length);
 });
 
 test("duplex miscompare: the module with the worse record is isolated, and it is said that nobody judged", () => {
@@ -141,7 +123,7 @@ test("duplex miscompare: the module with the worse record is isolated, and it is
   world.kill("cpu1");
   assert.ok(world.run(2000, () => world.redundancy === "SIMPLEX"));
   assert.ok(world.run(3000, () => world.redundancy === "DUPLEX"));
-  load(world, world.nowMs + 500);
+  putLoad(world, world.nowMs + 500);
   const before = world.released.length;
   world.cpus.get("cpu1")?.machine.flipBit(5000, 3);
   assert.ok(world.run(world.nowMs + 1000, () => world.events.some((event) => event.code === "MISCOMPARE_UNADJUDICATED")));
@@ -155,7 +137,7 @@ test("duplex miscompare: the module with the worse record is isolated, and it is
 
 test("triplex: the odd one out is SHOT; a stopped third delays nothing", () => {
   const world = started({ seed: 7, cpus: ["cpu0", "cpu1", "cpu2"] });
-  load(world, 3000);
+  putLoad(world, 3000);
   world.run(100);
   world.cpus.get("cpu0")?.machine.flipBit(9000, 1);
   assert.ok(world.run(1500, () => world.events.some((event) => event.code === "MISCOMPARE" && event.module === "cpu0")));
@@ -184,7 +166,7 @@ test("both killed: an honest outage, counted; the guest starts again; then DUPLE
 
 test("all stopped: a stall is an outage, not for ever", () => {
   const world = started({ seed: 9 });
-  load(world, 20_000);
+  putLoad(world, 20_000);
   world.run(100);
   world.stop("cpu0");
   world.stop("cpu1");
@@ -254,7 +236,7 @@ test("a claim won by another I/O module ends this one's acting", () => {
 
 /** Every output of the reference at least once and in order; what comes twice is a repetition of something recent. */
 function assertAtLeastOnce(world: World): void {
-  const reference = world.reference().map(outputText);
+  const reference = world.reference().flat().map(outputText);
   const seen = new Map(reference.map((output, index) => [output, index]));
   assert.equal(seen.size, reference.length, "the toy's outputs are all different");
   let next = 0;
@@ -271,7 +253,7 @@ for (const release of ["compared", "logged"] as const) {
   test(`the I/O module dies and comes back: the guest goes on, nothing is lost (release ${release})`, () => {
     for (let seed = 1; seed <= Math.ceil(SEEDS / 2); seed += 1) {
       const world = started({ seed, release, cpus: seed % 3 === 0 ? ["cpu0", "cpu1", "cpu2"] : ["cpu0", "cpu1"] });
-      load(world, 2000);
+      putLoad(world, 2000);
       const full = seed % 3 === 0 ? "TRIPLEX" : "DUPLEX";
       let killed = 0;
       for (let count = 0; count < 3; count += 1) {
@@ -326,7 +308,7 @@ for (const release of ["compared", "logged"] as const) {
         const world = new World({ seed, cpus, release, ramBytes: 4096 * (seed % 2 === 0 ? 1200 : 16) });
         world.arbiterDelayMs = seed % 5 === 0 ? 15 : 1;
         const random = new SeededRandom(seed * 7919);
-        load(world, 2500);
+        putLoad(world, 2500);
         const { log } = describeFaults(world, random, 2500);
         try {
           world.run(2600);
@@ -353,7 +335,7 @@ for (const release of ["compared", "logged"] as const) {
 }
 
 function assertSubsequenceOfReference(world: World): void {
-  const reference = world.reference().map(outputText);
+  const reference = world.reference().flat().map(outputText);
   let at = 0;
   for (const output of world.released.map(outputText)) {
     const found = reference.indexOf(output, at);

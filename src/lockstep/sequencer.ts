@@ -121,6 +121,8 @@ export class Sequencer {
     this.#knownIdleUntilNs = IDLE_FOREVER;
     this.#speeds.clear();
     this.#pausedUntilNs = 0n;
+    // A tick that was wished for earlier would come before the power-on, and a blank machine waits for that.
+    this.#poked = false;
     this.dropInputs();
   }
 

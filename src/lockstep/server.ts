@@ -319,6 +319,7 @@ export class LockstepServer implements ServerContext {
       this.#verification.consider();
       this.#forget();
     }
+    if (this.phase !== "asking" && this.phase !== "fenced") this.#watchdog.watchAbsent();
     this.#planWake();
   }
 
@@ -552,10 +553,11 @@ export class LockstepServer implements ServerContext {
     let wakeAtMs = Infinity;
     if (this.phase === "starting" && this.atMs < this.#startDeadlineMs) wakeAtMs = this.#startDeadlineMs;
     if (this.phase === "resuming") wakeAtMs = this.atMs + WATCH_MS;
+    if (this.phase !== "asking" && this.phase !== "fenced" && this.#watchdog.isMissing)
+      wakeAtMs = Math.min(wakeAtMs, this.atMs + MOST_CREDITED_MS);
     if (this.phase === "running") {
       if (this.#claimAgainAtMs !== null) wakeAtMs = this.#claimAgainAtMs;
       if (this.reintegration.isActive || this.#watchdog.isOutstanding) wakeAtMs = Math.min(wakeAtMs, this.atMs + WATCH_MS);
-      if (this.#watchdog.isMissing) wakeAtMs = Math.min(wakeAtMs, this.atMs + MOST_CREDITED_MS);
       if (this.membership.live.length > 0) {
         const due = this.sequencer.due(this.#settledSeq(), this.#wallNs);
         if (due.kind === "atNs") wakeAtMs = Math.min(wakeAtMs, Number(due.ns - this.options.anchorNs) / 1e6);

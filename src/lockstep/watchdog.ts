@@ -24,7 +24,6 @@ export class Watchdog {
 
   /** Shoots who hangs. `verifying`: digests of all RAM are being made. True: somebody was shot. */
   watch(verifying: boolean): boolean {
-    this.#watchAbsent();
     if (!this.isOutstanding) return false;
     const { membership, voter, waitedMs, options } = this.#context;
     const stallLimitMs = STALL_LIMIT_MS + (verifying ? VERIFY_ALLOWANCE_MS : 0);
@@ -60,7 +59,7 @@ export class Watchdog {
   }
 
   /** A module that is expected and does not come may hang before it can say so: only killing it can help. */
-  #watchAbsent(): void {
+  watchAbsent(): void {
     const { membership, waitedMs } = this.#context;
     for (const row of membership.rows.values()) {
       if (!row.expected || !isAway(row)) row.absentSince = waitedMs;

@@ -33,7 +33,7 @@ const STORE_EVERY = 64;
 /** Requests beyond this wait nowhere: they are dropped, as by a full ring. */
 const MAX_JOBS = 512;
 /** Pages of the rotating window in each digest. */
-const SCRUB_PAGES = 2;
+export const TOY_SCRUB_PAGES = 2;
 
 interface Job {
   readonly kind: "boot" | "timer" | "frame" | "console" | "entropy";
@@ -252,7 +252,7 @@ export class ToyMachine implements Machine {
       else if (output.kind === "entropyRequest") hash.number(output.lengthBytes);
       else hash.number(output.failure ? 1 : 0);
     }
-    for (let count = 0; count < SCRUB_PAGES; count += 1) {
+    for (let count = 0; count < TOY_SCRUB_PAGES; count += 1) {
       hash.bytes(this.#page(this.#registers.scrub));
       this.#registers.scrub = (this.#registers.scrub + 1) % this.#pages;
     }

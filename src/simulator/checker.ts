@@ -2,7 +2,6 @@
  * What must hold of a simulated server, whatever befell it. The truth is a reference machine that runs the whole issued history alone
  * and without faults: what it puts out is what clients must have seen.
  */
-import type { MachineOutput } from "../machine/machine.js";
 import { outputText, type World } from "./world.js";
 
 export type ViolationKind = "safety" | "liveness";
@@ -20,9 +19,14 @@ function demand(condition: boolean, message: string): void {
   if (!condition) throw new Violation("safety", message);
 }
 
-/** The first output of every life of the guest. */
-function isFirst(text: string): boolean {
-  return text === "console toy: ready\n";
+/** Where the released outputs stand in the reference. */
+interface Progress {
+  life: number;
+  next: number;
+  /** A takeover happened: what came already may come again. */
+  mayRepeat: boolean;
+  /** An outage happened in this life: its rest never comes. */
+  isCut: boolean;
 }
 
 /**
@@ -30,40 +34,41 @@ function isFirst(text: string): boolean {
  * may come twice (as a network does), and an outage ends a life of the guest, of which the rest never comes.
  */
 export function checkReleases(world: World, isComplete: boolean): void {
-  const reference = world.reference().map(outputText);
-  let next = 0;
-  let mayRepeat = false;
-  let mayEnd = false;
-  world.releases.forEach((release, index) => {
-    if (release.kind === "resumed") mayRepeat = true;
-    else if (release.kind === "outage") mayEnd = true;
-    else {
-      next = placeOf(release.output, reference, { next, mayRepeat, mayEnd }, index) + 1;
-      if (isFirst(outputText(release.output))) mayEnd = false;
-    }
-  });
-  if (!isComplete) return;
-  while (mayEnd && next < reference.length && !isFirst(reference[next] as string)) next += 1;
-  demand(next === reference.length, `output ${next} of ${reference.length} was computed and never released: ${String(reference[next])}`);
-}
-
-interface Progress {
-  readonly next: number;
-  readonly mayRepeat: boolean;
-  readonly mayEnd: boolean;
-}
-
-function placeOf(output: MachineOutput, reference: readonly string[], progress: Progress, index: number): number {
-  const text = outputText(output);
-  const { next, mayRepeat, mayEnd } = progress;
-  if (reference[next] === text) return next;
-  if (mayEnd && isFirst(text)) {
-    const life = reference.indexOf(text, next);
-    if (life >= 0) return life;
+  const lives = world.reference().map((outputs) => outputs.map(outputText));
+  const progress: Progress = { life: -1, next: 0, mayRepeat: false, isCut: false };
+  const demandWhole = (): void => {
+    const { life, next, isCut } = progress;
+    const missing = lives[life]?.[next];
+    demand(isCut || missing === undefined, `output ${next} of life ${life} was computed and never released: ${missing}`);
+  };
+  for (const release of world.releases) {
+    if (release.kind === "resumed") progress.mayRepeat = true;
+    else if (release.kind === "outage") progress.isCut = true;
+    else if (release.kind === "poweredOn") {
+      demandWhole();
+      Object.assign(progress, { life: progress.life + 1, next: 0, isCut: false });
+    } else place(outputText(release.output), lives, progress);
   }
-  const earlier = mayRepeat ? reference.lastIndexOf(text, next) : -1;
-  demand(earlier >= 0, `release ${index} is ${JSON.stringify(text)}, the voted history says ${JSON.stringify(reference[next])}`);
-  return earlier;
+  if (isComplete) demandWhole();
+}
+
+function place(text: string, lives: readonly (readonly string[])[], progress: Progress): void {
+  const { life, next, mayRepeat } = progress;
+  const current = lives[life] ?? [];
+  if (current[next] === text) {
+    progress.next += 1;
+    return;
+  }
+  // A repetition, after which what follows it comes again as well; or one of the life before, whose place does not matter any more.
+  const earlier = mayRepeat ? current.slice(0, next).lastIndexOf(text) : -1;
+  if (earlier >= 0) progress.next = earlier + 1;
+  else {
+    const isOfBefore = mayRepeat && (lives[life - 1] ?? []).includes(text);
+    demand(
+      isOfBefore,
+      `${JSON.stringify(text)} was released in life ${life}, where the voted history says ${JSON.stringify(current[next])}`,
+    );
+  }
 }
 
 /** Guest time in the issued history never goes back, and no sequence number is missing. */
@@ -79,7 +84,7 @@ export function checkHistory(world: World): void {
   }
 }
 
-/** All machines, asked at one tick, are in one state. */
+/** All machines, asked at one tick, are in one state: that of a machine that never failed. */
 export function checkMachines(world: World, limitMs: number): void {
   const before = world.verified.length;
   world.input({ kind: "verify" });
@@ -87,4 +92,6 @@ export function checkMachines(world: World, limitMs: number): void {
   const digests = world.verified[before] ?? {};
   demand(Object.keys(digests).length === world.cpuNames.length, `only ${Object.keys(digests).join(", ")} answered verify`);
   demand(new Set(Object.values(digests)).size === 1, `machines differ: ${JSON.stringify(digests)}`);
+  const truth = world.referenceDigest(world.verifiedSeq);
+  demand(Object.values(digests)[0] === truth, `all machines agree at tick ${world.verifiedSeq} on what no fault-free machine computes`);
 }

@@ -96,7 +96,8 @@ function main(flags: Flags): number {
     console.log(JSON.stringify({ seeds: to - from + 1, simulatedHours: hours, faults, marks: Object.fromEntries(marks), missing }));
     return 0;
   }
-  for (const [name, count] of [...marks].sort(([left], [right]) => (left < right ? -1 : 1))) console.log(`${String(count).padStart(8)}  ${name}`);
+  for (const [name, count] of [...marks].sort(([left], [right]) => (left < right ? -1 : 1)))
+    console.log(`${String(count).padStart(8)}  ${name}`);
   console.log(`${to - from + 1} seeds, ${hours.toFixed(2)} simulated hours, ${faults} faults: everything held`);
   console.log(missing.length === 0 ? "every expected rare moment was reached" : `never reached: ${missing.join(", ")}`);
   return 0;

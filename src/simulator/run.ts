@@ -17,6 +17,8 @@ export interface SeedOutcome {
 
 /** After the last fault; a stall alone takes five seconds to be called an outage. */
 const RECOVERY_LIMIT_MS = 20_000;
+/** An idle guest ticks a hundred times a second, and each tick looks at two pages. */
+const SCRUB_LIMIT_MS = 20_000;
 const SETTLE_MS = 500;
 const VERIFY_LIMIT_MS = 1000;
 const REBOOT_CHANCE = 0.004;
@@ -53,6 +55,9 @@ function judge(world: World, faultsUntilMs: number): void {
     throw new Violation("liveness", `still ${world.redundancy} ${RECOVERY_LIMIT_MS} ms after the last fault`);
   }
   world.run(world.nowMs + SETTLE_MS);
+  if (!world.run(world.nowMs + SCRUB_LIMIT_MS, () => !world.mayHideFlip && isBack())) {
+    throw new Violation("liveness", `${world.redundancy} while a flipped bit was looked for`);
+  }
   checkMachines(world, VERIFY_LIMIT_MS);
   world.run(world.nowMs + SETTLE_MS);
   checkHistory(world);

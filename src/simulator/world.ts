@@ -8,7 +8,7 @@ import { Member, type MemberEffect } from "../lockstep/member.js";
 import { LockstepServer } from "../lockstep/server.js";
 import type { ServerEffect, ServerEvent } from "../lockstep/server-types.js";
 import type { Machine, MachineOutput } from "../machine/machine.js";
-import { ToyMachine } from "../machine/toy.js";
+import { TOY_PAGE_BYTES, TOY_SCRUB_PAGES, ToyMachine } from "../machine/toy.js";
 import { MessageDecoder, encodeMessage } from "../wire/codec.js";
 import type { ConfigurationRecord, Message, TickMessage } from "../wire/messages.js";
 import { TaskQueue } from "./task-queue.js";
@@ -23,6 +23,9 @@ export interface WorldOptions {
 }
 
 const RESTART_MS = 40;
+export const IO_RESTART_MS = 30;
+/** Ticks between the issue of one and its vote, generously. */
+const MOST_UNDER_WAY_TICKS = 100;
 
 class Cpu {
   readonly name: string;
@@ -50,7 +53,9 @@ export type Release =
   | { readonly kind: "output"; readonly output: MachineOutput }
   /** Another sequencer took over: what was under way may be released again. */
   | { readonly kind: "resumed" }
-  | { readonly kind: "outage" };
+  | { readonly kind: "outage" }
+  /** A new life of the guest begins. */
+  | { readonly kind: "poweredOn" };
 
 export class World {
   readonly random: SeededRandom;
@@ -64,11 +69,14 @@ export class World {
   readonly releases: Release[] = [];
   readonly events: { code: string; module: string | undefined; text: string }[] = [];
   readonly verified: Readonly<Record<string, string>>[] = [];
+  /** As of which tick the last of them are. */
+  verifiedSeq = 0;
   /** Ticks issued, by sequence number: the history that the reference machine runs again. */
   history = new Map<number, TickMessage>();
   /** Histories of earlier courses: a sequencer that finds nobody alive to take over counts from 1 again. */
   readonly pastHistories: Map<number, TickMessage>[] = [];
-  flippedAtMs = -Infinity;
+  #poweredOnBy = 0;
+  #flippedAtSeq: number | null = null;
   arbiterDelayMs = 1;
   /** The arbiter answers nobody. */
   arbiterIsDown = false;
@@ -215,8 +223,15 @@ export class World {
 
   /** A single bit of a module's machine turns over. */
   flip(name: string, address: number, bit: number): void {
-    this.flippedAtMs = this.nowMs;
+    this.#flippedAtSeq = this.server.voter.issued;
     this.cpus.get(name)?.machine.flipBit(address, bit);
+  }
+
+  /** The rotating window of the digest has not been over all RAM since the last flip: it may still sleep somewhere. */
+  get mayHideFlip(): boolean {
+    if (this.#flippedAtSeq === null) return false;
+    const pages = this.newMachine().description.ramBytes / TOY_PAGE_BYTES;
+    return this.server.voter.issued - this.#flippedAtSeq < pages / TOY_SCRUB_PAGES + MOST_UNDER_WAY_TICKS;
   }
 
   get isIoDown(): boolean {
@@ -233,7 +248,7 @@ export class World {
       cpu.connected = false;
       cpu.member.step({ kind: "ioDisconnected", io: "io0" });
     }
-    this.after(30, () => {
+    this.after(IO_RESTART_MS, () => {
       const clockMs = this.nowMs;
       this.#ioIsDown = false;
       this.server = this.#createServer();
@@ -301,12 +316,17 @@ export class World {
       case "drawEntropy":
         return this.#dispatch({ kind: "entropy", purpose: effect.purpose, bytes: this.random.bytes(effect.lengthBytes) });
       case "event":
-        if (effect.code === "RESUMED") this.releases.push({ kind: "resumed" });
+        if (effect.code === "RESUMED") {
+          this.#poweredOnBy = this.ioIncarnation;
+          this.releases.push({ kind: "resumed" });
+        }
+        if (effect.code === "POWER_ON") this.#poweredOn();
         if (effect.code === "OUTAGE") this.releases.push({ kind: "outage" });
         this.events.push({ code: effect.code, module: effect.module, text: `${this.nowMs.toFixed(1)}: ${effect.text}` });
         return;
       case "verified":
         this.verified.push(effect.digests);
+        this.verifiedSeq = effect.seq;
         return;
       default:
         return;
@@ -327,12 +347,18 @@ export class World {
     });
   }
 
+  /** The guest of a sequencer that could not be taken over was lost with it. */
+  #poweredOn(): void {
+    if (this.#poweredOnBy !== 0 && this.#poweredOnBy !== this.ioIncarnation) this.releases.push({ kind: "outage" });
+    this.#poweredOnBy = this.ioIncarnation;
+    this.releases.push({ kind: "poweredOn" });
+  }
+
   #record(tick: TickMessage): void {
     const first = this.history.get(1);
     if (tick.seq === 1 && first !== undefined && first.nowNs !== tick.nowNs) {
       this.pastHistories.push(this.history);
       this.history = new Map();
-      this.releases.push({ kind: "outage" });
     }
     this.history.set(tick.seq, tick);
   }
@@ -459,14 +485,29 @@ export class World {
     return this.server.status().redundancy;
   }
 
-  /** Runs the whole issued history on one reference machine: what a server without any fault would have released. */
-  reference(): MachineOutput[] {
-    const outputs: MachineOutput[] = [];
+  /** What a machine that never failed is at a tick of the present history. */
+  referenceDigest(upTo: number): string {
+    const machine: Machine = this.newMachine();
+    for (let seq = 1; seq <= upTo; seq += 1) machine.run(this.history.get(seq) as TickMessage);
+    return machine.fullDigest();
+  }
+
+  /**
+   * Runs the whole issued history on one reference machine: what a server without any fault would have released, for each life of
+   * the guest.
+   */
+  reference(): MachineOutput[][] {
+    const lives: MachineOutput[][] = [];
     for (const history of [...this.pastHistories, this.history]) {
       const machine: Machine = this.newMachine();
-      for (let seq = 1; history.has(seq); seq += 1) outputs.push(...machine.run(history.get(seq) as TickMessage).outputs);
+      for (let seq = 1; history.has(seq); seq += 1) {
+        const tick = history.get(seq) as TickMessage;
+        if (tick.inputs.some((input) => input.kind === "powerOn")) lives.push([]);
+        const { outputs } = machine.run(tick);
+        lives.at(-1)?.push(...outputs.filter((output) => output.kind === "frame" || output.kind === "console"));
+      }
     }
-    return outputs.filter((output) => output.kind === "frame" || output.kind === "console");
+    return lives;
   }
 }
 
@@ -479,4 +520,3 @@ export function outputText(output: MachineOutput): string {
   if (output.kind === "frame") return `frame ${Array.from(output.bytes).join(",")}`;
   return output.kind;
 }
-

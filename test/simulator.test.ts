@@ -1,0 +1,87 @@
+/** The simulator: a short run of seeds holds, the same seed gives the same run, and planted bugs are found by its own command. */
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { runSeed } from "../dist/simulator/run.js";
+import { TaskQueue } from "../dist/simulator/task-queue.js";
+import { PLANTED_BUGS } from "./support/planted-bugs.js";
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const FAULTY_MS = 2500;
+const VIOLATION_EXITS = [10, 11, 12];
+
+function simulate(directory: string, parameters: readonly string[]): { code: number | null; out: string; error: string } {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [join(directory, "dist/simulator/main.js"), ...parameters], {
+    encoding: "utf8",
+    maxBuffer: 64 * 1024 * 1024,
+  });
+  return { code: status, out: stdout, error: stderr };
+}
+
+test("tasks come by time, and in the order of asking at equal times", () => {
+  const queue = new TaskQueue();
+  const came: string[] = [];
+  const add = (atMs: number, name: string): void => queue.add(atMs, () => came.push(name));
+  for (const [atMs, name] of [
+    [5, "c"],
+    [1, "a"],
+    [5, "d"],
+    [3, "b"],
+    [9, "f"],
+    [5, "e"],
+  ] as const)
+    add(atMs, name);
+  while (queue.first !== undefined) queue.take().run();
+  assert.equal(came.join(""), "abcdef");
+});
+
+test("one seed is one run: twice the same moments, times and trace", () => {
+  assert.deepEqual(runSeed(7, 1500), runSeed(7, 1500));
+});
+
+test("the command holds over many seeds, counts rare moments, and refuses what it does not understand", () => {
+  const good = simulate(root, ["--seeds", "1..40", "--json"]);
+  assert.equal(good.code, 0, good.out + good.error);
+  const report = JSON.parse(good.out) as { seeds: number; faults: number; simulatedHours: number; marks: Record<string, number> };
+  assert.equal(report.seeds, 40);
+  assert.ok(report.faults > 200 && report.simulatedHours > 0);
+  for (const mark of ["REINTEGRATED", "RESUMED", "OUTAGE", "MISCOMPARE", "kill during a reintegration"])
+    assert.ok((report.marks[mark] ?? 0) > 0, `${mark} was reached`);
+  for (const bad of [["--seeds", "9..1"], ["--seed", "x"], ["--ticks", "0"], ["--what"]]) {
+    const refused = simulate(root, bad);
+    assert.equal(refused.code, 2, bad.join(" "));
+    assert.match(refused.error, /^error: .+/);
+  }
+});
+
+describe("planted bugs", () => {
+  let copy = "";
+  before(() => {
+    copy = mkdtempSync(join(tmpdir(), "steadfast-mutant-"));
+    cpSync(join(root, "dist"), join(copy, "dist"), { recursive: true });
+    cpSync(join(root, "package.json"), join(copy, "package.json"));
+    symlinkSync(join(root, "node_modules"), join(copy, "node_modules"));
+  });
+  after(() => rmSync(copy, { recursive: true }));
+
+  for (const bug of PLANTED_BUGS) {
+    test(`a protocol that ${bug.name} is found out within ${bug.seeds} seeds`, () => {
+      const path = join(copy, "dist", bug.file);
+      const original = readFileSync(path, "utf8");
+      assert.equal(original.split(bug.find).length, 2, "the place to plant it is there, once");
+      writeFileSync(path, original.replace(bug.find, bug.replace));
+      try {
+        const outcome = simulate(copy, ["--seeds", `${bug.from}..${bug.from + bug.seeds - 1}`, "--ticks", String(FAULTY_MS)]);
+        assert.ok(VIOLATION_EXITS.includes(outcome.code ?? -1), `exit code ${outcome.code}`);
+        const seed = /with seed (\d+)/.exec(outcome.error)?.[1];
+        assert.ok(outcome.error.includes(`replay: npm run sim -- --seed ${seed} --ticks ${FAULTY_MS}`), outcome.error);
+      } finally {
+        writeFileSync(path, original);
+      }
+    });
+  }
+});
