@@ -65,6 +65,29 @@ test("an idle guest is not ticked but for its timer; input to it is ticked at on
   assert.ok(world.run(atMs + 5, () => world.released.map(outputText).some((text) => text.includes("1: x"))));
 });
 
+test("a module that waits when an old claim wins without it is reintegrated, not made a member that computes nothing", () => {
+  const world = new World({ seed: 95, cpus: ["cpu0", "cpu1", "cpu2"] });
+  assert.ok(world.run(5000, () => world.redundancy === "TRIPLEX"));
+  // A takeover by two is claimed while the arbiter does not answer; then all begin from nothing, and that old claim wins.
+  world.heldOut.add("cpu0");
+  world.kill("cpu0");
+  world.run(world.nowMs + 20);
+  world.arbiterDelayMs = 400;
+  world.restartIo();
+  assert.ok(world.run(world.nowMs + 3000, () => world.server.membership.claiming !== null));
+  world.kill("cpu1");
+  world.kill("cpu2");
+  world.revive("cpu0");
+  assert.ok(
+    world.run(world.nowMs + 9000, () => world.redundancy === "TRIPLEX" && world.isHealthy),
+    told(world),
+  );
+  world.arbiterDelayMs = 1;
+  world.run(world.nowMs + 200);
+  assertEqualMachines(world);
+  assert.equal(Object.keys(world.verified[0] ?? {}).length, 3, told(world));
+});
+
 test("a single CPU module serves as SIMPLEX and is not safe to pull", () => {
   const world = new World({ seed: 2, cpus: ["cpu0"] });
   assert.ok(world.run(5000, () => world.redundancy === "SIMPLEX"));

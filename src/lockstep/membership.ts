@@ -5,6 +5,7 @@
 import { assert } from "../foundation/assert.js";
 import type { ModuleState } from "../wire/control.js";
 import type { ConfigurationRecord } from "../wire/messages.js";
+import { quorum } from "./voter.js";
 
 /**
  * absent: not connected. waiting: connected, blank, not in lockstep. newcomer: being cloned or catching up. joining: caught up,
@@ -97,6 +98,14 @@ export class Membership {
     return this.#live;
   }
 
+  /** How far those have come whose pace counts: the slower of two, the middle one of three. */
+  settledSeq(): number {
+    const seqs = this.#live.map((name) => this.row(name).lastSeq);
+    if (seqs.length <= 2) return Math.min(...seqs);
+    seqs.sort((left, right) => right - left);
+    return seqs[quorum(seqs.length) - 1] as number;
+  }
+
   setRole(row: CpuRow, role: Role): void {
     row.role = role;
     this.#refreshLive();
@@ -173,6 +182,11 @@ export class Membership {
         return row.miscompared ? "SHOT" : "OFFLINE";
     }
   }
+}
+
+/** The CPU module in the enclosure of an I/O module, else the first of the configuration: it alone sends that one complete outputs. */
+export function localMember(record: ConfigurationRecord, enclosures: Readonly<Record<string, string>>, io: string): string | null {
+  return record.cpus.find((cpu) => enclosures[cpu] === enclosures[io]) ?? record.cpus[0] ?? null;
 }
 
 function sameRecord(left: ConfigurationRecord, right: ConfigurationRecord): boolean {

@@ -17,7 +17,7 @@ import {
   START_WAIT_MS,
   WATCH_MS,
 } from "./limits.js";
-import { Membership, type CpuRow } from "./membership.js";
+import { localMember, Membership, type CpuRow } from "./membership.js";
 import { PanicWatch } from "./panic-watch.js";
 import { Reintegration } from "./reintegration.js";
 import { Resumption } from "./resumption.js";
@@ -26,7 +26,7 @@ import type { EventCode, ServerEffect, ServerEvent, ServerOptions } from "./serv
 import { buildStatus } from "./status.js";
 import { Watchdog } from "./watchdog.js";
 import { Verification } from "./verification.js";
-import { quorum, Voter, type Ballot, type Decision } from "./voter.js";
+import { Voter, type Ballot, type Decision } from "./voter.js";
 
 /**
  * asking: what does the arbiter know? starting: waiting for CPU modules to power on together. resuming: taking over from an
@@ -317,7 +317,7 @@ export class LockstepServer implements ServerContext {
       this.reintegration.watch();
       if (this.#watchdog.watch(this.#verification.isUnderWay)) this.#reconcile();
       this.#verification.consider();
-      this.#forget();
+      if (this.membership.live.length > 0) this.voter.forget(this.#floor());
     }
     if (this.phase !== "asking" && this.phase !== "fenced") this.#watchdog.watchAbsent();
     this.#planWake();
@@ -440,10 +440,11 @@ export class LockstepServer implements ServerContext {
     }
     const joined = this.membership.withRole("joining").filter((row) => winner.cpus.includes(row.name));
     for (const row of joined) {
+      assert(this.#hasRun || this.phase === "resuming" || row.lastSeq === this.voter.issued, "a founding member sees every tick");
       this.membership.setRole(row, "member");
       row.inLockstepSince = this.atMs;
     }
-    this.#chooseFullOutputs(winner);
+    this.fullOutputs = localMember(winner, this.options.enclosures, this.options.name);
     for (const row of this.membership.rows.values()) {
       if (row.role === "absent" || row.role === "shot") continue;
       this.emit({
@@ -458,13 +459,11 @@ export class LockstepServer implements ServerContext {
     });
     for (const row of joined) this.reintegration.finish(row);
     if (this.phase === "resuming") this.#resumption.won();
-    else if (!this.#hasRun && !this.#guestOn && this.membership.live.length > 0) this.#askPowerOn();
-  }
-
-  /** The member of our own enclosure, else the first: it alone sends complete outputs. */
-  #chooseFullOutputs(record: ConfigurationRecord): void {
-    const { enclosures, name } = this.options;
-    this.fullOutputs = record.cpus.find((cpu) => enclosures[cpu] === enclosures[name]) ?? record.cpus[0] ?? null;
+    else if (!this.#hasRun && !this.#guestOn && this.membership.live.length > 0) {
+      // A claim of before may have won without some who wait by now: after the power-on they come in by reintegration only.
+      for (const row of this.membership.withRole("joining")) this.membership.setRole(row, "waiting");
+      this.#askPowerOn();
+    }
   }
 
   #fenced(why: string): void {
@@ -503,19 +502,10 @@ export class LockstepServer implements ServerContext {
 
   // ---- ticks ----
 
-  /** How far those have come whose pace counts. */
-  #settledSeq(): number {
-    const { live } = this.membership;
-    const seqs = live.map((name) => this.membership.row(name).lastSeq);
-    if (seqs.length <= 2) return Math.min(...seqs);
-    seqs.sort((left, right) => right - left);
-    return seqs[quorum(seqs.length) - 1] as number;
-  }
-
   #issue(): void {
     for (;;) {
       if (this.membership.live.length === 0 || this.voter.issued - this.voter.released >= MAX_UNRELEASED_TICKS) return;
-      if (this.sequencer.due(this.#settledSeq(), this.#wallNs).kind !== "now") return;
+      if (this.sequencer.due(this.membership.settledSeq(), this.#wallNs).kind !== "now") return;
       const next = this.sequencer.next(this.#wallNs);
       const tick: TickMessage = {
         kind: "tick",
@@ -545,10 +535,6 @@ export class LockstepServer implements ServerContext {
     return floor;
   }
 
-  #forget(): void {
-    if (this.membership.live.length > 0) this.voter.forget(this.#floor());
-  }
-
   #planWake(): void {
     let wakeAtMs = Infinity;
     if (this.phase === "starting" && this.atMs < this.#startDeadlineMs) wakeAtMs = this.#startDeadlineMs;
@@ -559,7 +545,7 @@ export class LockstepServer implements ServerContext {
       if (this.#claimAgainAtMs !== null) wakeAtMs = this.#claimAgainAtMs;
       if (this.reintegration.isActive || this.#watchdog.isOutstanding) wakeAtMs = Math.min(wakeAtMs, this.atMs + WATCH_MS);
       if (this.membership.live.length > 0) {
-        const due = this.sequencer.due(this.#settledSeq(), this.#wallNs);
+        const due = this.sequencer.due(this.membership.settledSeq(), this.#wallNs);
         if (due.kind === "atNs") wakeAtMs = Math.min(wakeAtMs, Number(due.ns - this.options.anchorNs) / 1e6);
       }
     }

@@ -48,7 +48,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     file: "lockstep/resumption.js",
     find: "this.#shootTheSilent();",
     replace: "",
-    from: 1,
+    from: 150,
     seeds: 60,
   },
   {
@@ -64,7 +64,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     file: "lockstep/resumption.js",
     find: "ticks.set(seq, { ...tick, configuration: membership.number });",
     replace: "ticks.set(seq, { ...tick, inputs: [], configuration: membership.number });",
-    from: 1,
+    from: 150,
     seeds: 60,
   },
 ];
