@@ -9,35 +9,16 @@ import { fileURLToPath } from "node:url";
 import { parseServerFile } from "../dist/cli/server-file.js";
 import { processStateOf } from "../dist/modules/management-process.js";
 import type { ServerReport } from "../dist/modules/management-status.js";
+import { runProgram, type Outcome } from "./support/real-server.js";
 
 const STEADFAST = fileURLToPath(new URL("../bin/steadfast", import.meta.url));
 const LIMIT_MS = 60_000;
-
-interface Outcome {
-  readonly code: number | null;
-  readonly out: string;
-  readonly error: string;
-}
 
 let base = "";
 let environment: NodeJS.ProcessEnv = {};
 
 function steadfast(parameters: readonly string[], input = "", more: NodeJS.ProcessEnv = {}): Promise<Outcome> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [STEADFAST, ...parameters], { env: { ...environment, ...more } });
-    let out = "";
-    let error = "";
-    const timer = setTimeout(() => child.kill("SIGKILL"), LIMIT_MS);
-    child.stdout.on("data", (bytes: Buffer) => (out += bytes.toString()));
-    child.stderr.on("data", (bytes: Buffer) => (error += bytes.toString()));
-    child.on("error", reject);
-    child.on("close", (code) => {
-      clearTimeout(timer);
-      resolve({ code, out, error });
-    });
-    child.stdin.on("error", () => undefined);
-    child.stdin.end(input);
-  });
+  return runProgram(process.execPath, [STEADFAST, ...parameters], input, LIMIT_MS, { ...environment, ...more });
 }
 
 async function facts<T>(parameters: readonly string[]): Promise<T> {

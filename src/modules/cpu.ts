@@ -3,7 +3,7 @@
  * running ticks and sending pages.
  */
 import type { CpuToManagement } from "../wire/control.js";
-import { parseControl } from "../wire/control.js";
+import { controlOf } from "../wire/control.js";
 import { Member, type MemberEffect } from "../lockstep/member.js";
 import type { Message } from "../wire/messages.js";
 import { socketPath, type ModuleConfig } from "./config.js";
@@ -160,13 +160,8 @@ class CpuModule {
   }
 
   #control(message: Message): void {
-    if (message.kind !== "control") return;
-    let control: ReturnType<typeof parseControl>;
-    try {
-      control = parseControl(message.text);
-    } catch {
-      return;
-    }
+    const control = controlOf(message);
+    if (control === null) return;
     if (control.kind === "shutdown") process.exit(0);
     if (control.kind === "flip") {
       const { address, bit } = control as unknown as { address: unknown; bit: unknown };

@@ -10,7 +10,7 @@ import type { ServerEffect, ServerEvent } from "../lockstep/server-types.js";
 import type { NetworkPort } from "../ports/port.js";
 import { encodeMessage } from "../wire/codec.js";
 import type { EventMessage, IoToManagement } from "../wire/control.js";
-import { parseControl } from "../wire/control.js";
+import { controlOf } from "../wire/control.js";
 import type { Message } from "../wire/messages.js";
 import { socketPath, type ModuleConfig } from "./config.js";
 import { openPort } from "./io-port.js";
@@ -208,13 +208,8 @@ class IoModule {
   }
 
   #control(message: Message): void {
-    if (message.kind !== "control") return;
-    let control: ReturnType<typeof parseControl>;
-    try {
-      control = parseControl(message.text);
-    } catch {
-      return;
-    }
+    const control = controlOf(message);
+    if (control === null) return;
     switch (control.kind) {
       case "console": {
         const bytes = typeof control["base64"] === "string" ? Buffer.from(control["base64"], "base64") : Buffer.alloc(0);

@@ -15,7 +15,7 @@ export class Violation extends Error {
   }
 }
 
-function demand(condition: boolean, message: string): void {
+function demand(condition: boolean, message: string): asserts condition {
   if (!condition) throw new Violation("safety", message);
 }
 
@@ -78,8 +78,8 @@ export function checkHistory(world: World): void {
     for (let seq = 1; seq <= history.size; seq += 1) {
       const tick = history.get(seq);
       demand(tick !== undefined, `tick ${seq} is missing from the history`);
-      demand((tick?.nowNs ?? -1n) >= lastNs, `guest time goes back at tick ${seq}`);
-      lastNs = tick?.nowNs ?? lastNs;
+      demand(tick.nowNs >= lastNs, `guest time goes back at tick ${seq}`);
+      lastNs = tick.nowNs;
     }
   }
 }

@@ -2,6 +2,7 @@
  * What management says to the other modules and hears from them: JSON values in `control` frames (see messages.ts).
  * Rare by design: nothing in here is on the path of a tick.
  */
+import type { Message } from "./messages.js";
 
 /** Operational states of a module, by the field's names (DESIGN section 2). */
 export type ModuleState = "EMPTY" | "INITIALIZING" | "DIAGNOSTICS" | "OFFLINE" | "SIMPLEX" | "DUPLEX" | "TRIPLEX" | "SHOT" | "BROKEN";
@@ -123,4 +124,14 @@ export function parseControl(text: string): { readonly kind: string } & Readonly
   const kind = (value as { kind?: unknown }).kind;
   if (typeof kind !== "string") throw new TypeError("a control message has a kind");
   return value as { kind: string } & Record<string, unknown>;
+}
+
+/** The control message in `message`; null if it is another kind or makes no sense: a module ignores what it does not understand. */
+export function controlOf(message: Message): ReturnType<typeof parseControl> | null {
+  if (message.kind !== "control") return null;
+  try {
+    return parseControl(message.text);
+  } catch {
+    return null;
+  }
 }

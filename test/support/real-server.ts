@@ -14,9 +14,15 @@ export interface Outcome {
 }
 
 /** Runs a program to its end; what it printed, and its exit code. */
-export function runProgram(program: string, parameters: readonly string[], input = "", limitMs = 120_000): Promise<Outcome> {
+export function runProgram(
+  program: string,
+  parameters: readonly string[],
+  input = "",
+  limitMs = 120_000,
+  environment: NodeJS.ProcessEnv = process.env,
+): Promise<Outcome> {
   return new Promise((resolve, reject) => {
-    const child = spawn(program, parameters);
+    const child = spawn(program, parameters, { env: environment });
     let out = "";
     let error = "";
     const timer = setTimeout(() => child.kill("SIGKILL"), limitMs);
