@@ -83,6 +83,30 @@ export interface Capture {
   abort(): void;
 }
 
+/** The state of a machine as of one tick, marked by a `Checkpointer`. */
+export interface Checkpoint {
+  /** Digest (hex, 256 bits) of the complete state: of equal machines, equal. */
+  readonly digest: string;
+  /** What was not taken before: pages, then the state record. Views, as with a capture. */
+  readonly pieces: readonly ImagePiece[];
+}
+
+/**
+ * Marks the machine's state again and again, at the price of the pages that changed in between: it keeps a digest of every page and
+ * computes anew those of written ones only. A page that changed without having been written (a flipped bit of the host's memory) keeps
+ * its digest, and `findDamage` tells it.
+ */
+export interface Checkpointer {
+  /** Pages to take before the next mark. */
+  readonly remainingPages: number;
+  /** Takes up to `maxPages` of them between two quanta, so that little is left for the mark. Views: use them before the next `run`. */
+  take(maxPages: number): ImagePiece[];
+  mark(): Checkpoint;
+  /** Looks through up to `maxPages` pages, in rotation over the calls; the first that is not what was last written there, or null. */
+  findDamage(maxPages: number): number | null;
+  stop(): void;
+}
+
 export interface Machine {
   readonly description: MachineDescription;
   run(tick: MachineTick): MachineResult;
@@ -90,8 +114,10 @@ export interface Machine {
   fullDigest(): string;
   /** Starts a capture; only one at a time. */
   capture(): Capture;
+  /** Starts marking checkpoints, independent of captures; one checkpointer at a time. */
+  checkpointer(): Checkpointer;
   /** Applies one piece of an image of an equal description; the machine may run once the state record was applied. */
   restore(piece: ImagePiece): void;
-  /** Flips one bit of guest RAM (fault drills). */
+  /** Flips one bit of guest RAM as a failing memory would: unnoticed by write tracking (fault drills). */
   flipBit(address: number, bit: number): void;
 }

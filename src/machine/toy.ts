@@ -15,6 +15,7 @@ import { Hash } from "../foundation/hash.js";
 import {
   IDLE_FOREVER,
   type Capture,
+  type Checkpointer,
   type ImagePiece,
   type Machine,
   type MachineDescription,
@@ -52,6 +53,45 @@ interface Registers {
   scrub: number;
 }
 
+/** Pages that somebody has still to take: at first all, then those written to. */
+class PageWatcher {
+  readonly #waiting: Uint8Array;
+  #remaining: number;
+  #cursor = 0;
+
+  constructor(pages: number) {
+    this.#waiting = new Uint8Array(pages).fill(1);
+    this.#remaining = pages;
+  }
+
+  get remaining(): number {
+    return this.#remaining;
+  }
+
+  isWaiting(page: number): boolean {
+    return this.#waiting[page] !== 0;
+  }
+
+  add(page: number): void {
+    if (this.#waiting[page] !== 0) return;
+    this.#waiting[page] = 1;
+    this.#remaining += 1;
+  }
+
+  take(maxPages: number): number[] {
+    const taken: number[] = [];
+    for (let looked = 0; looked < this.#waiting.length && taken.length < maxPages; looked += 1) {
+      const page = this.#cursor;
+      this.#cursor = (page + 1) % this.#waiting.length;
+      if (this.#waiting[page] === 0) continue;
+      this.#waiting[page] = 0;
+      this.#remaining -= 1;
+      taken.push(page);
+    }
+    return taken;
+  }
+}
+
 export interface ToyOptions {
   readonly ramBytes: number;
   readonly commandLine: string;
@@ -72,12 +112,13 @@ export class ToyMachine implements Machine {
   readonly description: MachineDescription;
   readonly #ram: Uint8Array;
   readonly #words: Uint32Array;
-  readonly #dirty: Uint8Array;
+  /** The pages that each watcher has still to take: one of these for a capture, one for checkpoints. */
+  readonly #watchers = new Set<PageWatcher>();
   readonly #pages: number;
   readonly #timerNs: bigint;
   readonly #requestWork: number;
-  #dirtyPages = 0;
-  #tracking = false;
+  #isCaptured = false;
+  #isCheckpointed = false;
   #registers = blankRegisters();
   #jobs: Job[] = [];
 
@@ -94,7 +135,6 @@ export class ToyMachine implements Machine {
     this.#ram = new Uint8Array(options.ramBytes);
     this.#words = new Uint32Array(this.#ram.buffer);
     this.#pages = options.ramBytes / TOY_PAGE_BYTES;
-    this.#dirty = new Uint8Array(this.#pages);
     this.#timerNs = BigInt(option(options.commandLine, "timer", 10)) * 1_000_000n;
     this.#requestWork = option(options.commandLine, "work", 2000);
   }
@@ -304,41 +344,80 @@ export class ToyMachine implements Machine {
     return new Hash().bytes(this.#stateRecord()).bytes(this.#ram).hex().repeat(2);
   }
 
+  #watch(): PageWatcher {
+    const watcher = new PageWatcher(this.#pages);
+    this.#watchers.add(watcher);
+    return watcher;
+  }
+
+  #pieces(watcher: PageWatcher, maxPages: number): ImagePiece[] {
+    return watcher.take(maxPages).map((page) => ({ page, bytes: this.#isZero(page) ? NO_BYTES : this.#page(page) }));
+  }
+
   capture(): Capture {
-    assert(!this.#tracking, "one capture at a time");
-    this.#tracking = true;
-    this.#markAllDirty();
-    let cursor = 0;
-    const remaining = (): number => this.#dirtyPages;
-    const take = (maxPages: number): ImagePiece[] => {
-      const pieces: ImagePiece[] = [];
-      for (let looked = 0; looked < this.#pages && pieces.length < maxPages; looked += 1) {
-        const page = cursor;
-        cursor = (cursor + 1) % this.#pages;
-        if (this.#dirty[page] === 0) continue;
-        this.#dirty[page] = 0;
-        this.#dirtyPages -= 1;
-        pieces.push({ page, bytes: this.#isZero(page) ? NO_BYTES : this.#page(page) });
-      }
-      return pieces;
-    };
+    assert(!this.#isCaptured, "one capture at a time");
+    this.#isCaptured = true;
+    const watcher = this.#watch();
     const end = (): void => {
-      this.#tracking = false;
+      this.#watchers.delete(watcher);
+      this.#isCaptured = false;
     };
     return {
       get remainingPages(): number {
-        return remaining();
+        return watcher.remaining;
       },
       totalPages: this.#pages,
-      next: take,
+      next: (maxPages) => this.#pieces(watcher, maxPages),
       finish: () => {
-        const pieces = take(this.#pages);
+        const pieces = this.#pieces(watcher, this.#pages);
         pieces.push({ page: -1, bytes: this.#stateRecord() });
         end();
         return pieces;
       },
       abort: end,
     };
+  }
+
+  checkpointer(): Checkpointer {
+    assert(!this.#isCheckpointed, "one checkpointer at a time");
+    this.#isCheckpointed = true;
+    const watcher = this.#watch();
+    const digests = new Array<string>(this.#pages).fill("");
+    let cursor = 0;
+    const take = (maxPages: number): ImagePiece[] => {
+      const pieces = this.#pieces(watcher, maxPages);
+      for (const { page } of pieces) digests[page] = this.#pageDigest(page);
+      return pieces;
+    };
+    return {
+      get remainingPages(): number {
+        return watcher.remaining;
+      },
+      take,
+      mark: () => {
+        const pieces = take(this.#pages);
+        const state = this.#stateRecord();
+        pieces.push({ page: -1, bytes: state });
+        const digest = new Hash().bytes(state).bytes(utf8Encode(digests.join())).hex().repeat(2);
+        return { digest, pieces };
+      },
+      findDamage: (maxPages) => {
+        for (let looked = 0; looked < maxPages; looked += 1) {
+          const page = cursor;
+          cursor = (cursor + 1) % this.#pages;
+          if (!watcher.isWaiting(page) && digests[page] !== this.#pageDigest(page)) return page;
+        }
+        return null;
+      },
+      stop: () => {
+        this.#watchers.delete(watcher);
+        this.#isCheckpointed = false;
+      },
+    };
+  }
+
+  #pageDigest(page: number): string {
+    return this.#isZero(page) ? "" : new Hash().bytes(this.#page(page)).hex();
   }
 
   restore(piece: ImagePiece): void {
@@ -352,18 +431,14 @@ export class ToyMachine implements Machine {
   flipBit(address: number, bit: number): void {
     const at = address % this.#ram.length;
     this.#ram[at] = (this.#ram[at] as number) ^ (1 << (bit & 7));
-    this.#markDirty(Math.floor(at / TOY_PAGE_BYTES));
   }
 
   #markDirty(page: number): void {
-    if (this.#dirty[page] !== 0) return;
-    this.#dirty[page] = 1;
-    this.#dirtyPages += 1;
+    for (const watcher of this.#watchers) watcher.add(page);
   }
 
   #markAllDirty(): void {
-    this.#dirty.fill(1);
-    this.#dirtyPages = this.#pages;
+    for (let page = 0; page < this.#pages; page += 1) this.#markDirty(page);
   }
 
   #isZero(page: number): boolean {

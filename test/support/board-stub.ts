@@ -40,8 +40,6 @@ export class StubCore implements Rv64Core {
     this.writes.push([offset, length]);
     if (this.writes.length > 1000) this.writes.length = 0;
   }
-  trackWrites(): void {}
-  sweepPage(): void {}
   rearm(): void {}
   flushTlb(): void {}
   digestReset(): void {}

@@ -194,6 +194,53 @@ export function machineConformance(name: string, create: () => Machine, given: C
     }
   });
 
+  test(`${name}: checkpoints of equal machines are equal, whenever their pages were taken, and a restored one is the machine`, () => {
+    const { ticks } = course(options, 4);
+    const random = new SeededRandom(9);
+    const [left, right, third] = [create(), create(), create()];
+    const [first, second] = [left.checkpointer(), right.checkpointer()];
+    const image = new Map<number, ImagePiece>();
+    const keep = (pieces: readonly ImagePiece[]): void => pieces.forEach((piece) => image.set(piece.page, copy(piece)));
+    const markAt = options.bootTicks + 40;
+    for (const [index, tick] of ticks.entries()) {
+      same(left.run(tick), right.run(tick), `at tick ${index}`);
+      if (index < markAt) keep(first.take(random.below(300)));
+      if (index % 7 === 0) second.take(random.below(90));
+      if (index % 20 === 0) assert.equal(first.findDamage(50), null);
+      if (index !== markAt && index !== markAt + 30) continue;
+      const [mine, other] = [first.mark(), second.mark()];
+      assert.equal(mine.digest, other.digest, `checkpoint at tick ${index}`);
+      assert.equal(first.remainingPages, 0);
+      keep(mine.pieces);
+    }
+    const state = image.get(-1) as ImagePiece;
+    for (const piece of image.values()) if (piece !== state) third.restore(piece);
+    third.restore(state);
+    const whole = create();
+    const checked = third.checkpointer().mark();
+    for (const tick of ticks.slice(0, markAt + 31)) whole.run(tick);
+    assert.equal(third.fullDigest(), whole.fullDigest());
+    assert.equal(checked.digest, whole.checkpointer().mark().digest);
+    for (const [index, tick] of ticks.slice(markAt + 31).entries()) same(third.run(tick), whole.run(tick), `${index} ticks after the restore`);
+  });
+
+  test(`${name}: a bit that flips by itself is found where nothing was written since, and leaves the digest of a checkpoint alone`, () => {
+    const machine = create();
+    machine.run({ nowNs: 0n, budget: options.budget, inputs: [{ kind: "powerOn", entropy: ENTROPY }] });
+    const checkpointer = machine.checkpointer();
+    const { digest } = checkpointer.mark();
+    const pages = machine.description.ramBytes / 4096;
+    assert.equal(checkpointer.findDamage(pages), null);
+    const address = machine.description.ramBytes - 5;
+    machine.flipBit(address, 3);
+    assert.equal(checkpointer.findDamage(pages), pages - 1);
+    assert.equal(checkpointer.mark().digest, digest, "what was written is what counts");
+    machine.flipBit(address, 3);
+    assert.equal(checkpointer.findDamage(pages), null);
+    checkpointer.stop();
+    machine.checkpointer().stop();
+  });
+
   test(`${name}: power-on after a life of its own gives the same machine as power-on of a fresh one`, () => {
     const used = create();
     for (const tick of course(options, 6).ticks) used.run(tick);

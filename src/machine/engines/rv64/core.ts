@@ -26,8 +26,6 @@ export interface Rv64Core {
   accessFault(): void;
   /** A device wrote to guest RAM at this RAM offset. */
   noteWrite(ramOffset: number, length: number): void;
-  trackWrites(): void;
-  sweepPage(ramPage: number): void;
   rearm(): void;
   flushTlb(hart: number): void;
   digestReset(): void;

@@ -30,7 +30,108 @@ export const STATE_PIECE = -1;
 const EMPTY = new Uint8Array(0);
 const FORMAT = 1;
 const MAGIC = 0x31464453; // "SDF1"
-const DIRTY_IN_EVERY_BYTE = PAGE_DIRTY * 0x01010101;
+/**
+ * One pass over RAM that never ends: every page once, then those that changed since they were taken, told by a flag of its own (see
+ * PAGE_FLAGS). Pieces are views into RAM.
+ */
+export class PageSweep {
+  readonly totalPages: number;
+  private readonly flags: Uint8Array;
+  private readonly flagWords: Int32Array;
+  private readonly ramWords: Int32Array;
+  private readonly inEveryByte: number;
+  /** Pages below were taken at least once; above, none. */
+  private taken = 0;
+  /** Where the search for changed pages goes on. */
+  private search = 0;
+
+  constructor(
+    private readonly memory: GuestMemory,
+    private readonly core: Rv64Core,
+    private readonly flag: number,
+  ) {
+    this.totalPages = memory.ramBytes / PAGE_BYTES;
+    this.flags = memory.bytes.subarray(PAGE_FLAGS, PAGE_FLAGS + this.totalPages);
+    this.flagWords = new Int32Array(memory.buffer, PAGE_FLAGS, this.totalPages / 4);
+    this.ramWords = new Int32Array(memory.buffer, RAM, memory.ramBytes / 4);
+    this.inEveryByte = flag * 0x01010101;
+    for (let word = 0; word < this.flagWords.length; word++) this.flagWords[word]! &= ~this.inEveryByte;
+    core.rearm();
+  }
+
+  get remainingPages(): number {
+    return this.totalPages - this.taken + this.changedPages();
+  }
+
+  /** Whether the page was taken and has not been written to since. */
+  isClean(page: number): boolean {
+    return page < this.taken && (this.flags[page]! & this.flag) === 0;
+  }
+
+  isZero(page: number): boolean {
+    const words = PAGE_BYTES / 4;
+    return isZero(this.ramWords, page * words, words);
+  }
+
+  next(maxPages: number): ImagePiece[] {
+    const pieces: ImagePiece[] = [];
+    let cleared = false;
+    while (pieces.length < maxPages && this.taken < this.totalPages) {
+      const page = this.taken++;
+      cleared = this.clearFlag(page) || cleared;
+      pieces.push(this.piece(page));
+    }
+    if (this.taken === this.totalPages && pieces.length < maxPages) cleared = this.takeChanged(pieces, maxPages) || cleared;
+    if (cleared) this.core.rearm();
+    return pieces;
+  }
+
+  private clearFlag(page: number): boolean {
+    const flags = this.flags[page]!;
+    if ((flags & this.flag) === 0) return false;
+    this.flags[page] = flags & ~this.flag;
+    return true;
+  }
+
+  /** Takes changed pages in rotation, so that a page that always changes does not keep others waiting. */
+  private takeChanged(pieces: ImagePiece[], maxPages: number): boolean {
+    let cleared = false;
+    const words = this.flagWords.length;
+    let word = this.search;
+    for (let looked = 0; looked < words && pieces.length < maxPages; looked++) {
+      if ((this.flagWords[word]! & this.inEveryByte) !== 0) {
+        for (let page = word * 4; page < word * 4 + 4; page++) {
+          if (!this.clearFlag(page)) continue;
+          cleared = true;
+          pieces.push(this.piece(page)); // up to three more than asked for
+        }
+      }
+      word = word + 1 === words ? 0 : word + 1;
+    }
+    this.search = word;
+    return cleared;
+  }
+
+  /** Changed pages among those already taken. */
+  private changedPages(): number {
+    const words = this.flagWords;
+    const whole = this.taken >>> 2;
+    let bits = 0;
+    for (let word = 0; word < whole; word++) {
+      const changed = words[word]! & this.inEveryByte;
+      if (changed !== 0) bits += Math.imul(changed, 0x01010101) >>> 24;
+    }
+    let count = bits / this.flag;
+    for (let page = whole * 4; page < this.taken; page++) if ((this.flags[page]! & this.flag) !== 0) count++;
+    return count;
+  }
+
+  private piece(page: number): ImagePiece {
+    if (this.isZero(page)) return { page, bytes: EMPTY };
+    const start = RAM + page * PAGE_BYTES;
+    return { page, bytes: this.memory.bytes.subarray(start, start + PAGE_BYTES) };
+  }
+}
 
 function isZero(words: Int32Array, first: number, count: number): boolean {
   for (let index = first; index < first + count; index++) if (words[index] !== 0) return false;
@@ -39,44 +140,26 @@ function isZero(words: Int32Array, first: number, count: number): boolean {
 
 export class MachineCapture implements Capture {
   readonly totalPages: number;
-  private readonly flags: Uint8Array;
-  private readonly flagWords: Int32Array;
-  private readonly ramWords: Int32Array;
-  /** Pages below were sent at least once; above, none. */
-  private sent = 0;
-  /** Where the search for dirty pages goes on. */
-  private search = 0;
+  private readonly sweep: PageSweep;
   private ended = false;
 
   constructor(
-    private readonly memory: GuestMemory,
-    private readonly core: Rv64Core,
+    memory: GuestMemory,
+    core: Rv64Core,
     private readonly stateRecord: () => Uint8Array,
     private readonly onEnd: () => void,
   ) {
-    this.totalPages = memory.ramBytes / PAGE_BYTES;
-    this.flags = memory.bytes.subarray(PAGE_FLAGS, PAGE_FLAGS + this.totalPages);
-    this.flagWords = new Int32Array(memory.buffer, PAGE_FLAGS, this.totalPages / 4);
-    this.ramWords = new Int32Array(memory.buffer, RAM, memory.ramBytes / 4);
-    core.trackWrites();
+    this.sweep = new PageSweep(memory, core, PAGE_DIRTY);
+    this.totalPages = this.sweep.totalPages;
   }
 
   get remainingPages(): number {
-    return this.ended ? 0 : this.totalPages - this.sent + this.dirtyPages();
+    return this.ended ? 0 : this.sweep.remainingPages;
   }
 
   next(maxPages: number): ImagePiece[] {
     assert(!this.ended, "a capture goes on after its end");
-    const pieces: ImagePiece[] = [];
-    let cleared = false;
-    while (pieces.length < maxPages && this.sent < this.totalPages) {
-      const page = this.sent++;
-      cleared = this.clearDirty(page) || cleared;
-      pieces.push(this.piece(page));
-    }
-    if (this.sent === this.totalPages && pieces.length < maxPages) cleared = this.takeDirty(pieces, maxPages) || cleared;
-    if (cleared) this.core.rearm();
-    return pieces;
+    return this.sweep.next(maxPages);
   }
 
   finish(): ImagePiece[] {
@@ -90,52 +173,6 @@ export class MachineCapture implements Capture {
     if (this.ended) return;
     this.ended = true;
     this.onEnd();
-  }
-
-  private clearDirty(page: number): boolean {
-    const flags = this.flags[page]!;
-    if ((flags & PAGE_DIRTY) === 0) return false;
-    this.flags[page] = flags & ~PAGE_DIRTY;
-    return true;
-  }
-
-  /** Sends dirty pages in rotation, so that a page that is always dirty does not keep others waiting. */
-  private takeDirty(pieces: ImagePiece[], maxPages: number): boolean {
-    let cleared = false;
-    const words = this.flagWords.length;
-    let word = this.search;
-    for (let looked = 0; looked < words && pieces.length < maxPages; looked++) {
-      if ((this.flagWords[word]! & DIRTY_IN_EVERY_BYTE) !== 0) {
-        for (let page = word * 4; page < word * 4 + 4; page++) {
-          if (!this.clearDirty(page)) continue;
-          cleared = true;
-          pieces.push(this.piece(page)); // up to three more than asked for
-        }
-      }
-      word = word + 1 === words ? 0 : word + 1;
-    }
-    this.search = word;
-    return cleared;
-  }
-
-  /** Dirty pages among those already sent. */
-  private dirtyPages(): number {
-    const words = this.flagWords;
-    const whole = this.sent >>> 2;
-    let count = 0;
-    for (let word = 0; word < whole; word++) {
-      const dirty = words[word]! & DIRTY_IN_EVERY_BYTE;
-      if (dirty !== 0) count += Math.imul(dirty, 0x01010101) >>> 24;
-    }
-    for (let page = whole * 4; page < this.sent; page++) if ((this.flags[page]! & PAGE_DIRTY) !== 0) count++;
-    return count;
-  }
-
-  private piece(page: number): ImagePiece {
-    const words = PAGE_BYTES / 4;
-    if (isZero(this.ramWords, page * words, words)) return { page, bytes: EMPTY };
-    const start = RAM + page * PAGE_BYTES;
-    return { page, bytes: this.memory.bytes.subarray(start, start + PAGE_BYTES) };
   }
 }
 

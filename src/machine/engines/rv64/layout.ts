@@ -89,10 +89,14 @@ export const STAGING = 0xc0000;
 export const STAGING_END = 0x100000;
 /** The running hart's record while `run` is active: same offsets as a hart record (H_X ...), so that the core uses constant addresses. */
 export const ACTIVE = 0xb1000;
-/** One byte a RAM page: PAGE_DIRTY (changed since the last sweep of a capture), PAGE_CODE (has decoded instructions). */
+/**
+ * One byte a RAM page: PAGE_DIRTY (changed since a capture last took it), PAGE_CODE (has decoded instructions), PAGE_UNMARKED (changed
+ * since a checkpoint last took it).
+ */
 export const PAGE_FLAGS = 0x100000;
 export const PAGE_DIRTY = 1;
 export const PAGE_CODE = 2;
+export const PAGE_UNMARKED = 4;
 /** For every RAM page, the u32 address of its decoded page or 0. */
 export const CODE_MAP = 0x200000;
 /** Pool of decoded pages. */

@@ -51,14 +51,33 @@ export class QuantumDigest {
 
   /** Digest of the whole state, 256 bits in hex. */
   full(): string {
+    this.addState();
+    for (let offset = 0; offset < this.memory.ramBytes; offset += MAX_UPDATE_BYTES) {
+      this.core.digestUpdate(RAM + offset, Math.min(MAX_UPDATE_BYTES, this.memory.ramBytes - offset));
+    }
+    return this.hex();
+  }
+
+  /** Digest of the state and of what stands for RAM: a digest of every page. */
+  state(pageDigests: Uint8Array): string {
+    this.addState();
+    for (let at = 0; at < pageDigests.length; at += STAGING_END - STAGING) {
+      const part = pageDigests.subarray(at, at + STAGING_END - STAGING);
+      this.memory.bytes.set(part, STAGING);
+      this.core.digestUpdate(STAGING, part.length);
+    }
+    return this.hex();
+  }
+
+  private addState(): void {
     this.core.digestReset();
     this.core.digestUpdate(GLOBAL, HART0 - GLOBAL);
     for (let hart = 0; hart < this.harts; hart++) this.core.digestUpdate(HART0 + hart * HART_SIZE, HART_BYTES);
     this.core.digestUpdate(DEVICES, DEVICES_END - DEVICES);
     this.core.digestTlb(this.harts);
-    for (let offset = 0; offset < this.memory.ramBytes; offset += MAX_UPDATE_BYTES) {
-      this.core.digestUpdate(RAM + offset, Math.min(MAX_UPDATE_BYTES, this.memory.ramBytes - offset));
-    }
+  }
+
+  private hex(): string {
     return LANES.map((lane) => BigInt.asUintN(64, this.core.digestValue(lane)).toString(16).padStart(16, "0")).join("");
   }
 

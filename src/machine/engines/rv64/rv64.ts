@@ -5,14 +5,15 @@
 import { assert, unreachable } from "../../../foundation/assert.js";
 import { SteadfastError } from "../../../foundation/errors.js";
 import { IDLE_FOREVER } from "../../machine.js";
-import type { Capture, ImagePiece, Machine, MachineDescription, MachineInput, MachineResult, MachineTick } from "../../machine.js";
+import type { Capture, Checkpointer, ImagePiece, Machine, MachineDescription, MachineInput, MachineResult, MachineTick } from "../../machine.js";
 import { Board } from "./board.js";
+import { MachineCheckpointer } from "./checkpointer.js";
 import { createCoreMemory, instantiateCore, RUN_IDLE } from "./core.js";
 import type { CoreModule, Rv64Core } from "./core.js";
 import { GuestMemory } from "./guest-memory.js";
 import { setUpHarts, writeDescription } from "./hart-state.js";
 import { clearRam, decodeState, encodeState, MachineCapture, PAGE_BYTES, STATE_PIECE } from "./image.js";
-import { G_INSTRET, G_POWERED, MAX_HARTS, PAGE_DIRTY, PAGE_FLAGS, RAM } from "./layout.js";
+import { G_INSTRET, G_POWERED, MAX_HARTS, PAGE_DIRTY, PAGE_FLAGS, PAGE_UNMARKED, RAM } from "./layout.js";
 import { checkMemory, loadBootFiles } from "./loader.js";
 import { QuantumDigest } from "./quantum-digest.js";
 import { Sbi } from "./sbi.js";
@@ -42,6 +43,7 @@ class Rv64Machine implements Machine {
   private readonly board: Board;
   private readonly digest: QuantumDigest;
   private activeCapture: MachineCapture | null = null;
+  private activeCheckpointer: MachineCheckpointer | null = null;
   /** Nothing was written to RAM yet: it need not be cleared. */
   private ramIsClean = true;
   /** Between the first piece of an image and its state record. */
@@ -108,7 +110,22 @@ class Rv64Machine implements Machine {
     return capture;
   }
 
+  checkpointer(): Checkpointer {
+    assert(this.activeCheckpointer === null, "one checkpointer at a time");
+    this.activeCheckpointer = new MachineCheckpointer(
+      this.memory,
+      this.core,
+      this.digest,
+      () => encodeState(this.memory, this.description),
+      () => {
+        this.activeCheckpointer = null;
+      },
+    );
+    return this.activeCheckpointer;
+  }
+
   restore(piece: ImagePiece): void {
+    assert(this.activeCheckpointer === null, "a machine with a checkpointer cannot be restored");
     assert(this.activeCapture === null, "a machine that is being captured cannot be restored");
     if (!this.restoring) {
       this.clear(0n);
@@ -133,7 +150,7 @@ class Rv64Machine implements Machine {
   flipBit(address: number, bit: number): void {
     const offset = address % this.memory.ramBytes;
     this.memory.bytes[RAM + offset]! ^= 1 << (bit & 7);
-    this.core.noteWrite(offset, 1);
+    this.ramIsClean = false;
   }
 
   private apply(input: MachineInput): void {
@@ -179,8 +196,8 @@ class Rv64Machine implements Machine {
     this.ramIsClean = false;
     setUpHarts(this.memory, { harts, epochNs, timeNs, entry: BigInt(entry), deviceTree: BigInt(deviceTree), direct: true });
     this.core.initialise();
-    // A capture that goes on over the power cycle must send all of RAM again.
-    this.memory.bytes.fill(PAGE_DIRTY, PAGE_FLAGS, PAGE_FLAGS + this.memory.ramBytes / PAGE_BYTES);
+    // A capture or checkpointer that goes on over the power cycle must take all of RAM again.
+    this.memory.bytes.fill(PAGE_DIRTY | PAGE_UNMARKED, PAGE_FLAGS, PAGE_FLAGS + this.memory.ramBytes / PAGE_BYTES);
   }
 
   /** Back to the state of a machine that was never powered on, but for guest time. */

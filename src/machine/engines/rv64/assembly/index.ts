@@ -1,7 +1,7 @@
 // The core's exports: the run loop over harts, timers and interrupts, and what the board needs to look after memory.
 import {
   ACTIVE, G_HARTS, G_INSTRET, G_RAM_BYTES, G_TIME, G_TIME_AT, H_LINES, H_MENVCFG, H_MHARTID, H_MIE, H_MIP, H_MTIMECMP, H_PC,
-  H_RESERVATION, H_STARTED, H_STIMECMP, H_WFI, H_X, HART0, HART_SIZE, PAGE_DIRTY, PAGE_FLAGS, TLB, TLB_END,
+  H_RESERVATION, H_STARTED, H_STIMECMP, H_WFI, H_X, HART0, HART_SIZE, TLB, TLB_END,
 } from "../layout";
 import { trace } from "./board";
 import { clearCodePages, rawInstruction } from "./codepages";
@@ -101,21 +101,9 @@ export function noteWrite(offset: i32, length: i32): void {
   for (let page = <u32>offset >> 12; page <= last; page++) M.noteStore(page);
 }
 
-/** Starts a sweep: no page is dirty, and the first store to each will be seen. */
-export function trackWrites(): void {
-  const pages = <u32>(load<u64>(G_RAM_BYTES) >> 12);
-  for (let page: u32 = 0; page < pages; page++) {
-    store<u8>(PAGE_FLAGS + page, load<u8>(PAGE_FLAGS + page) & ~PAGE_DIRTY);
-  }
-  M.flagWriteEntries(0, true);
-}
-/** Re-arms tracking after the board has cleared PAGE_DIRTY of some pages. */
+/** Arms tracking again after the board has cleared a flag of some pages: the first store to each will be seen. */
 export function rearm(): void {
   M.flagWriteEntries(0, true);
-}
-export function sweepPage(page: i32): void {
-  store<u8>(PAGE_FLAGS + page, load<u8>(PAGE_FLAGS + page) & ~PAGE_DIRTY);
-  M.flagWriteEntries(page, false);
 }
 
 function activate(hart: i32): void {

@@ -2,7 +2,7 @@
 // (stale A and D bits): it changes only by what the guest executes, never by what is cached or captured.
 import {
   CODE_MAP, DRAM, EXEC_CACHE, EXEC_CACHE_TABLE, G_RAM_BYTES, H_MENVCFG, H_MHARTID, H_MSTATUS, H_PRIV, H_SATP, H_SUPERPAGES,
-  PAGE_CODE, PAGE_DIRTY, PAGE_FLAGS, RAM, SCRATCH, TLB, TLB_CONTEXT, TLB_END, TLB_ENTRIES, TLB_FLAG, TLB_HART, TLB_TABLE,
+  PAGE_CODE, PAGE_DIRTY, PAGE_FLAGS, PAGE_UNMARKED, RAM, SCRATCH, TLB, TLB_CONTEXT, TLB_END, TLB_ENTRIES, TLB_FLAG, TLB_HART, TLB_TABLE,
 } from "../layout";
 import { mmioRead, mmioWrite } from "./board";
 import * as S from "./state";
@@ -112,7 +112,7 @@ export function dropCode(ramPage: u32): void {
 export function noteStore(ramPage: u32): void {
   const flags = load<u8>(PAGE_FLAGS + ramPage);
   if (flags & PAGE_CODE) dropCode(ramPage);
-  store<u8>(PAGE_FLAGS + ramPage, (flags & ~PAGE_CODE) | PAGE_DIRTY);
+  store<u8>(PAGE_FLAGS + ramPage, (flags & ~PAGE_CODE) | PAGE_DIRTY | PAGE_UNMARKED);
 }
 
 function pageFault(access: i32): u64 {
