@@ -17,6 +17,7 @@ import {
 import { Membership } from "../dist/lockstep/membership.js";
 import { PanicWatch } from "../dist/lockstep/panic-watch.js";
 import { Sequencer } from "../dist/lockstep/sequencer.js";
+import { outputsDigest } from "../dist/lockstep/outputs-digest.js";
 import { Voter, quorum } from "../dist/lockstep/voter.js";
 import { Watchdog } from "../dist/lockstep/watchdog.js";
 import type { ServerContext } from "../dist/lockstep/context.js";
@@ -25,8 +26,10 @@ import { connectPeer, keepConnected, listenForPeers, type Peer } from "../dist/m
 import { encodeMessage } from "../dist/wire/codec.js";
 import { PROTOCOL_VERSION, type ResultMessage, type TickMessage } from "../dist/wire/messages.js";
 
+const OUTPUTS: readonly MachineOutput[] = [{ kind: "console", bytes: Uint8Array.of(1) }];
+
 function tick(seq: number): TickMessage {
-  return { kind: "tick", configuration: 1, seq, committed: 0, floor: 0, nowNs: 0n, budget: 1, fullDigest: false, inputs: [] };
+  return { kind: "tick", configuration: 1, seq, committed: 0, floor: 0, nowNs: 0n, budget: 1, fullDigest: false, checkpoint: false, inputs: [] };
 }
 
 function result(seq: number, overrides: Partial<ResultMessage> = {}): ResultMessage {
@@ -41,12 +44,11 @@ function result(seq: number, overrides: Partial<ResultMessage> = {}): ResultMess
     runMicros: 1000,
     hasOutputs: false,
     outputs: null,
-    fullDigest: null,
+    outputsDigest: overrides.hasOutputs === true ? outputsDigest(OUTPUTS) : 0n,
+    stateDigest: null,
     ...overrides,
   };
 }
-
-const OUTPUTS: readonly MachineOutput[] = [{ kind: "console", bytes: Uint8Array.of(1) }];
 
 test("guest time never leaps: after a long pause it catches up in steps", () => {
   const sequencer = new Sequencer(0);
@@ -158,6 +160,18 @@ test("triplex: a majority releases, names the odd one, and late contradiction is
   for (const name of ["b", "c"]) assert.ok(voter.result(name, result(2), 0));
   assert.equal(voter.decide(["a", "b", "c"]).kind, "release");
   assert.equal(voter.result("a", result(2, { digest: 1n }), 0), false);
+});
+
+test("outputs that are not what was voted are not released, wherever they were damaged", () => {
+  const voter = new Voter("compared", 0);
+  voter.issue(tick(1), 0);
+  voter.result("a", result(1, { hasOutputs: true, outputs: [{ kind: "console", bytes: Uint8Array.of(9) }] }), 0);
+  voter.result("b", result(1, { hasOutputs: true }), 0);
+  assert.deepEqual(voter.decide(["a", "b"]), { kind: "miscompare", seq: 1, wrong: ["a"], tied: [] });
+  voter.discardModule("a");
+  assert.deepEqual(voter.decide(["b"]), { kind: "ask", module: "b", seq: 1 });
+  voter.payload("b", 1, OUTPUTS);
+  assert.equal(voter.decide(["b"]).kind, "release");
 });
 
 test("logged: released on receipt by all and one result; compared afterwards all the same", () => {

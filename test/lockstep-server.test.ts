@@ -344,7 +344,7 @@ for (const release of ["compared", "logged"] as const) {
           // After an outage outputs that were computed but never agreed on are missing, which is what an outage is.
           if (world.server.counters.outages === 0) assertPrefixOfReference(world);
           else assertSubsequenceOfReference(world);
-          assert.equal(world.server.miscompares, 0);
+          assert.equal(world.server.lockstepCounters.miscompares, 0);
         } catch (error) {
           const events = world.events.map((event) => `${event.code} ${event.text}`).join("\n");
           throw new Error(

@@ -25,6 +25,7 @@ const MESSAGES: readonly Message[] = [
     nowNs: 0x7123_4567_89ab_cdefn,
     budget: 250_000,
     fullDigest: true,
+    checkpoint: false,
     inputs: [
       { kind: "powerOn", entropy: Uint8Array.from({ length: 64 }, (_, index) => index) },
       { kind: "frame", port: 3, bytes: Uint8Array.from({ length: 1514 }, (_, index) => index) },
@@ -33,7 +34,7 @@ const MESSAGES: readonly Message[] = [
       { kind: "powerButton" },
     ],
   },
-  { kind: "tick", configuration: 1, seq: 1, committed: 0, floor: 0, nowNs: 0n, budget: 1, fullDigest: false, inputs: [] },
+  { kind: "tick", configuration: 1, seq: 1, committed: 0, floor: 0, nowNs: 0n, budget: 1, fullDigest: false, checkpoint: false, inputs: [] },
   {
     kind: "result",
     configuration: 7,
@@ -51,7 +52,8 @@ const MESSAGES: readonly Message[] = [
       { kind: "reset", failure: true },
       { kind: "powerOff", failure: false },
     ],
-    fullDigest: "0f".repeat(32),
+    outputsDigest: 0xffff_ffff_0000_0001n,
+    stateDigest: "0f".repeat(32),
   },
   {
     kind: "result",
@@ -64,14 +66,15 @@ const MESSAGES: readonly Message[] = [
     runMicros: 0,
     hasOutputs: true,
     outputs: null,
-    fullDigest: null,
+    outputsDigest: 0n,
+    stateDigest: null,
   },
   { kind: "receipt", seq: 4 },
   { kind: "payloadRequest", seq: 4 },
   { kind: "payload", seq: 4, outputs: [{ kind: "console", bytes: utf8Encode("y") }] },
   {
     kind: "keptTick",
-    tick: { kind: "tick", configuration: 1, seq: 9, committed: 8, floor: 7, nowNs: 1n, budget: 5, fullDigest: false, inputs: [] },
+    tick: { kind: "tick", configuration: 1, seq: 9, committed: 8, floor: 7, nowNs: 1n, budget: 5, fullDigest: false, checkpoint: false, inputs: [] },
   },
   {
     kind: "imagePages",

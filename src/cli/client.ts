@@ -5,6 +5,7 @@ import type { Duplex } from "node:stream";
 import { ERRORS, SteadfastError, type ErrorCode } from "../foundation/errors.js";
 import { CONSOLE_PROTOCOL, type VerifyAnswer } from "../modules/management-api.js";
 import type { LoggedEvent } from "../modules/management-events.js";
+import type { FaultDetails, FaultDone, FaultKind } from "../modules/management-faults.js";
 import { serverPaths, type ServerPaths } from "../modules/management-paths.js";
 import type { MadeRecord } from "../modules/management-process.js";
 import { isAlive } from "../modules/management-process.js";
@@ -66,8 +67,8 @@ export class ServerClient {
     return this.#call("POST", `/modules/${encodeURIComponent(module)}/clear`, {});
   }
 
-  fault(kind: "hang" | "kill", module: string): Promise<unknown> {
-    return this.#call("POST", "/faults", { kind, module });
+  fault(kind: FaultKind, module: string, details: FaultDetails = {}): Promise<FaultDone> {
+    return this.#call<FaultDone>("POST", "/faults", { kind, module, ...details });
   }
 
   power(action: "off" | "reset"): Promise<unknown> {

@@ -20,14 +20,21 @@ const QUICK_COMMANDS = ["down", "status", "events", "verify", "console", "pull",
 async function commandsFor(first: string | undefined): Promise<Adder[]> {
   const quick: Adder[] = [addDownCommand, addInspectCommands, addConsoleCommand, addOperateCommands];
   if (first !== undefined && QUICK_COMMANDS.includes(first)) return quick;
-  const [up, image, bench, engine, quickstart] = await Promise.all([
+  const [up, replay, image, bench, engine, quickstart] = await Promise.all([
     import("./up.js"),
+    import("./replay.js"),
     import("./image.js"),
     import("./bench.js"),
     import("./engine.js"),
     import("./quickstart.js"),
   ]);
-  const others = [image.addImageCommand, bench.addBenchCommand, engine.addEngineCommand, quickstart.addQuickstartCommand];
+  const others = [
+    replay.addReplayCommand,
+    image.addImageCommand,
+    bench.addBenchCommand,
+    engine.addEngineCommand,
+    quickstart.addQuickstartCommand,
+  ];
   return [up.addUpCommand, ...quick, ...others];
 }
 

@@ -1,11 +1,35 @@
 /** `pull`, `insert`, `clear`, `fault` and `power`: what an operator does to modules and guest. */
-import { Argument, type Command } from "commander";
+import { Argument, InvalidArgumentError, type Command } from "commander";
+import { FAULT_KINDS, type FaultDetails, type FaultDone, type FaultKind } from "../modules/management-faults.js";
 import { printJson, printLines } from "./output.js";
 import { chosenServer, withServerOptions, type ServerFlags } from "./server-choice.js";
 
 function say(flags: ServerFlags, fact: Record<string, unknown>, sentence: string): void {
   if (flags.json === true) printJson({ ok: true, ...fact });
   else printLines([sentence]);
+}
+
+const FAULT_HELP =
+  "hang stops it (SIGSTOP), kill ends it (SIGKILL), flip turns over one bit of its guest memory, corrupt-output damages its next output, skew-clock lets it see a wrong time once";
+
+function count(text: string): number {
+  if (!/^\d{1,15}$/.test(text)) throw new InvalidArgumentError("It must be a whole number.");
+  return Number(text);
+}
+
+function faultSentence(kind: FaultKind, module: string, done: FaultDone): string {
+  switch (kind) {
+    case "kill":
+      return `${module} was killed.`;
+    case "hang":
+      return `${module} was stopped; the server has to find out.`;
+    case "flip":
+      return `Bit ${done.bit} of byte ${done.address} of ${module}'s guest memory was turned over; the server has to find out.`;
+    case "corrupt-output":
+      return `The next output of ${module} will be damaged; the server has to find out.`;
+    case "skew-clock":
+      return `${module} will see a wrong time once; the server has to find out.`;
+  }
 }
 
 export function addOperateCommands(program: Command): void {
@@ -33,11 +57,23 @@ export function addOperateCommands(program: Command): void {
     });
   withServerOptions(program.command("fault"))
     .description("drill: make a module fail, and watch the server carry on")
-    .addArgument(new Argument("<kind>", "hang stops it (SIGSTOP), kill ends it (SIGKILL)").choices(["hang", "kill"]))
+    .addArgument(new Argument("<kind>", FAULT_HELP).choices(FAULT_KINDS))
     .argument("<module>", "such as cpu1")
-    .action(async (kind: "hang" | "kill", module: string, flags: ServerFlags) => {
-      await chosenServer(flags).fault(kind, module);
-      say(flags, { kind, module }, kind === "kill" ? `${module} was killed.` : `${module} was stopped; the server has to find out.`);
+    .option("--address <bytes>", "flip: where in the guest's memory", count)
+    .option("--bit <number>", "flip: which bit of that byte, 0 to 7", count)
+    .option("--random", "flip: somewhere")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  steadfast fault kill cpu0\n  steadfast fault flip cpu1 --random\n  steadfast fault flip cpu1 --address 81920 --bit 3",
+    )
+    .action(async (kind: FaultKind, module: string, flags: ServerFlags & FaultDetails) => {
+      const { address, bit, random } = flags;
+      const done = await chosenServer(flags).fault(kind, module, {
+        ...(address !== undefined && { address }),
+        ...(bit !== undefined && { bit }),
+        ...(random !== undefined && { random }),
+      });
+      say(flags, { kind, module, ...done }, faultSentence(kind, module, done));
     });
   withServerOptions(program.command("power"))
     .description("press the guest's power button, or cycle its power")

@@ -114,7 +114,16 @@ export const ERRORS = {
     exit: 4,
     text: "{module} is not safe to pull, because no other module could carry on without it; wait for DUPLEX, or say --force.",
   },
-  FAULT_UNKNOWN: { exit: 2, text: "There is no fault {kind}; the drills are hang and kill." },
+  FAULT_UNKNOWN: { exit: 2, text: "There is no fault {kind}; the drills are hang, kill, flip, corrupt-output and skew-clock." },
+  FAULT_ADDRESS: {
+    exit: 2,
+    text: "A flip needs an address below {bytes} (the guest's memory in bytes) and a bit from 0 to 7, or `--random`.",
+  },
+  RECORDING_UNREADABLE: { exit: 2, text: "{path} cannot be replayed: {why}; record it again, or copy it again if it was cut." },
+  RECORDING_BEHAVIOUR: {
+    exit: 2,
+    text: "{path} was recorded on a machine {engine} of behaviour {recorded}, this version's is {present}: replay it with the Steadfast that recorded it.",
+  },
   POWER_ACTION_UNKNOWN: { exit: 2, text: "There is no power action {action}; the actions are off and reset." },
   VERIFY_FAILED: { exit: 4, text: "The machines could not be compared: {why}; look at `steadfast status` and try again." },
   HOST_TOOL_MISSING: { exit: 3, text: "The program {tool} is missing on this host; install it with `apt-get install -y {packages}`." },

@@ -86,3 +86,24 @@ export const PROGRESS_EVERY_PAGES = 4096;
 export const MAX_MEMBER_KEPT_TICKS = 2048;
 /** CPU module: ticks waiting to be run. */
 export const MAX_QUEUED_TICKS = 2 * MAX_KEPT_TICKS;
+
+/** A new checkpoint after so much running time of the guest: what adjudication has to run again at most. */
+export const CHECKPOINT_BUSY_MICROS = 1_000_000;
+/** Or after so many ticks, or so many bytes of inputs: they are kept until the next one. */
+export const CHECKPOINT_MOST_TICKS = 8192;
+export const CHECKPOINT_MOST_INPUT_BYTES = 16 * 1024 * 1024;
+/** Never sooner after the last one: a guest that is mostly idle gains nothing from more. */
+export const CHECKPOINT_LEAST_MS = 250;
+/** CPU module: ready for the mark when this many pages or fewer are left to take. */
+export const CHECKPOINT_FINISH_PAGES = 384;
+/** CPU module: ready anyway after this much time: the guest writes faster than we take. */
+export const CHECKPOINT_PREPARE_MS = 1500;
+/** CPU module: real time for taking pages, as a share of the guest's own running time, while ticks wait. */
+export const CHECKPOINT_SHARE = 0.15;
+export const CHECKPOINT_PAGES_PER_SLICE = 32;
+/** CPU module: how often it looks for damage, and in how many such looks it goes through all of RAM (4 s together). */
+export const DAMAGE_EVERY_MS = 20;
+export const DAMAGE_LOOKS = 200;
+
+/** Adjudication: the judge must be there, have restored the checkpoint and have run the ticks within this time. */
+export const JUDGE_LIMIT_MS = 5000;

@@ -6,6 +6,8 @@
  */
 import { assert } from "../foundation/assert.js";
 import type { Capture, ImagePiece, Machine, MachineOutput } from "../machine/machine.js";
+import type { CheckpointStore } from "./checkpoint-store.js";
+import { MemberCheckpoints } from "./member-checkpoints.js";
 import type { ConfigurationRecord, Message, ResultMessage, TickMessage } from "../wire/messages.js";
 import {
   COPY_SHARE,
@@ -18,6 +20,8 @@ import {
   PAGES_PER_SLICE,
   PROGRESS_EVERY_PAGES,
 } from "./limits.js";
+
+import { outputsDigest } from "./outputs-digest.js";
 
 export type MemberEvent =
   | { readonly kind: "ioConnected"; readonly io: string }
@@ -77,13 +81,15 @@ export class Member {
   #expectedClone: number | null = null;
   #incomingClone: number | null = null;
   #donation: Donation | null = null;
+  readonly #checkpoints: MemberCheckpoints;
   #lastInstructionCount = 0n;
   #spentInstructions = 0;
   #spentMicros = 0;
 
   /** `sendsReceipts`: outputs are released on receipt (release `logged`). */
-  constructor(machine: Machine, emit: (effect: MemberEffect) => void, clock: MicrosClock, sendsReceipts: boolean) {
+  constructor(machine: Machine, emit: (effect: MemberEffect) => void, clock: MicrosClock, sendsReceipts: boolean, store: CheckpointStore) {
     this.#machine = machine;
+    this.#checkpoints = new MemberCheckpoints(machine, store, clock, (message) => this.#toAll(message));
     this.#sendsReceipts = sendsReceipts;
     this.#emit = emit;
     this.#clock = clock;
@@ -102,6 +108,21 @@ export class Member {
     const next = this.#queue[0];
     if (next === undefined) return false;
     return this.#condition === "running" || (this.#condition === "blank" && next.inputs.some((input) => input.kind === "powerOn"));
+  }
+
+  /** Pages are being taken for a checkpoint. */
+  get isPreparing(): boolean {
+    return this.#checkpoints.isPreparing;
+  }
+
+  /** Some work on the next checkpoint, between two quanta. Returns whether anything was done. */
+  prepareSlice(): boolean {
+    return this.#checkpoints.slice(this.hasWork);
+  }
+
+  /** To be called every `DAMAGE_EVERY_MS`. */
+  scrub(): void {
+    this.#checkpoints.scrub(this.#lastSeq);
   }
 
   /** An image is being sent. */
@@ -169,6 +190,14 @@ export class Member {
         return this.#abortDonation(message.clone);
       case "resume":
         return this.#resume(io, message.configuration);
+      case "prepareCheckpoint":
+        return this.#checkpoints.prepare(message.keep);
+      case "checkpointVerified":
+        return this.#checkpoints.verified();
+      case "endCheckpoints":
+        return this.#checkpoints.end(message.retire);
+      case "restoreCheckpoint":
+        return this.#restoreCheckpoint(message.store);
       default:
         // Messages of other directions: not for us.
         return;
@@ -230,17 +259,35 @@ export class Member {
       timeNs: made.timeNs,
       idleUntilNs: made.idleUntilNs,
       digest: made.digest,
+      outputsDigest: outputsDigest(made.outputs),
       runMicros,
       hasOutputs: made.outputs.length > 0,
       outputs: null,
-      fullDigest: tick.fullDigest ? this.#machine.fullDigest() : null,
+      stateDigest: this.#stateDigest(tick),
     };
     if (this.#kept.size === 0) this.#oldestKept = tick.seq;
     this.#kept.set(tick.seq, { tick, result, outputs: made.outputs });
     for (const [io, { fullOutputs }] of this.#ios) {
       this.#toIo(io, fullOutputs ? { ...result, outputs: made.outputs } : result);
     }
+    this.#checkpoints.credit(runMicros);
     if (this.#donation !== null) this.#donation.creditMicros = Math.min(this.#donation.creditMicros + runMicros * COPY_SHARE, 10_000);
+  }
+
+  #stateDigest(tick: TickMessage): string | null {
+    if (tick.fullDigest) return this.#machine.fullDigest();
+    return tick.checkpoint ? this.#checkpoints.mark(tick.seq, this.#seenConfiguration) : null;
+  }
+
+  /** As the judge: stands where the members stood, and runs what they ran since. */
+  #restoreCheckpoint(store: string): void {
+    assert(this.#condition === "blank", "the judge begins with a blank machine");
+    const restored = this.#checkpoints.restore(store);
+    this.#condition = restored === null ? "spoiled" : "running";
+    if (restored === null) return;
+    this.#lastSeq = restored.seq;
+    this.#seenConfiguration = Math.max(this.#seenConfiguration, restored.configuration);
+    this.#toAll({ kind: "checkpointRestored", seq: restored.seq, digest: restored.digest });
   }
 
   // ---- donor ----

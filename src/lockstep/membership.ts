@@ -43,15 +43,16 @@ export class Membership {
   /** Live members, in the order of the configuration: kept, since every result asks for it. */
   #live: readonly string[] = [];
 
-  constructor(io: string, cpuModules: readonly string[]) {
+  /** `onCall`: modules that nobody waits for until they are called. */
+  constructor(io: string, cpuModules: readonly string[], onCall: readonly string[] = []) {
     this.#io = io;
     this.rows = new Map(
-      cpuModules.map((name) => [
+      [...cpuModules, ...onCall].map((name) => [
         name,
         {
           name,
           role: "absent",
-          expected: true,
+          expected: !onCall.includes(name),
           incarnation: 0,
           shotIncarnation: -1,
           miscompared: false,

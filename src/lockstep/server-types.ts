@@ -1,6 +1,7 @@
 /** What the lockstep server (the pure heart of an I/O module) hears and does. */
 import type { GuestHappening, Severity } from "../wire/control.js";
 import type { ConfigurationRecord, Message, TickMessage } from "../wire/messages.js";
+import type { CourseStep, MiscompareReport } from "./miscompare-report.js";
 import type { ReleaseMode } from "./voter.js";
 
 export interface ServerOptions {
@@ -9,6 +10,8 @@ export interface ServerOptions {
   /** Raised at every start of this module. */
   readonly incarnation: number;
   readonly cpuModules: readonly string[];
+  /** The CPU module that is started when two contradict each other (adjudication.ts); absent: there is none. */
+  readonly judge?: string;
   /** Enclosure of every module, by name; this I/O module's too. */
   readonly enclosures: Readonly<Record<string, string>>;
   /** Socket path of every CPU module, for donors. */
@@ -56,6 +59,10 @@ export type ServerEffect =
   | { readonly kind: "console"; readonly bytes: Uint8Array }
   /** Draw from the host's entropy source and answer `entropy`. */
   | { readonly kind: "drawEntropy"; readonly purpose: EntropyPurpose; readonly lengthBytes: number }
+  /** The judge is to be started, or ended. */
+  | { readonly kind: "judge"; readonly wanted: boolean }
+  /** Everything known of a miscompare, to be kept for the operator. */
+  | { readonly kind: "report"; readonly report: MiscompareReport; readonly course: readonly CourseStep[] }
   | { readonly kind: "shoot"; readonly module: string; readonly why: string }
   | {
       readonly kind: "event";
@@ -83,6 +90,10 @@ export type EventCode =
   | "MODULE_STALE"
   | "MISCOMPARE"
   | "MISCOMPARE_UNADJUDICATED"
+  | "ADJUDICATION_STARTED"
+  | "JUDGE_PROMOTED"
+  | "MEMORY_DAMAGED"
+  | "CHECKPOINT_FAILED"
   | "REINTEGRATION_STARTED"
   | "REINTEGRATION_CAPTURED"
   | "REINTEGRATION_FAILED"

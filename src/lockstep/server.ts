@@ -4,9 +4,10 @@
  */
 import { assert } from "../foundation/assert.js";
 import type { MachineOutput } from "../machine/machine.js";
-import type { ServerStatus } from "../wire/control.js";
+import type { ServerCounters, ServerStatus } from "../wire/control.js";
 import type { ConfigurationRecord, Message, ResultMessage, TickMessage } from "../wire/messages.js";
 import { Adjudication } from "./adjudication.js";
+import { Checkpoints } from "./checkpoints.js";
 import type { ServerContext } from "./context.js";
 import {
   CLAIM_RETRY_MS,
@@ -50,6 +51,7 @@ export class LockstepServer implements ServerContext {
   readonly reintegration: Reintegration;
   readonly counters: Counters = { ticks: 0, outages: 0, framesIn: 0, framesOut: 0 };
   readonly #adjudication: Adjudication;
+  readonly #checkpoints: Checkpoints;
   readonly #verification: Verification;
   readonly #watchdog: Watchdog;
   readonly #resumption: Resumption;
@@ -75,10 +77,12 @@ export class LockstepServer implements ServerContext {
   constructor(options: ServerOptions, emit: (effect: ServerEffect) => void) {
     this.options = options;
     this.#emit = emit;
-    this.membership = new Membership(options.name, options.cpuModules);
+    this.membership = new Membership(options.name, options.cpuModules, options.judge === undefined ? [] : [options.judge]);
     this.voter = new Voter(options.release, 0);
     this.reintegration = new Reintegration(this);
     this.#adjudication = new Adjudication(this, this.reintegration);
+    this.#checkpoints = new Checkpoints(this, this.#adjudication);
+    this.#adjudication.checkpoints = this.#checkpoints;
     this.#verification = new Verification(this, this.#adjudication);
     this.#watchdog = new Watchdog(this);
     this.#resumption = new Resumption(this);
@@ -167,6 +171,9 @@ export class LockstepServer implements ServerContext {
       case "highest":
         if (this.phase !== "asking") return;
         this.membership.learn(event.record);
+        // A judge that was promoted is a member like any other; one that was only asked has lost whoever asked it.
+        if (this.options.judge !== undefined)
+          this.emit({ kind: "judge", wanted: event.record?.cpus.includes(this.options.judge) ?? false });
         this.phase = "starting";
         this.#startDeadlineMs = this.atMs + START_WAIT_MS;
         return;
@@ -252,7 +259,7 @@ export class LockstepServer implements ServerContext {
 
   #cpuMessage(name: string, message: Message): void {
     const row = this.membership.rows.get(name);
-    if (row === undefined || row.role === "shot") return;
+    if (row === undefined || row.role === "shot" || this.#adjudication.message(row, message)) return;
     switch (message.kind) {
       case "result":
         return this.#result(row, message);
@@ -265,6 +272,12 @@ export class LockstepServer implements ServerContext {
       case "refused":
         if (message.seen > this.membership.number) this.#fenced(`${name} has seen configuration ${message.seen}`);
         return;
+      case "checkpointPrepared":
+      case "checkpointMarked":
+      case "checkpointFailed":
+        return this.#checkpoints.message(row, message);
+      case "damaged":
+        return this.#adjudication.damaged(row, message.page, message.seq);
       case "keptTick":
       case "resumed":
         return this.#resumption.message(row, message);
@@ -306,25 +319,29 @@ export class LockstepServer implements ServerContext {
       this.#retryClaim();
       this.#resumption.consider();
     }
-    if (this.phase === "running") {
-      this.#settle();
-      this.reintegration.considerJoining();
-      this.#reconcile();
-    }
-    if (this.phase === "running") {
-      if (this.#hasRun) this.reintegration.consider();
-      this.#issue();
-      this.reintegration.watch();
-      if (this.#watchdog.watch(this.#verification.isUnderWay)) this.#reconcile();
-      this.#verification.consider();
-      if (this.membership.live.length > 0) this.voter.forget(this.#floor());
-    }
+    if (this.phase === "running") this.#adjudication.consider();
+    if (this.phase === "running") this.#settle();
+    // While two contradict each other, everything else waits for the judge.
+    if (this.phase === "running" && !this.#adjudication.isPending) this.#proceed();
     if (this.phase !== "asking" && this.phase !== "fenced") this.#watchdog.watchAbsent();
     this.#planWake();
   }
 
+  #proceed(): void {
+    this.reintegration.considerJoining();
+    this.#reconcile();
+    if (this.phase !== "running") return;
+    if (this.#hasRun) this.reintegration.consider();
+    this.#issue();
+    this.reintegration.watch();
+    if (this.#watchdog.watch(this.#verification.isUnderWay)) this.#reconcile();
+    this.#verification.consider();
+    this.#checkpoints.consider(this.#hasRun && !this.reintegration.isActive && !this.#adjudication.isPending);
+    if (this.membership.live.length > 0) this.voter.forget(Math.min(this.#floor(), this.#checkpoints.keptFrom));
+  }
+
   #settle(): void {
-    for (;;) {
+    while (!this.#adjudication.isPending) {
       const decision: Decision = this.voter.decide(this.membership.voters);
       switch (decision.kind) {
         case "wait":
@@ -347,7 +364,10 @@ export class LockstepServer implements ServerContext {
 
   #agreed(ballot: Ballot): void {
     this.#hasRun = true;
-    if (ballot.truth !== null) this.sequencer.settle(ballot.truth);
+    if (ballot.truth !== null) {
+      this.sequencer.settle(ballot.truth);
+      this.#checkpoints.agreed(ballot.truth);
+    }
     const follower = this.reintegration.follower;
     if (follower !== null && ballot.results.has(follower.name)) this.reintegration.compared(follower.name, ballot.tick.seq);
   }
@@ -495,6 +515,8 @@ export class LockstepServer implements ServerContext {
     this.sequencer.restart();
     this.membership.clear();
     this.#verification.giveUp();
+    this.#adjudication.abandon();
+    this.#checkpoints.end(false);
     if (!wasRunning) return;
     this.counters.outages += 1;
     this.event("error", "OUTAGE", "no CPU module is left in lockstep: the guest is down and will be started again");
@@ -507,6 +529,7 @@ export class LockstepServer implements ServerContext {
       if (this.membership.live.length === 0 || this.voter.issued - this.voter.released >= MAX_UNRELEASED_TICKS) return;
       if (this.sequencer.due(this.membership.settledSeq(), this.#wallNs).kind !== "now") return;
       const next = this.sequencer.next(this.#wallNs);
+      const fullDigest = this.#verification.take(next.seq);
       const tick: TickMessage = {
         kind: "tick",
         configuration: this.membership.number,
@@ -515,7 +538,8 @@ export class LockstepServer implements ServerContext {
         floor: this.#floor(),
         nowNs: next.nowNs,
         budget: next.budget,
-        fullDigest: this.#verification.take(next.seq),
+        fullDigest,
+        checkpoint: !fullDigest && this.#checkpoints.take(next.seq),
         inputs: next.inputs,
       };
       if (tick.inputs.some((input) => input.kind === "powerOn")) this.#poweredOnAt = tick.seq;
@@ -543,7 +567,8 @@ export class LockstepServer implements ServerContext {
       wakeAtMs = Math.min(wakeAtMs, this.atMs + MOST_CREDITED_MS);
     if (this.phase === "running") {
       if (this.#claimAgainAtMs !== null) wakeAtMs = this.#claimAgainAtMs;
-      if (this.reintegration.isActive || this.#watchdog.isOutstanding) wakeAtMs = Math.min(wakeAtMs, this.atMs + WATCH_MS);
+      const isWatching = this.reintegration.isActive || this.#watchdog.isOutstanding || this.#adjudication.isPending;
+      if (isWatching) wakeAtMs = Math.min(wakeAtMs, this.atMs + WATCH_MS);
       if (this.membership.live.length > 0) {
         const due = this.sequencer.due(this.membership.settledSeq(), this.#wallNs);
         if (due.kind === "atNs") wakeAtMs = Math.min(wakeAtMs, Number(due.ns - this.options.anchorNs) / 1e6);
@@ -558,8 +583,15 @@ export class LockstepServer implements ServerContext {
     return buildStatus(this);
   }
 
-  get miscompares(): number {
-    return this.#adjudication.miscompares;
+  /** What checkpoints and adjudication have counted. */
+  get lockstepCounters(): Pick<ServerCounters, "miscompares" | "lastAdjudicationMs" | "checkpoints" | "worstCheckpointHoldMs"> {
+    const { miscompares, lastMs } = this.#adjudication;
+    return {
+      miscompares,
+      lastAdjudicationMs: Math.round(lastMs),
+      checkpoints: this.#checkpoints.completed,
+      worstCheckpointHoldMs: this.#checkpoints.worstHoldMs,
+    };
   }
 
   /** Whether CPU modules compute for the guest at all. */

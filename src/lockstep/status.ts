@@ -37,7 +37,7 @@ export function buildStatus(server: LockstepServer): ServerStatus {
     modules,
     counters: {
       ticks: counters.ticks,
-      miscompares: server.miscompares,
+      ...server.lockstepCounters,
       outages: counters.outages,
       reintegrations: reintegration.completed,
       lastHoldMs: reintegration.lastHoldMs,

@@ -44,12 +44,12 @@ export class Verification {
         // Who joined after that tick has nothing to say of it.
         if (result === undefined && this.#context.membership.row(name).lastSeq >= seq) continue;
         if (result === undefined) return;
-        if (result.fullDigest !== null) digests[name] = result.fullDigest;
+        if (result.stateDigest !== null) digests[name] = result.stateDigest;
       }
     }
     this.#seq = null;
     this.#answer(seq, digests);
-    this.#adjudication.digests(digests, seq);
+    this.#adjudication.digests(digests, seq, "full digests");
     if (this.#isWanted) this.#context.sequencer.poke();
   }
 

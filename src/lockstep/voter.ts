@@ -6,6 +6,7 @@
  */
 import { assert } from "../foundation/assert.js";
 import type { MachineOutput } from "../machine/machine.js";
+import { outputsDigest } from "./outputs-digest.js";
 import type { ResultMessage, TickMessage } from "../wire/messages.js";
 
 export type ReleaseMode = "compared" | "logged";
@@ -46,7 +47,8 @@ export function sameResult(left: ResultMessage, right: ResultMessage): boolean {
     left.instructionCount === right.instructionCount &&
     left.timeNs === right.timeNs &&
     left.idleUntilNs === right.idleUntilNs &&
-    left.hasOutputs === right.hasOutputs
+    left.hasOutputs === right.hasOutputs &&
+    left.outputsDigest === right.outputsDigest
   );
 }
 
@@ -245,12 +247,19 @@ export class Voter {
     if (!truth.hasOutputs) return [];
     for (const [module, outputs] of ballot.payloads) {
       const result = ballot.results.get(module);
-      if (result !== undefined && sameResult(result, truth)) return outputs;
+      // What was voted is what leaves: outputs that were damaged on their way here do not.
+      if (result !== undefined && sameResult(result, truth) && outputsDigest(outputs) === truth.outputsDigest) return outputs;
     }
     return null;
   }
 
   #ask(ballot: Ballot, truth: ResultMessage, members: readonly string[]): Decision {
+    for (const module of members) {
+      const result = ballot.results.get(module);
+      if (result === undefined || !sameResult(result, truth)) continue;
+      // It voted with the others and then sent something else: its word is worth nothing.
+      if (ballot.payloads.has(module)) return { kind: "miscompare", seq: ballot.tick.seq, wrong: [module], tied: [] };
+    }
     if (ballot.asked !== null) return WAIT;
     for (const module of members) {
       const result = ballot.results.get(module);

@@ -26,7 +26,7 @@ import {
 } from "./machine.js";
 
 export const TOY_PAGE_BYTES = 4096;
-const BEHAVIOUR = 1;
+export const TOY_BEHAVIOUR = 1;
 const BOOT_WORK = 20_000;
 const TIMER_WORK = 300;
 /** Instructions between two stores to RAM. */
@@ -126,7 +126,7 @@ export class ToyMachine implements Machine {
     assert(options.ramBytes > 0 && options.ramBytes % TOY_PAGE_BYTES === 0, "toy RAM is whole pages");
     this.description = {
       engine: "toy",
-      behaviour: BEHAVIOUR,
+      behaviour: TOY_BEHAVIOUR,
       ramBytes: options.ramBytes,
       harts: 1,
       epochNs: options.epochNs,

@@ -40,6 +40,8 @@ export interface ModuleConfig {
   readonly incarnation: number;
   readonly cpuModules: readonly string[];
   readonly ioModules: readonly string[];
+  /** The CPU module that is started when two contradict each other. Absent: there is none. */
+  readonly judge?: string;
   /** Enclosure of each module, so that full outputs go to the I/O module that shares one. Absent: enclosure by position. */
   readonly enclosures?: Readonly<Record<string, string>>;
   readonly release: "compared" | "logged";
@@ -78,6 +80,7 @@ const FIELDS: Readonly<Record<string, Check>> = {
   incarnation: count,
   cpuModules: names,
   ioModules: names,
+  judge: optional(moduleName),
   enclosures: optional(textMap),
   release: oneOf("compared", "logged"),
   lagLimitMs: positive,

@@ -4,19 +4,21 @@
  */
 import type { CpuToManagement } from "../wire/control.js";
 import { controlOf } from "../wire/control.js";
+import { DAMAGE_EVERY_MS } from "../lockstep/limits.js";
 import { Member, type MemberEffect } from "../lockstep/member.js";
 import type { Message } from "../wire/messages.js";
+import { checkpointDirectory, FileCheckpointStore } from "./checkpoint-files.js";
 import { socketPath, type ModuleConfig } from "./config.js";
+import { DrilledMachine } from "./drills.js";
 import { loadMachine } from "./machine-loader.js";
 import { connectPeer, listenForPeers, type Identity, type Peer, type PeerHandlers } from "./transport.js";
-import type { Machine } from "../machine/machine.js";
 
 const STATUS_EVERY_MS = 500;
 
 class CpuModule {
   readonly #config: ModuleConfig;
   readonly #self: Identity;
-  readonly #machine: Machine;
+  readonly #machine: DrilledMachine;
   readonly #member: Member;
   readonly #ios = new Map<string, Peer>();
   readonly #managers = new Set<Peer>();
@@ -25,7 +27,7 @@ class CpuModule {
   #isScheduled = false;
   #reportedAtMs = performance.now();
 
-  constructor(config: ModuleConfig, machine: Machine) {
+  constructor(config: ModuleConfig, machine: DrilledMachine) {
     this.#config = config;
     this.#machine = machine;
     this.#self = { module: "cpu", name: config.name, incarnation: config.incarnation };
@@ -34,12 +36,14 @@ class CpuModule {
       (effect) => this.#execute(effect),
       () => performance.now() * 1000,
       config.release === "logged",
+      new FileCheckpointStore(checkpointDirectory(config), `${config.name}-${config.incarnation}`, machine.description.ramBytes),
     );
   }
 
   async start(): Promise<void> {
     await listenForPeers(socketPath(this.#config, this.#config.name), this.#self, (peer) => this.#accept(peer));
     setInterval(() => this.#report(), STATUS_EVERY_MS);
+    setInterval(() => this.#member.scrub(), DAMAGE_EVERY_MS);
   }
 
   #accept(peer: Peer): PeerHandlers | null {
@@ -155,8 +159,9 @@ class CpuModule {
     if (member.hasWork) member.runOne();
     let sent = false;
     if (member.isSending && this.#newcomer !== null) sent = member.sendSlice(this.#newcomer.peer.bufferedBytes);
+    const prepared = member.isPreparing && member.prepareSlice();
     // Without a slice sent and without a tick, the connection's drain or the next tick brings us back.
-    if (member.hasWork || sent) this.#schedule();
+    if (member.hasWork || sent || prepared) this.#schedule();
   }
 
   #control(message: Message): void {
@@ -167,6 +172,8 @@ class CpuModule {
       const { address, bit } = control as unknown as { address: unknown; bit: unknown };
       if (Number.isSafeInteger(address) && Number.isSafeInteger(bit)) this.#machine.flipBit(address as number, bit as number);
     }
+    if (control.kind === "corruptOutput") this.#machine.corruptOutput();
+    if (control.kind === "skewClock") this.#machine.skewClock();
   }
 
   #report(): void {
@@ -191,5 +198,5 @@ class CpuModule {
 /** Runs a CPU module until the process ends. */
 export async function runCpu(config: ModuleConfig): Promise<void> {
   const machine = await loadMachine(config);
-  await new CpuModule(config, machine).start();
+  await new CpuModule(config, new DrilledMachine(machine)).start();
 }

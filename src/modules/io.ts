@@ -3,8 +3,10 @@
  * and the management connections.
  */
 import { randomBytes } from "node:crypto";
+import { writeFileSync } from "node:fs";
 import { setPriority } from "node:os";
 import { FileArbiter } from "../arbiters/file.js";
+import type { CourseStep } from "../lockstep/miscompare-report.js";
 import { LockstepServer } from "../lockstep/server.js";
 import type { ServerEffect, ServerEvent } from "../lockstep/server-types.js";
 import type { NetworkPort } from "../ports/port.js";
@@ -15,7 +17,7 @@ import type { Message } from "../wire/messages.js";
 import { socketPath, type ModuleConfig } from "./config.js";
 import { openPort } from "./io-port.js";
 import { PreciseTimer } from "./precise-timer.js";
-import { keepConnected, listenForPeers, type Identity, type Peer, type PeerHandlers } from "./transport.js";
+import { keepConnected, listenForPeers, type Identity, type Link, type Peer, type PeerHandlers } from "./transport.js";
 
 const STATUS_EVERY_MS = 100;
 /** Said even when nothing changed: management takes a sequencer that is silent for long to be hung. */
@@ -41,6 +43,7 @@ class IoModule {
   readonly #timer = new PreciseTimer(() => this.#dispatch({ kind: "wake" }));
   readonly #pending: Untimed[] = [];
   #isStepping = false;
+  #judgeLink: Link | null = null;
   #unheard: IoToManagement[] = [];
   #isStatusDue = false;
   #reportedSeq = -1;
@@ -56,6 +59,7 @@ class IoModule {
         name: config.name,
         incarnation: config.incarnation,
         cpuModules: config.cpuModules,
+        ...(config.judge !== undefined && { judge: config.judge }),
         enclosures: enclosuresOf(config),
         sockets: Object.fromEntries(config.cpuModules.map((name) => [name, socketPath(config, name)])),
         release: config.release,
@@ -144,12 +148,38 @@ class IoModule {
       }
       case "statusChanged":
         return this.#statusDue();
+      case "judge":
+        this.#linkJudge(effect.wanted);
+        return this.#tell(effect);
+      case "report":
+        return this.#tell({ kind: "report", report: effect.report, course: this.#writeCourse(effect.course) });
       case "shoot":
       case "guest":
       case "verified":
         return this.#tell(effect);
       default:
         return this.#askArbiter(effect);
+    }
+  }
+
+  #linkJudge(wanted: boolean): void {
+    const { judge } = this.#config;
+    if (judge === undefined || wanted === (this.#judgeLink !== null)) return;
+    this.#judgeLink?.close();
+    this.#judgeLink = wanted ? keepConnected(socketPath(this.#config, judge), this.#self, (peer) => this.#acceptCpu(judge, peer)) : null;
+  }
+
+  /** Where the ticks are for whoever makes a file of a report; empty: there are none, or they could not be written. */
+  #writeCourse(course: readonly CourseStep[]): string {
+    if (course.length === 0) return "";
+    const frames = course.flatMap(({ tick, truth }) => [encodeMessage(tick), ...(truth === null ? [] : [encodeMessage(truth)])]);
+    const path = `${this.#config.runDirectory}/course-${this.#config.incarnation}-${course.at(-1)?.tick.seq}`;
+    try {
+      writeFileSync(path, Buffer.concat(frames), { mode: 0o600 });
+      return path;
+    } catch (error) {
+      process.stderr.write(`the ticks of a miscompare cannot be kept: ${(error as Error).message}\n`);
+      return "";
     }
   }
 

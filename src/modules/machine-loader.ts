@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { SteadfastError } from "../foundation/errors.js";
 import type { Machine } from "../machine/machine.js";
-import { createToyMachine } from "../machine/toy.js";
+import { createToyMachine, TOY_BEHAVIOUR } from "../machine/toy.js";
 import type { ModuleConfig } from "./config.js";
 
 async function readGuestFile(path: string): Promise<Uint8Array> {
@@ -14,13 +14,21 @@ async function readGuestFile(path: string): Promise<Uint8Array> {
   }
 }
 
-async function loadRv64(config: ModuleConfig): Promise<Machine> {
+/** Number of the behaviour of the machines that this version makes (MachineDescription). */
+export async function behaviourOf(engine: "rv64" | "toy"): Promise<number> {
+  return engine === "toy" ? TOY_BEHAVIOUR : (await import("../machine/engines/rv64/index.js")).RV64_BEHAVIOUR;
+}
+
+/** What of a module's configuration makes its machine. */
+type MachineSource = Pick<ModuleConfig, "machine" | "epochNs"> & { readonly network: Pick<ModuleConfig["network"], "macAddress"> };
+
+async function loadRv64(config: MachineSource): Promise<Machine> {
   const { machine, network } = config;
   const corePath = fileURLToPath(new URL("../machine/engines/rv64/core.wasm", import.meta.url));
   const { compileCore, createRv64Machine } = await import("../machine/engines/rv64/index.js");
   const [core, kernel, initrd] = await Promise.all([
     readGuestFile(corePath),
-    readGuestFile(machine.kernelPath),
+    machine.kernelPath === "" ? new Uint8Array(0) : readGuestFile(machine.kernelPath),
     machine.initrdPath === "" ? new Uint8Array(0) : readGuestFile(machine.initrdPath),
   ]);
   return createRv64Machine({
@@ -36,7 +44,7 @@ async function loadRv64(config: ModuleConfig): Promise<Machine> {
   });
 }
 
-export async function loadMachine(config: ModuleConfig): Promise<Machine> {
+export async function loadMachine(config: MachineSource): Promise<Machine> {
   const { engine, ramBytes, commandLine, imageDigest } = config.machine;
   if (engine === "toy") return createToyMachine({ ramBytes, commandLine, imageDigest, epochNs: BigInt(config.epochNs) });
   return loadRv64(config);

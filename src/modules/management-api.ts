@@ -5,8 +5,8 @@
  *   GET /events?since=ID                     { events }
  *   GET /events?since=ID&follow=1            server-sent events, one LoggedEvent each
  *   POST /modules/NAME/pull|insert|clear     { ok, module }; pull takes { force }
- *   POST /faults { kind, module }            kind: hang | kill
- *   POST /faults { kind: "flip", module, address, bit }
+ *   POST /faults { kind, module }            kind: hang | kill | corrupt-output | skew-clock
+ *   POST /faults { kind: "flip", module, address, bit } or { kind: "flip", module, random: true }: answers with the place
  *   POST /power { action }                   off (the power button) | reset (a power cycle)
  *   POST /verify                             { seq, digests, equal }
  *   POST /console                            with `Upgrade: steadfast-console`: raw bytes of the serial console both ways
@@ -19,6 +19,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Duplex } from "node:stream";
 import { SteadfastError } from "../foundation/errors.js";
 import type { LoggedEvent } from "./management-events.js";
+import type { FaultDetails, FaultDone } from "./management-faults.js";
 import type { ServerReport } from "./management-status.js";
 
 const BODY_BYTES_MAX = 64 * 1024;
@@ -40,7 +41,7 @@ export interface ManagementActions {
   pull(module: string, force: boolean): void;
   insert(module: string): void;
   clear(module: string): void;
-  fault(kind: string, module: string, details: Readonly<Record<string, unknown>>): void;
+  fault(kind: string, module: string, details: FaultDetails): FaultDone;
   power(action: string): void;
   verify(): Promise<VerifyAnswer>;
   attachConsole(viewer: Duplex): void;
@@ -147,8 +148,7 @@ async function post(parts: readonly string[], body: Body, actions: ManagementAct
   if (parts.length === 1) {
     switch (resource ?? "") {
       case "faults":
-        actions.fault(text("kind"), text("module"), body);
-        return { ok: true, module: text("module") };
+        return { ok: true, module: text("module"), ...actions.fault(text("kind"), text("module"), body) };
       case "power":
         actions.power(text("action"));
         return { ok: true };

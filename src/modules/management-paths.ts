@@ -22,6 +22,8 @@ export interface ServerPaths {
   readonly arbiterDirectory: string;
   readonly eventsFile: string;
   readonly logDirectory: string;
+  /** Miscompare reports. */
+  readonly reportDirectory: string;
 }
 
 function isRoot(): boolean {
@@ -54,6 +56,7 @@ export function serverPaths(server: string): ServerPaths {
     arbiterDirectory: join(stateDirectory, "arbiter"),
     eventsFile: join(stateDirectory, "events.jsonl"),
     logDirectory: join(stateDirectory, "logs"),
+    reportDirectory: join(stateDirectory, "reports"),
   };
 }
 

@@ -12,6 +12,9 @@ import type { ServerPaths } from "./management-paths.js";
 
 export const MANAGEMENT_NAME = "mgmt0";
 
+/** The third machine that decides when two contradict each other: started when it is needed. */
+export const JUDGE: PlannedModule = { name: "judge0", kind: "cpu", enclosure: "enclosure0" };
+
 export interface FaultThreshold {
   readonly count: number;
   readonly windowHours: number;
@@ -92,6 +95,7 @@ export function moduleConfigFor(context: ModuleConfigContext, module: PlannedMod
     incarnation,
     cpuModules: modules.filter((each) => each.kind === "cpu").map((each) => each.name),
     ioModules: modules.filter((each) => each.kind === "io").map((each) => each.name),
+    judge: JUDGE.name,
     enclosures: Object.fromEntries(modules.map((each) => [each.name, each.enclosure])),
     release: plan.release,
     lagLimitMs: plan.lagLimitMs,

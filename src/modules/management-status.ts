@@ -8,7 +8,7 @@ import type {
   ServerCounters,
   ServerStatus,
 } from "../wire/control.js";
-import { MANAGEMENT_NAME, type ServerPlan } from "./management-plan.js";
+import { JUDGE, MANAGEMENT_NAME, type ServerPlan } from "./management-plan.js";
 import { residentBytesOf } from "./management-process.js";
 import type { ModuleSupervisor } from "./management-supervisor.js";
 
@@ -79,6 +79,9 @@ export interface ReportSources {
 export const NO_COUNTERS: ServerCounters = {
   ticks: 0,
   miscompares: 0,
+  lastAdjudicationMs: 0,
+  checkpoints: 0,
+  worstCheckpointHoldMs: 0,
   outages: 0,
   reintegrations: 0,
   lastHoldMs: 0,
@@ -91,6 +94,9 @@ export function addCounters(past: ServerCounters, now: ServerCounters): ServerCo
   return {
     ticks: past.ticks + now.ticks,
     miscompares: past.miscompares + now.miscompares,
+    lastAdjudicationMs: now.lastAdjudicationMs > 0 ? now.lastAdjudicationMs : past.lastAdjudicationMs,
+    checkpoints: past.checkpoints + now.checkpoints,
+    worstCheckpointHoldMs: Math.max(past.worstCheckpointHoldMs, now.worstCheckpointHoldMs),
     outages: past.outages + now.outages,
     reintegrations: past.reintegrations + now.reintegrations,
     lastHoldMs: now.reintegrations > 0 ? now.lastHoldMs : past.lastHoldMs,
@@ -139,6 +145,11 @@ function reportModule(supervisor: ModuleSupervisor, sources: ReportSources): Mod
   };
 }
 
+/** The judge is there only while it is needed. */
+function isShown(supervisor: ModuleSupervisor): boolean {
+  return supervisor.name !== JUDGE.name || supervisor.process !== null;
+}
+
 export function makeReport(sources: ReportSources): ServerReport {
   const { plan, io } = sources;
   const management: ModuleReport = {
@@ -180,6 +191,6 @@ export function makeReport(sources: ReportSources): ServerReport {
     mips: io?.mips ?? 0,
     counters: io === null ? sources.pastCounters : addCounters(sources.pastCounters, io.counters),
     lastEventId: sources.lastEventId,
-    modules: [...sources.supervisors.map((each) => reportModule(each, sources)), management],
+    modules: [...sources.supervisors.filter(isShown).map((each) => reportModule(each, sources)), management],
   };
 }

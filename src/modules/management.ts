@@ -6,18 +6,29 @@ import { createHash } from "node:crypto";
 import { closeSync, mkdirSync, rmSync, writeSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { SteadfastError } from "../foundation/errors.js";
+import type { MiscompareReport } from "../lockstep/miscompare-report.js";
 import { plannedDevices, setUpHostNetwork, tearDownHostNetwork, type HostNetwork } from "../ports/network-host.js";
 import type { CpuToManagement, EventMessage, GuestHappening, ServerCounters, ServerStatus } from "../wire/control.js";
 import type { ModuleConfig } from "./config.js";
 import { serveControlApi, type ControlApi, type ManagementActions, type VerifyAnswer } from "./management-api.js";
 import { ConsoleHub } from "./management-console.js";
 import { EventLog } from "./management-events.js";
+import { drill, type FaultDetails, type FaultDone } from "./management-faults.js";
 import { GuestWatch } from "./management-guest.js";
 import { ManagementLinks, type ParsedControl } from "./management-links.js";
 import { makeServerDirectories, serverPaths, type ServerPaths } from "./management-paths.js";
-import { MANAGEMENT_NAME, moduleConfigFor, plannedModules, readJsonFile, writeJsonFile, type ServerPlan } from "./management-plan.js";
+import {
+  JUDGE,
+  MANAGEMENT_NAME,
+  moduleConfigFor,
+  plannedModules,
+  readJsonFile,
+  writeJsonFile,
+  type ServerPlan,
+} from "./management-plan.js";
 import type { LossCause } from "./management-policy.js";
 import { cleanUpServer, recordProcess, waitUntilGone, type MadeRecord, type ProcessRecord } from "./management-process.js";
+import { writeMiscompareReport } from "./management-reports.js";
 import { addCounters, inLockstep, makeReport, NO_COUNTERS, type ServerReport } from "./management-status.js";
 import { boundLog, ModuleSupervisor } from "./management-supervisor.js";
 
@@ -29,8 +40,6 @@ const VERIFY_LIMIT_MS = 60_000;
 const SHUTDOWN_GRACE_MS = 300;
 const DOWN_GRACE_MAX_MS = 600_000;
 const TERMINATION_GRACE_MS = 5000;
-/** Guest RAM is checked on the way to the module, as a number that JSON carries exactly. */
-const FLIP_BIT_MAX = 7;
 
 /** Runs until the server is stopped; then the process ends with exit code 0. */
 export async function runManagement(config: ModuleConfig): Promise<void> {
@@ -125,7 +134,7 @@ class Management implements ManagementActions {
       lost: (supervisor: ModuleSupervisor, cause: LossCause, detail: string) => this.#moduleLost(supervisor, cause, detail),
       becameBroken: (supervisor: ModuleSupervisor) => this.#moduleBroken(supervisor),
     };
-    this.#supervisors = plannedModules(plan).map(
+    this.#supervisors = [...plannedModules(plan), JUDGE].map(
       (module) => new ModuleSupervisor(module, plan.faultThreshold, paths.runDirectory, paths.logDirectory, hooks),
     );
   }
@@ -156,6 +165,7 @@ class Management implements ManagementActions {
       this.#events.add("warning", "LEFTOVERS_REMOVED", "What an earlier run of this server had left on the host was ended and removed.");
     this.#events.add("info", "SERVER_STARTED", `Server ${plan.server} starts with ${plan.cpuModuleCount} CPU module(s).`);
     const names = this.#supervisors.map((each) => each.name);
+    this.#judge(false);
     for (const supervisor of this.#supervisors) supervisor.start();
     this.#links = new ManagementLinks(this.#paths.runDirectory, { name: MANAGEMENT_NAME, incarnation: this.#incarnation }, names, {
       connected: (module) => this.#moduleConnected(module),
@@ -218,12 +228,16 @@ class Management implements ManagementActions {
     supervisor.clear();
   }
 
-  fault(kind: string, module: string, details: Readonly<Record<string, unknown>>): void {
+  fault(kind: string, module: string, details: FaultDetails): FaultDone {
     const supervisor = this.#find(module);
-    if (kind !== "hang" && kind !== "kill" && kind !== "flip") throw new SteadfastError("FAULT_UNKNOWN", { kind });
-    if (kind === "flip") this.#flip(supervisor, details);
-    else if (!(kind === "hang" ? supervisor.hang() : supervisor.kill("drill"))) throw new SteadfastError("MODULE_NOT_RUNNING", { module });
-    this.#events.add("info", "FAULT_DRILL", `Drill: ${kind} ${module}.`, { module });
+    const done = drill(kind, details, this.#plan.memoryMiB, {
+      hang: () => supervisor.hang(),
+      kill: () => supervisor.kill("drill"),
+      tell: (message) => this.#links?.send(supervisor.name, message) === true,
+    });
+    if (done === null) throw new SteadfastError("MODULE_NOT_RUNNING", { module });
+    this.#events.add("info", "FAULT_DRILL", `Drill: ${kind} ${module}.`, { module, data: { kind, ...done } });
+    return done;
   }
 
   power(action: string): void {
@@ -280,14 +294,6 @@ class Management implements ManagementActions {
     if (module === MANAGEMENT_NAME) throw new SteadfastError("MODULE_IS_MANAGEMENT", { module });
     const names = this.#supervisors.map((each) => each.name).join(", ");
     throw new SteadfastError("MODULE_UNKNOWN", { module: module === "" ? "(none)" : module, server: this.#plan.server, names });
-  }
-
-  #flip(supervisor: ModuleSupervisor, details: Readonly<Record<string, unknown>>): void {
-    const { address, bit } = details;
-    const inRange = Number.isSafeInteger(address) && Number.isInteger(bit) && (bit as number) >= 0 && (bit as number) <= FLIP_BIT_MAX;
-    if (!inRange) throw new SteadfastError("FAULT_UNKNOWN", { kind: "flip without an address and a bit of 0 to 7" });
-    const sent = this.#links?.send(supervisor.name, { kind: "flip", address: address as number, bit: bit as number });
-    if (sent !== true) throw new SteadfastError("MODULE_NOT_RUNNING", { module: supervisor.name });
   }
 
   #expect(module: string, present: boolean): void {
@@ -355,6 +361,10 @@ class Management implements ManagementActions {
         return this.#ioEvent(message as unknown as EventMessage);
       case "shoot":
         return this.#shoot(String(message["module"]), String(message["why"]));
+      case "judge":
+        return this.#judge(message["wanted"] === true);
+      case "report":
+        return void this.#keepReport(message["report"] as MiscompareReport, String(message["course"]));
       case "console":
         return this.#console.print(Buffer.from(String(message["base64"]), "base64"));
       case "guest":
@@ -368,6 +378,26 @@ class Management implements ManagementActions {
     }
   }
 
+  #judge(wanted: boolean): void {
+    const supervisor = this.#supervisors.find((each) => each.name === JUDGE.name);
+    if (wanted) supervisor?.insert();
+    else supervisor?.hold();
+  }
+
+  async #keepReport(report: MiscompareReport, coursePath: string): Promise<void> {
+    const config = moduleConfigFor({ plan: this.#plan, paths: this.#paths, network: this.#network, epochNs: this.#epochNs }, JUDGE, 1);
+    try {
+      const path = await writeMiscompareReport(this.#paths, config, report, coursePath);
+      const where =
+        path === null ? "only in this event: there was no checkpoint to run it from" : `in ${path}; \`steadfast replay\` runs it again`;
+      const text = `The report of the miscompare at tick ${report.seq} is ${where}.`;
+      this.#events.add("info", "MISCOMPARE_REPORT", text, { data: { path, ...report } });
+    } catch (error) {
+      const text = `The report of the miscompare at tick ${report.seq} could not be written: ${(error as Error).message}.`;
+      this.#events.add("warning", "MISCOMPARE_REPORT_FAILED", text, { data: { ...report } });
+    }
+  }
+
   #ioReported(status: ServerStatus): void {
     this.#ioStatus = status;
     for (const supervisor of this.#supervisors) {
@@ -376,7 +406,8 @@ class Management implements ManagementActions {
   }
 
   #ioEvent(event: EventMessage): void {
-    if (event.module !== undefined && event.code.startsWith("MISCOMPARE")) this.#verdicts.set(event.module, "miscompared");
+    if (event.module !== undefined && (event.code.startsWith("MISCOMPARE") || event.code === "MEMORY_DAMAGED"))
+      this.#verdicts.set(event.module, "miscompared");
     if (event.module !== undefined && event.code === "MODULE_HUNG") this.#verdicts.set(event.module, "hung");
     // A guest that was taken over alive is the new I/O module's own from here on.
     if (event.code === "RESUMED") this.#poweredOnBy = this.#ioIncarnation;

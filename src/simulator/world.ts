@@ -11,6 +11,7 @@ import type { Machine, MachineOutput } from "../machine/machine.js";
 import { TOY_PAGE_BYTES, TOY_SCRUB_PAGES, ToyMachine } from "../machine/toy.js";
 import { MessageDecoder, encodeMessage } from "../wire/codec.js";
 import type { ConfigurationRecord, Message, TickMessage } from "../wire/messages.js";
+import { MemoryCheckpoints } from "./memory-checkpoints.js";
 import { TaskQueue } from "./task-queue.js";
 
 export interface WorldOptions {
@@ -83,6 +84,7 @@ export class World {
   /** Modules held back after their death. */
   readonly heldOut = new Set<string>();
   sabotage: ((cpu: string, message: Message) => Message) | null = null;
+  readonly #checkpoints = new MemoryCheckpoints();
   readonly #tasks = new TaskQueue();
   readonly #linkFreeAt = new Map<string, number>();
   #wakeToken = 0;
@@ -153,6 +155,7 @@ export class World {
       (effect) => this.#memberEffect(cpu, incarnation, effect),
       () => this.nowMs * 1000,
       this.options.release === "logged",
+      this.#checkpoints.storeFor(`${name}-${(old?.incarnation ?? 0) + 1}`),
     );
     const cpu = new Cpu(name, machine, member);
     const incarnation = (old?.incarnation ?? 0) + 1;
@@ -403,7 +406,8 @@ export class World {
       if (cpu.member.hasWork) cpu.member.runOne();
       let sent = false;
       if (cpu.member.isSending && cpu.newcomer !== null) sent = cpu.member.sendSlice(0);
-      if (cpu.member.hasWork || sent) this.#turn(cpu);
+      const prepared = cpu.member.isPreparing && cpu.member.prepareSlice();
+      if (cpu.member.hasWork || sent || prepared) this.#turn(cpu);
     });
   }
 

@@ -34,6 +34,15 @@ const PLAIN_FIELDS: Readonly<Record<PlainMessage["kind"], Readonly<Record<string
   resume: { configuration: "number" },
   resumed: { seq: "number", committed: "number" },
   refused: { configuration: "number", seen: "number" },
+  prepareCheckpoint: { keep: "boolean" },
+  checkpointPrepared: {},
+  checkpointMarked: { seq: "number", holdMicros: "number", pages: "number", store: "string" },
+  checkpointVerified: { seq: "number" },
+  endCheckpoints: { retire: "boolean" },
+  restoreCheckpoint: { store: "string", seq: "number" },
+  checkpointRestored: { seq: "number", digest: "string" },
+  checkpointFailed: { why: "string" },
+  damaged: { page: "number", seq: "number" },
 };
 
 const INPUT_POWER_ON = 0;
@@ -50,14 +59,15 @@ const OUTPUT_POWER_OFF = 4;
 const ITEM_HEADER_BYTES = 6;
 /** configuration u32, seq, committed, floor f64, nowNs i64, budget u32, flags u8, count u32. */
 const TICK_HEADER_BYTES = 45;
-/** configuration u32, seq f64, instructions u64, time i64, idle i64, digest u64, runMicros u32, flags u8. */
-const RESULT_HEADER_BYTES = 49;
+/** configuration u32, seq f64, instructions u64, time i64, idle i64, digest u64, outputs' digest u64, runMicros u32, flags u8. */
+const RESULT_HEADER_BYTES = 57;
 const PAGE_BYTES = 4096;
 
-const FLAG_FULL_DIGEST = 1;
+const FLAG_STATE_DIGEST = 1;
 const FLAG_BUSY = 2;
 const FLAG_HAS_OUTPUTS = 4;
 const FLAG_OUTPUTS = 8;
+const FLAG_CHECKPOINT = 16;
 
 function newFrame(type: number, bodyBytes: number): { frame: Uint8Array; view: DataView } {
   if (bodyBytes + 1 > MAX_FRAME_BYTES) throw new WireError(`a message of ${bodyBytes} bytes (at most ${MAX_FRAME_BYTES})`);
@@ -142,7 +152,7 @@ function encodeTick(type: number, tick: TickMessage): Uint8Array {
   view.setFloat64(at + 20, tick.floor, true);
   view.setBigInt64(at + 28, tick.nowNs, true);
   view.setUint32(at + 36, tick.budget, true);
-  view.setUint8(at + 40, tick.fullDigest ? FLAG_FULL_DIGEST : 0);
+  view.setUint8(at + 40, (tick.fullDigest ? FLAG_STATE_DIGEST : 0) | (tick.checkpoint ? FLAG_CHECKPOINT : 0));
   view.setUint32(at + 41, tick.inputs.length, true);
   let next = at + TICK_HEADER_BYTES;
   for (const input of tick.inputs) next = writeInput(frame, view, next, input);
@@ -150,7 +160,7 @@ function encodeTick(type: number, tick: TickMessage): Uint8Array {
 }
 
 function encodeResult(result: ResultMessage): Uint8Array {
-  const digestBytes = result.fullDigest === null ? NO_BYTES : utf8Encode(result.fullDigest);
+  const digestBytes = result.stateDigest === null ? NO_BYTES : utf8Encode(result.stateDigest);
   const outputs = result.outputs;
   const { frame, view } = newFrame(
     TYPE_RESULT,
@@ -163,10 +173,11 @@ function encodeResult(result: ResultMessage): Uint8Array {
   view.setBigInt64(at + 20, result.timeNs, true);
   view.setBigInt64(at + 28, result.idleUntilNs ?? 0n, true);
   view.setBigUint64(at + 36, result.digest, true);
-  view.setUint32(at + 44, Math.min(result.runMicros, 0xffffffff), true);
+  view.setBigUint64(at + 44, result.outputsDigest, true);
+  view.setUint32(at + 52, Math.min(result.runMicros, 0xffffffff), true);
   view.setUint8(
-    at + 48,
-    (result.fullDigest === null ? 0 : FLAG_FULL_DIGEST) |
+    at + 56,
+    (result.stateDigest === null ? 0 : FLAG_STATE_DIGEST) |
       (result.idleUntilNs === null ? FLAG_BUSY : 0) |
       (result.hasOutputs ? FLAG_HAS_OUTPUTS : 0) |
       (outputs === null ? 0 : FLAG_OUTPUTS),
@@ -350,7 +361,9 @@ function decodeTick(reader: Reader): TickMessage {
   const count = reader.count(ITEM_HEADER_BYTES);
   const inputs: MachineInput[] = [];
   for (let index = 0; index < count; index += 1) inputs.push(readInput(reader));
-  return { kind: "tick", configuration, seq, committed, floor, nowNs, budget, fullDigest: (flags & FLAG_FULL_DIGEST) !== 0, inputs };
+  const fullDigest = (flags & FLAG_STATE_DIGEST) !== 0;
+  const checkpoint = (flags & FLAG_CHECKPOINT) !== 0;
+  return { kind: "tick", configuration, seq, committed, floor, nowNs, budget, fullDigest, checkpoint, inputs };
 }
 
 function decodeResult(reader: Reader): ResultMessage {
@@ -360,9 +373,10 @@ function decodeResult(reader: Reader): ResultMessage {
   const timeNs = reader.i64();
   const idle = reader.i64();
   const digest = reader.u64();
+  const outputsDigest = reader.u64();
   const runMicros = reader.u32();
   const flags = reader.u8();
-  const fullDigest = utf8Decode(reader.bytes(reader.u8()));
+  const stateDigest = utf8Decode(reader.bytes(reader.u8()));
   const outputs = readOutputs(reader);
   return {
     kind: "result",
@@ -372,10 +386,11 @@ function decodeResult(reader: Reader): ResultMessage {
     timeNs,
     idleUntilNs: (flags & FLAG_BUSY) !== 0 ? null : idle,
     digest,
+    outputsDigest,
     runMicros,
     hasOutputs: (flags & FLAG_HAS_OUTPUTS) !== 0,
     outputs: (flags & FLAG_OUTPUTS) !== 0 ? outputs : null,
-    fullDigest: (flags & FLAG_FULL_DIGEST) !== 0 ? fullDigest : null,
+    stateDigest: (flags & FLAG_STATE_DIGEST) !== 0 ? stateDigest : null,
   };
 }
 

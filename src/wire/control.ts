@@ -36,6 +36,11 @@ export interface ModuleStatus {
 export interface ServerCounters {
   readonly ticks: number;
   readonly miscompares: number;
+  /** How long the last adjudication with a third machine held the guest; 0: there was none. */
+  readonly lastAdjudicationMs: number;
+  /** Verified checkpoints. */
+  readonly checkpoints: number;
+  readonly worstCheckpointHoldMs: number;
   readonly outages: number;
   readonly reintegrations: number;
   /** How long the last exact image held the guest; 0 before the first one. */
@@ -83,6 +88,10 @@ export type IoToManagement =
   | EventMessage
   /** Management must SIGKILL this module and restart it unless it is held out. */
   | { readonly kind: "shoot"; readonly module: string; readonly why: string }
+  /** The judge is to be started, or ended. */
+  | { readonly kind: "judge"; readonly wanted: boolean }
+  /** A miscompare (MiscompareReport), and the path of a file with the ticks that lead to it; empty: none. */
+  | { readonly kind: "report"; readonly report: object; readonly course: string }
   | { readonly kind: "console"; readonly base64: string }
   | { readonly kind: "guest"; readonly what: GuestHappening; readonly failure: boolean }
   /** Answer to `verify`. Empty digests: nobody could answer (an outage, or a member was lost meanwhile): ask again. */
@@ -101,7 +110,11 @@ export type ManagementToIo =
 
 export type ManagementToCpu =
   /** Fault drill: flips one bit of guest RAM (address: guest-physical). */
-  { readonly kind: "flip"; readonly address: number; readonly bit: number } | { readonly kind: "shutdown" };
+  | { readonly kind: "flip"; readonly address: number; readonly bit: number }
+  /** Fault drills: the next output is damaged; the next quantum sees a wrong time. */
+  | { readonly kind: "corruptOutput" }
+  | { readonly kind: "skewClock" }
+  | { readonly kind: "shutdown" };
 
 export type CpuToManagement = {
   readonly kind: "status";

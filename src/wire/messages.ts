@@ -2,8 +2,10 @@
  * Every message that modules send each other. `tick` and `result` are on the path of every request of every client, so they have a
  * hand-laid binary form (codec.ts); messages that occur a few times a day travel as JSON.
  *
- * Directions: io -> cpu: tick, payloadRequest, expectImage, capture, abortCapture, configurationNotice, resume.
- * cpu -> io: memberState, receipt, result, payload, imageExpected, captured, cloneFailed, cloneProgress, restored, keptTick, resumed, refused.
+ * Directions: io -> cpu: tick, payloadRequest, expectImage, capture, abortCapture, configurationNotice, resume, prepareCheckpoint,
+ * checkpointVerified, endCheckpoints, restoreCheckpoint. cpu -> io: memberState, receipt, result, payload, imageExpected, captured,
+ * cloneFailed, cloneProgress, restored, keptTick, resumed, refused, checkpointPrepared, checkpointMarked, checkpointRestored,
+ * checkpointFailed, damaged.
  * donor cpu -> newcomer cpu: imageStart, imagePages, imageState, imageEnd. Either way with management: control. All: hello first.
  */
 import type { MachineInput, MachineOutput } from "../machine/machine.js";
@@ -32,8 +34,10 @@ export interface TickMessage {
   readonly floor: number;
   readonly nowNs: bigint;
   readonly budget: number;
-  /** Answer with a digest of the complete state. */
+  /** Answer with a digest of the complete state, computed from all of RAM. */
   readonly fullDigest: boolean;
+  /** Mark a checkpoint after this tick and answer with its digest. Never together with `fullDigest`. */
+  readonly checkpoint: boolean;
   readonly inputs: readonly MachineInput[];
 }
 
@@ -50,10 +54,12 @@ export interface ResultMessage {
   readonly runMicros: number;
   /** Whether the quantum had outputs at all: without any there is no payload to ask for. */
   readonly hasOutputs: boolean;
+  /** Digest of the outputs alone (lockstep/outputs-digest.ts): whoever releases them checks them against it. */
+  readonly outputsDigest: bigint;
   /** Null: not sent, ask with `payloadRequest` if needed. */
   readonly outputs: readonly MachineOutput[] | null;
-  /** Hex; only when the tick asked for it. */
-  readonly fullDigest: string | null;
+  /** Hex; only when the tick asked for one: of all of RAM, or of the checkpoint. */
+  readonly stateDigest: string | null;
 }
 
 /** Rare messages, as JSON. */
@@ -96,6 +102,30 @@ export type PlainMessage =
   /** From a new sequencer: send kept ticks and results after your `committed`, then `resumed`. */
   | { readonly kind: "resume"; readonly configuration: number }
   | { readonly kind: "resumed"; readonly seq: number; readonly committed: number }
+  /** Take what changed since the last checkpoint, so that the next one holds the guest only briefly. `keep`: write it down too. */
+  | { readonly kind: "prepareCheckpoint"; readonly keep: boolean }
+  /** Answer to it: little is left to take. */
+  | { readonly kind: "checkpointPrepared" }
+  /** Goes before the result of a checkpoint's tick. `store`: where it is written down; empty: nowhere. */
+  | {
+      readonly kind: "checkpointMarked";
+      readonly seq: number;
+      readonly holdMicros: number;
+      readonly pages: number;
+      readonly store: string;
+    }
+  /** All members had the same digest at that tick: this checkpoint replaces the former one. */
+  | { readonly kind: "checkpointVerified"; readonly seq: number }
+  /** No more checkpoints. `retire`: what is written down stays, somebody reads it. */
+  | { readonly kind: "endCheckpoints"; readonly retire: boolean }
+  /** To the judge: become the machine of this verified checkpoint. */
+  | { readonly kind: "restoreCheckpoint"; readonly store: string; readonly seq: number }
+  /** Its answer: the digest of what it restored. */
+  | { readonly kind: "checkpointRestored"; readonly seq: number; readonly digest: string }
+  /** A checkpoint cannot be written down or restored. */
+  | { readonly kind: "checkpointFailed"; readonly why: string }
+  /** RAM of this module changed without having been written to: the page, and the tick after which it was seen. */
+  | { readonly kind: "damaged"; readonly page: number; readonly seq: number }
   /** A tick or notice of a configuration lower than one already seen was refused. */
   | { readonly kind: "refused"; readonly configuration: number; readonly seen: number };
 

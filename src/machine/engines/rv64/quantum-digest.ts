@@ -9,8 +9,8 @@ import type { GuestMemory } from "./guest-memory.js";
 import { DEVICES, DEVICES_END, G_SCRUB, GLOBAL, HART0, HART_SIZE, RAM, STAGING, STAGING_END } from "./layout.js";
 
 /** All of RAM is scrubbed within this many instructions, as far as the most pages per quantum allow. */
-export const SCRUB_INSTRUCTIONS = 1_000_000_000;
-export const MAX_SCRUB_PAGES = 64;
+export const SCRUB_INSTRUCTIONS = 500_000_000;
+export const MAX_SCRUB_PAGES = 256;
 const PAGE_BYTES = 4096;
 const GLOBAL_BYTES = 0x60;
 const HART_BYTES = 0x320;

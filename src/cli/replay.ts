@@ -1,0 +1,63 @@
+/** `steadfast replay FILE`: runs a recording or a miscompare report again and says whether the same comes out. */
+import type { Command } from "commander";
+import { behaviourOf, loadMachine } from "../modules/machine-loader.js";
+import { SteadfastError } from "../foundation/errors.js";
+import type { Machine } from "../machine/machine.js";
+import { replayFile, type ReplayedFile } from "../recording/files.js";
+import type { RecordingHeader } from "../recording/format.js";
+import { printJson, printLines } from "./output.js";
+
+const EXIT_DIFFERS = 1;
+
+async function machineFor(path: string, header: RecordingHeader): Promise<Machine> {
+  const { machine } = header;
+  const behaviour = await behaviourOf(machine.engine);
+  if (machine.behaviour !== behaviour) {
+    throw new SteadfastError("RECORDING_BEHAVIOUR", { path, engine: machine.engine, recorded: machine.behaviour, present: behaviour });
+  }
+  const { engine, kernelPath, initrdPath, commandLine, ramBytes, harts, imageDigest, epochNs, macAddress } = machine;
+  return loadMachine({
+    machine: { engine, kernelPath, initrdPath, commandLine, ramBytes, harts, imageDigest },
+    network: { macAddress },
+    epochNs,
+  });
+}
+
+function sentences({ header, outcome }: ReplayedFile): string[] {
+  const { difference, verdict, ticks, instructions } = outcome;
+  const first = header.seq + 1;
+  const lines = [
+    `${ticks} ticks from tick ${first} and ${instructions} instructions were run again on a ${header.machine.engine} machine.`,
+  ];
+  if (difference !== null) {
+    lines.push(`Tick ${difference.seq} computed something else than was recorded (${difference.fields.join(", ")}).`);
+  } else lines.push("Every result is the recorded one.");
+  const { report } = header;
+  if (verdict === null || report === undefined) return lines;
+  const list = (names: readonly string[]): string => (names.length === 0 ? "nobody" : names.join(" and "));
+  lines.push(`At tick ${report.seq} the modules disagreed in ${report.differs.join(", ")}.`);
+  lines.push(`This machine agrees with ${list(verdict.right)} and contradicts ${list(verdict.wrong)}.`);
+  lines.push(
+    `The verdict of then was: wrong ${list(report.verdict.wrong)} (by ${report.verdict.by}): ${verdict.isSame ? "the same" : "NOT the same"}.`,
+  );
+  return lines;
+}
+
+export function addReplayCommand(program: Command): void {
+  program
+    .command("replay")
+    .description("run a recording or a miscompare report again, on any machine, and compare every result")
+    .argument("<file>", "from `steadfast record`, or named by a MISCOMPARE_REPORT event")
+    .option("--json", "print the outcome as JSON")
+    .addHelpText(
+      "after",
+      "\nExit code 0: the same came out. 1: something else did.\n\nExample:\n  steadfast replay miscompare-81234-1790000000000.steadfast",
+    )
+    .action(async (path: string, flags: { readonly json?: boolean }) => {
+      const replayed = await replayFile(path, (header) => machineFor(path, header));
+      const { outcome } = replayed;
+      if (flags.json === true) printJson({ header: replayed.header, outcome });
+      else printLines(sentences(replayed));
+      if (outcome.difference !== null || outcome.verdict?.isSame === false) process.exitCode = EXIT_DIFFERS;
+    });
+}

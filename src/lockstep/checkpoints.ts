@@ -1,0 +1,170 @@
+/**
+ * Verified checkpoints (DESIGN section 5): every so often all members mark their state at the same tick; when the digests agree, that
+ * state is known to be right, and it is kept, written down by one member (the keeper), together with the ticks since.
+ */
+import type { ResultMessage, Message } from "../wire/messages.js";
+import type { Adjudication } from "./adjudication.js";
+import type { ServerContext } from "./context.js";
+import { CHECKPOINT_BUSY_MICROS, CHECKPOINT_LEAST_MS, CHECKPOINT_MOST_INPUT_BYTES, CHECKPOINT_MOST_TICKS } from "./limits.js";
+import type { CpuRow } from "./membership.js";
+
+export interface VerifiedCheckpoint {
+  readonly seq: number;
+  readonly digest: string;
+  /** Where it is written down. */
+  readonly store: string;
+}
+
+type Stage =
+  | { readonly kind: "off" }
+  | { readonly kind: "waiting" }
+  /** Members take what changed, so that the mark itself is quick. */
+  | { readonly kind: "preparing"; readonly ready: Set<string> }
+  /** All are ready: the next tick shall carry the wish. */
+  | { readonly kind: "wanted" }
+  | { readonly kind: "marking"; readonly seq: number };
+
+const OFF: Stage = { kind: "off" };
+const WAITING: Stage = { kind: "waiting" };
+
+export class Checkpoints {
+  readonly #context: ServerContext;
+  readonly #adjudication: Adjudication;
+  #stage: Stage = OFF;
+  #members: readonly string[] = [];
+  #keeper = "";
+  #store = "";
+  #verified: VerifiedCheckpoint | null = null;
+  /** Running time of the guest since the last mark. */
+  #busyMicros = 0;
+  #lastEndedAt = 0;
+  /** The keeper could not write: told once, and no more checkpoints with these members. */
+  #hasFailed = false;
+  completed = 0;
+  worstHoldMs = 0;
+
+  constructor(context: ServerContext, adjudication: Adjudication) {
+    this.#context = context;
+    this.#adjudication = adjudication;
+  }
+
+  get verified(): VerifiedCheckpoint | null {
+    return this.#verified;
+  }
+
+  /** Ticks after this one are needed to run on from the checkpoint. */
+  get keptFrom(): number {
+    if (this.#verified !== null) return this.#verified.seq;
+    return this.#stage.kind === "marking" ? this.#stage.seq : Infinity;
+  }
+
+  /** A result on which the members agreed. */
+  agreed(truth: ResultMessage): void {
+    this.#busyMicros += truth.runMicros;
+  }
+
+  message(row: CpuRow, message: Message): void {
+    switch (message.kind) {
+      case "checkpointPrepared":
+        if (this.#stage.kind === "preparing") this.#stage.ready.add(row.name);
+        return;
+      case "checkpointMarked":
+        this.worstHoldMs = Math.max(this.worstHoldMs, message.holdMicros / 1000);
+        if (row.name === this.#keeper) this.#store = message.store;
+        return;
+      case "checkpointFailed":
+        if (row.name !== this.#keeper) return;
+        this.#hasFailed = true;
+        this.#context.event("warning", "CHECKPOINT_FAILED", `${row.name} cannot keep checkpoints: ${message.why}`, row.name);
+        return this.end(false);
+      default:
+        return;
+    }
+  }
+
+  /** One step further, if it can be made. `isPossible`: nothing else is going on that checkpoints would disturb. */
+  consider(isPossible: boolean): void {
+    const { live, voters } = this.#context.membership;
+    const isSettled = isPossible && live.length >= 2 && live.length === voters.length;
+    if (!isSettled) return this.end(false);
+    if (this.#stage.kind === "off") this.#begin(live);
+    else if (live.join() !== this.#members.join()) {
+      this.end(false);
+      this.#begin(live);
+    }
+    if (this.#stage.kind === "waiting" && this.#isDue()) this.#prepare();
+    if (this.#stage.kind === "preparing" && this.#members.every((name) => this.#isReady(name))) {
+      this.#stage = { kind: "wanted" };
+      this.#context.sequencer.poke();
+    }
+    if (this.#stage.kind === "marking") this.#compare(this.#stage.seq);
+  }
+
+  #isReady(name: string): boolean {
+    return this.#stage.kind === "preparing" && this.#stage.ready.has(name);
+  }
+
+  #begin(live: readonly string[]): void {
+    const { fullOutputs, atMs } = this.#context;
+    if (live.join() !== this.#members.join()) this.#hasFailed = false;
+    this.#members = [...live];
+    // Like a donor: better not the one whose outputs the clients wait for.
+    this.#keeper = live.find((name) => name !== fullOutputs) ?? (live[0] as string);
+    this.#store = "";
+    this.#stage = WAITING;
+    this.#lastEndedAt = atMs;
+  }
+
+  #isDue(): boolean {
+    const { voter, atMs } = this.#context;
+    if (this.#hasFailed || atMs - this.#lastEndedAt < CHECKPOINT_LEAST_MS) return false;
+    if (this.#verified === null || this.#busyMicros >= CHECKPOINT_BUSY_MICROS) return true;
+    return voter.issued - this.#verified.seq >= CHECKPOINT_MOST_TICKS || voter.keptInputBytes >= CHECKPOINT_MOST_INPUT_BYTES;
+  }
+
+  #prepare(): void {
+    this.#stage = { kind: "preparing", ready: new Set() };
+    for (const name of this.#members) {
+      this.#context.emit({ kind: "send", to: name, message: { kind: "prepareCheckpoint", keep: name === this.#keeper } });
+    }
+  }
+
+  /** Whether the tick about to be issued shall be one of a checkpoint. */
+  take(seq: number): boolean {
+    if (this.#stage.kind !== "wanted") return false;
+    this.#stage = { kind: "marking", seq };
+    this.#busyMicros = 0;
+    return true;
+  }
+
+  #compare(seq: number): void {
+    const results = this.#context.voter.ballot(seq)?.results;
+    const digests: Record<string, string> = {};
+    for (const name of this.#members) {
+      const digest = results?.get(name)?.stateDigest;
+      if (digest === undefined || digest === null) return;
+      digests[name] = digest;
+    }
+    this.#lastEndedAt = this.#context.atMs;
+    const [digest] = Object.values(digests);
+    if (digest === undefined || new Set(Object.values(digests)).size > 1) {
+      this.#stage = WAITING;
+      return this.#adjudication.digests(digests, seq, "checkpoint digests");
+    }
+    this.completed += 1;
+    this.#stage = WAITING;
+    this.#verified = this.#store === "" ? null : { seq, digest, store: this.#store };
+    this.#context.emit({ kind: "send", to: this.#keeper, message: { kind: "checkpointVerified", seq } });
+  }
+
+  /** No more checkpoints for now. `retire`: what is written down is needed by somebody. */
+  end(retire: boolean): void {
+    if (this.#stage.kind === "off") return;
+    for (const name of this.#members) {
+      const message: Message = { kind: "endCheckpoints", retire: retire && name === this.#keeper };
+      if (this.#context.membership.live.includes(name)) this.#context.emit({ kind: "send", to: name, message });
+    }
+    this.#stage = OFF;
+    this.#verified = null;
+  }
+}

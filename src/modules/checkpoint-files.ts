@@ -1,0 +1,170 @@
+/**
+ * Checkpoints of a CPU module in files: `pages` holds pages in slots, `index` says which page of the verified checkpoint is in which
+ * slot. Slots of the verified checkpoint are never written to; the index is replaced in one step. So a module that dies at any moment
+ * leaves a checkpoint that another process can read. In the run directory, which is memory on most hosts: none of it outlives the server.
+ */
+import { closeSync, mkdirSync, openSync, readFileSync, readSync, renameSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import { assert } from "../foundation/assert.js";
+import type { CheckpointStore, StoredCheckpoint } from "../lockstep/checkpoint-store.js";
+import type { ImagePiece } from "../machine/machine.js";
+
+const PAGE_BYTES = 4096;
+/** "SFC1". */
+const MAGIC = 0x31434653;
+/** magic u32, pages u32, seq f64, configuration u32, length of the state record u32; then a slot (i32) for each page, then the record. */
+const HEADER_BYTES = 24;
+/** Instead of a slot: the page is all zero. */
+const ZERO = -1;
+const NONE = -2;
+const READ_SLOTS = 1024;
+
+/** Stores of all CPU modules of a server; the I/O module and management read there too. */
+export function checkpointDirectory(config: { readonly runDirectory: string }): string {
+  return `${config.runDirectory}/checkpoints`;
+}
+
+export class FileCheckpointStore implements CheckpointStore {
+  readonly #directory: string;
+  readonly #prefix: string;
+  readonly #pages: number;
+  #opened = 0;
+  #path = "";
+  #file: number | null = null;
+  /** Slot of each page of the verified checkpoint, and of those put since; NONE: as in the verified one. */
+  readonly #slots: Int32Array;
+  readonly #pending: Int32Array;
+  #free: number[] = [];
+  #used = 0;
+  #state: Uint8Array | null = null;
+  #sealed: StoredCheckpoint | null = null;
+
+  /** `prefix`: unique among all that write into `directory`. */
+  constructor(directory: string, prefix: string, ramBytes: number) {
+    this.#directory = directory;
+    this.#prefix = prefix;
+    this.#pages = ramBytes / PAGE_BYTES;
+    this.#slots = new Int32Array(this.#pages);
+    this.#pending = new Int32Array(this.#pages);
+  }
+
+  open(): string {
+    assert(this.#file === null, "one checkpoint at a time");
+    this.#opened += 1;
+    const name = `${this.#prefix}-${this.#opened}`;
+    this.#path = `${this.#directory}/${name}`;
+    mkdirSync(this.#path, { recursive: true, mode: 0o700 });
+    this.#file = openSync(`${this.#path}/pages`, "w+", 0o600);
+    this.#slots.fill(ZERO);
+    this.#pending.fill(NONE);
+    this.#free = [];
+    this.#used = 0;
+    this.#state = null;
+    this.#sealed = null;
+    return name;
+  }
+
+  put(pieces: readonly ImagePiece[]): void {
+    assert(this.#file !== null, "the store is open");
+    for (const { page, bytes } of pieces) {
+      if (page < 0) this.#state = bytes.slice();
+      else if (bytes.length === 0) this.#place(page, ZERO);
+      else {
+        const earlier = this.#pending[page] as number;
+        const slot = earlier >= 0 ? earlier : (this.#free.pop() ?? this.#used++);
+        writeSync(this.#file, bytes, 0, PAGE_BYTES, slot * PAGE_BYTES);
+        this.#place(page, slot);
+      }
+    }
+  }
+
+  #place(page: number, slot: number): void {
+    const earlier = this.#pending[page] as number;
+    if (earlier >= 0 && earlier !== slot) this.#free.push(earlier);
+    this.#pending[page] = slot;
+  }
+
+  seal(checkpoint: StoredCheckpoint): void {
+    assert(this.#state !== null, "a checkpoint has a state record");
+    this.#sealed = checkpoint;
+  }
+
+  verified(): void {
+    if (this.#sealed === null || this.#state === null) return;
+    for (let page = 0; page < this.#pages; page += 1) {
+      const slot = this.#pending[page] as number;
+      if (slot === NONE) continue;
+      const former = this.#slots[page] as number;
+      if (former >= 0) this.#free.push(former);
+      this.#slots[page] = slot;
+      this.#pending[page] = NONE;
+    }
+    this.#writeIndex(this.#sealed, this.#state);
+    this.#sealed = null;
+  }
+
+  #writeIndex({ seq, configuration }: StoredCheckpoint, state: Uint8Array): void {
+    const index = Buffer.alloc(HEADER_BYTES + this.#pages * 4 + state.length);
+    index.writeUInt32LE(MAGIC, 0);
+    index.writeUInt32LE(this.#pages, 4);
+    index.writeDoubleLE(seq, 8);
+    index.writeUInt32LE(configuration, 16);
+    index.writeUInt32LE(state.length, 20);
+    index.set(new Uint8Array(this.#slots.buffer), HEADER_BYTES);
+    index.set(state, HEADER_BYTES + this.#pages * 4);
+    writeFileSync(`${this.#path}/index.new`, index, { mode: 0o600 });
+    renameSync(`${this.#path}/index.new`, `${this.#path}/index`);
+  }
+
+  close(retire: boolean): void {
+    if (this.#file === null) return;
+    closeSync(this.#file);
+    this.#file = null;
+    if (!retire) rmSync(this.#path, { recursive: true, force: true });
+  }
+
+  load(name: string, restore: (piece: ImagePiece) => void): StoredCheckpoint {
+    const { checkpoint, pieces } = readCheckpoint(`${this.#directory}/${name}`);
+    for (const piece of pieces) restore(piece);
+    return checkpoint;
+  }
+}
+
+/** The verified checkpoint in a store's directory, its state record last. The bytes of a piece are good until the next is asked for. */
+export function readCheckpoint(path: string): { checkpoint: StoredCheckpoint; pieces: Iterable<ImagePiece> } {
+  const index = readFileSync(`${path}/index`);
+  const isIndex = index.length >= HEADER_BYTES && index.readUInt32LE(0) === MAGIC;
+  const pages = isIndex ? index.readUInt32LE(4) : 0;
+  const stateBytes = isIndex ? index.readUInt32LE(20) : 0;
+  if (!isIndex || index.length !== HEADER_BYTES + pages * 4 + stateBytes) throw new Error(`${path}/index is not the index of a checkpoint`);
+  const checkpoint = { seq: index.readDoubleLE(8), configuration: index.readUInt32LE(16) };
+  return { checkpoint, pieces: piecesOf(path, index, pages) };
+}
+
+function* piecesOf(path: string, index: Buffer, pages: number): Generator<ImagePiece> {
+  const pageAt = new Map<number, number>();
+  for (let page = 0; page < pages; page += 1) {
+    const slot = index.readInt32LE(HEADER_BYTES + page * 4);
+    if (slot < 0) yield { page, bytes: new Uint8Array(0) };
+    else pageAt.set(slot, page);
+  }
+  yield* slotsOf(`${path}/pages`, pageAt);
+  yield { page: -1, bytes: index.subarray(HEADER_BYTES + pages * 4) };
+}
+
+/** Reads the file of slots from front to back. */
+function* slotsOf(path: string, pageAt: ReadonlyMap<number, number>): Generator<ImagePiece> {
+  const file = openSync(path, "r");
+  try {
+    const buffer = Buffer.alloc(READ_SLOTS * PAGE_BYTES);
+    for (let first = 0; ; first += READ_SLOTS) {
+      const slots = Math.floor(readSync(file, buffer, 0, buffer.length, first * PAGE_BYTES) / PAGE_BYTES);
+      for (let slot = 0; slot < slots; slot += 1) {
+        const page = pageAt.get(first + slot);
+        if (page !== undefined) yield { page, bytes: buffer.subarray(slot * PAGE_BYTES, (slot + 1) * PAGE_BYTES) };
+      }
+      if (slots < READ_SLOTS) return;
+    }
+  } finally {
+    closeSync(file);
+  }
+}

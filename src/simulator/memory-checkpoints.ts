@@ -1,0 +1,59 @@
+/** Checkpoint stores of a simulated server: what all modules of it have written down, by name. */
+import { assert } from "../foundation/assert.js";
+import type { CheckpointStore, StoredCheckpoint } from "../lockstep/checkpoint-store.js";
+import type { ImagePiece } from "../machine/machine.js";
+
+interface Stored {
+  checkpoint: StoredCheckpoint | null;
+  readonly pieces: Map<number, Uint8Array>;
+}
+
+export class MemoryCheckpoints {
+  readonly #stored = new Map<string, Stored>();
+
+  /** The store of one incarnation of a module. */
+  storeFor(prefix: string): CheckpointStore {
+    let opened = 0;
+    let name = "";
+    let pending = new Map<number, Uint8Array>();
+    let sealed: StoredCheckpoint | null = null;
+    return {
+      open: () => {
+        opened += 1;
+        name = `${prefix}-${opened}`;
+        pending = new Map();
+        sealed = null;
+        this.#stored.set(name, { checkpoint: null, pieces: new Map() });
+        return name;
+      },
+      put: (pieces) => {
+        for (const { page, bytes } of pieces) pending.set(page, bytes.slice());
+      },
+      seal: (checkpoint) => {
+        sealed = checkpoint;
+      },
+      verified: () => {
+        const stored = this.#stored.get(name);
+        if (stored === undefined || sealed === null) return;
+        for (const [page, bytes] of pending) stored.pieces.set(page, bytes);
+        stored.checkpoint = sealed;
+        pending = new Map();
+        sealed = null;
+      },
+      close: (retire) => {
+        if (!retire) this.#stored.delete(name);
+      },
+      load: (wanted, restore) => this.#load(wanted, restore),
+    };
+  }
+
+  #load(name: string, restore: (piece: ImagePiece) => void): StoredCheckpoint {
+    const stored = this.#stored.get(name);
+    if (stored === undefined || stored.checkpoint === null) throw new Error(`there is no checkpoint ${name}`);
+    const state = stored.pieces.get(-1);
+    assert(state !== undefined, "a checkpoint has a state record");
+    for (const [page, bytes] of stored.pieces) if (page >= 0) restore({ page, bytes });
+    restore({ page: -1, bytes: state });
+    return stored.checkpoint;
+  }
+}
