@@ -136,12 +136,12 @@ export class Adjudication {
   /** What the judge says. True: the message was its own, and not one of a member. */
   message(row: CpuRow, message: Message): boolean {
     const pending = this.#case;
-    if (row !== this.#judge || row.role === "member" || row.role === "joining") return false;
+    if (row !== this.#judge || row.role === "member" || row.role === "joining" || message.kind === "memberState") return false;
     if (pending === null || !pending.isRestoring) return true;
     if (message.kind === "checkpointRestored") this.#restored(pending, message.seq, message.digest);
     else if (message.kind === "checkpointFailed") this.#giveUp(`the checkpoint cannot be restored: ${message.why}`);
     else if (message.kind === "result") this.#found(pending, message);
-    return message.kind !== "memberState";
+    return true;
   }
 
   #restored(pending: Case, seq: number, digest: string): void {

@@ -332,11 +332,12 @@ export class LockstepServer implements ServerContext {
     this.#reconcile();
     if (this.phase !== "running") return;
     if (this.#hasRun) this.reintegration.consider();
-    this.#issue();
-    this.reintegration.watch();
-    if (this.#watchdog.watch(this.#verification.isUnderWay)) this.#reconcile();
+    // Both may wish for a tick: they come before the issue of ticks, or nothing would wake us for it.
     this.#verification.consider();
     this.#checkpoints.consider(this.#hasRun && !this.reintegration.isActive && !this.#adjudication.isPending);
+    if (!this.#adjudication.isPending) this.#issue();
+    this.reintegration.watch();
+    if (this.#watchdog.watch(this.#verification.isUnderWay)) this.#reconcile();
     if (this.membership.live.length > 0) this.voter.forget(Math.min(this.#floor(), this.#checkpoints.keptFrom));
   }
 

@@ -32,41 +32,66 @@ export interface ReplayedFile {
   readonly outcome: ReplayOutcome;
 }
 
+/** Hands over every message of a recording, each good during the call only, until `onMessage` returns false or the file ends. */
+async function readMessages(path: string, onMessage: (message: Message) => boolean): Promise<void> {
+  let goesOn = true;
+  const decoder = new MessageDecoder((message) => {
+    if (goesOn) goesOn = onMessage(message);
+  });
+  const source = createReadStream(path);
+  const unzipped = createGunzip();
+  // A failing file must end the loop below, which reads from the other end.
+  source.on("error", (error) => unzipped.destroy(error));
+  try {
+    for await (const chunk of source.pipe(unzipped) as AsyncIterable<Uint8Array>) {
+      decoder.push(chunk);
+      if (!goesOn) return;
+    }
+  } catch (error) {
+    const isFileFault = error instanceof RecordingError || error instanceof WireError || (error as NodeJS.ErrnoException).code !== undefined;
+    if (!isFileFault || error instanceof SteadfastError) throw error;
+    throw new SteadfastError("RECORDING_UNREADABLE", { path, why: (error as Error).message });
+  } finally {
+    source.destroy();
+  }
+}
+
+async function readHeader(path: string): Promise<RecordingHeader> {
+  let found: RecordingHeader | string = "it is empty";
+  await readMessages(path, (message) => {
+    found = headerOf(message);
+    return false;
+  });
+  // Assigned in the callback, which the compiler does not see.
+  const header = found as RecordingHeader | string;
+  if (typeof header === "string") throw new SteadfastError("RECORDING_UNREADABLE", { path, why: header });
+  return header;
+}
+
 /** Runs a recording from a file. `makeMachine` makes a fresh machine for its header; `progress` hears the ticks run so far. */
 export async function replayFile(
   path: string,
   makeMachine: (header: RecordingHeader) => Promise<Machine>,
   progress: (ticks: number) => void = () => undefined,
 ): Promise<ReplayedFile> {
-  let header: RecordingHeader | null = null;
-  let replay: Replay | null = null;
-  const waiting: Message[] = [];
-  const decoder = new MessageDecoder((message) => waiting.push(message));
+  const header = await readHeader(path);
+  const replay = new Replay(header, await makeMachine(header));
+  let isHeader = true;
+  await readMessages(path, (message) => {
+    if (!isHeader) replay.message(message);
+    isHeader = false;
+    progress(replay.ticks);
+    return true;
+  });
+  return { header, outcome: outcomeOf(path, replay) };
+}
+
+function outcomeOf(path: string, replay: Replay): ReplayOutcome {
   try {
-    const source = createReadStream(path);
-    const unzipped = createGunzip();
-    // A failing file must end the loop below, which reads from the other end.
-    source.on("error", (error) => unzipped.destroy(error));
-    for await (const chunk of source.pipe(unzipped) as AsyncIterable<Uint8Array>) {
-      decoder.push(chunk);
-      for (const message of waiting.splice(0)) {
-        if (replay === null) {
-          const found = headerOf(message);
-          if (typeof found === "string") throw new RecordingError(found);
-          header = found;
-          replay = new Replay(header, await makeMachine(header));
-        } else replay.message(message);
-      }
-      if (replay !== null) progress(replay.ticks);
-    }
-    if (header === null || replay === null) throw new RecordingError("it is empty");
-    return { header, outcome: replay.outcome() };
+    return replay.outcome();
   } catch (error) {
-    if (error instanceof SteadfastError) throw error;
-    const isFileFault =
-      error instanceof RecordingError || error instanceof WireError || (error as NodeJS.ErrnoException).code !== undefined;
-    if (!isFileFault) throw error;
-    throw new SteadfastError("RECORDING_UNREADABLE", { path, why: (error as Error).message });
+    if (!(error instanceof RecordingError)) throw error;
+    throw new SteadfastError("RECORDING_UNREADABLE", { path, why: error.message });
   }
 }
 

@@ -57,7 +57,8 @@ export function controlFrame(value: RecordingHeader | RecordingEnd): Uint8Array 
 export function* imageFrames(pieces: Iterable<ImagePiece>): Generator<Uint8Array> {
   let pages: ImagePiece[] = [];
   for (const piece of pieces) {
-    if (piece.page >= 0) pages.push({ page: piece.page, bytes: piece.bytes.slice() });
+    // Not slice(): that of a Node Buffer copies nothing.
+    if (piece.page >= 0) pages.push({ page: piece.page, bytes: new Uint8Array(piece.bytes) });
     if (pages.length === PAGES_PER_FRAME || (piece.page < 0 && pages.length > 0)) {
       yield encodeMessage({ kind: "imagePages", pages });
       pages = [];
