@@ -9,17 +9,9 @@ import type { ConfigurationRecord, Message, ResultMessage, TickMessage } from ".
 import { Adjudication } from "./adjudication.js";
 import { Checkpoints } from "./checkpoints.js";
 import type { ServerContext } from "./context.js";
-import {
-  CLAIM_RETRY_MS,
-  MAX_ENTROPY_BYTES,
-  MAX_UNRELEASED_TICKS,
-  MOST_CREDITED_MS,
-  POWER_ON_ENTROPY_BYTES,
-  START_WAIT_MS,
-  WATCH_MS,
-} from "./limits.js";
+import { GuestPower } from "./guest-power.js";
+import { CLAIM_RETRY_MS, MAX_UNRELEASED_TICKS, MOST_CREDITED_MS, START_WAIT_MS, WATCH_MS } from "./limits.js";
 import { localMember, Membership, type CpuRow } from "./membership.js";
-import { PanicWatch } from "./panic-watch.js";
 import { Reintegration } from "./reintegration.js";
 import { Resumption } from "./resumption.js";
 import { Sequencer } from "./sequencer.js";
@@ -55,7 +47,7 @@ export class LockstepServer implements ServerContext {
   readonly #verification: Verification;
   readonly #watchdog: Watchdog;
   readonly #resumption: Resumption;
-  readonly #panicWatch = new PanicWatch();
+  readonly #power = new GuestPower(this);
   readonly #emit: (effect: ServerEffect) => void;
   phase: Phase = "asking";
   atMs = 0;
@@ -66,11 +58,6 @@ export class LockstepServer implements ServerContext {
   mips = 0;
   #startDeadlineMs = 0;
   #claimAgainAtMs: number | null = null;
-  /** The last tick that carries a power-on. */
-  #poweredOnAt = 0;
-  /** Entropy for a power-on has been asked for. */
-  #powerOnWanted = false;
-  #guestOn = false;
   /** The machines have run since the last start from nothing: there is something to copy. */
   #hasRun = false;
 
@@ -139,15 +126,15 @@ export class LockstepServer implements ServerContext {
       case "wake":
         return;
       case "console":
-        if (this.#guestOn) this.sequencer.input({ kind: "console", bytes: event.bytes });
+        if (this.#power.isOn) this.sequencer.input({ kind: "console", bytes: event.bytes });
         return;
       case "powerButton":
-        if (this.#guestOn) this.sequencer.input({ kind: "powerButton" });
+        if (this.#power.isOn) this.sequencer.input({ kind: "powerButton" });
         return;
       case "entropy":
         return this.#entropy(event.purpose, event.bytes);
       case "reset":
-        if (this.phase === "running" && this.#hasRun) this.#askPowerOn();
+        if (this.phase === "running" && this.#hasRun) this.#power.ask();
         return;
       case "verify":
         return this.#verification.ask();
@@ -187,28 +174,16 @@ export class LockstepServer implements ServerContext {
 
   #frames(port: number, frames: readonly Uint8Array[]): void {
     this.counters.framesIn += frames.length;
-    if (!this.#guestOn) return;
+    if (!this.#power.isOn) return;
     for (const bytes of frames) this.sequencer.input({ kind: "frame", port, bytes });
   }
 
   #entropy(purpose: "powerOn" | "guest", bytes: Uint8Array): void {
     if (purpose === "guest") {
-      if (this.#guestOn) this.sequencer.input({ kind: "entropy", bytes });
+      if (this.#power.isOn) this.sequencer.input({ kind: "entropy", bytes });
       return;
     }
-    if (!this.#powerOnWanted || this.phase !== "running") return;
-    this.#powerOnWanted = false;
-    this.#guestOn = true;
-    this.sequencer.input({ kind: "powerOn", entropy: bytes });
-    this.event("info", "POWER_ON", "the guest is powered on");
-    this.#panicWatch.poweredOn();
-    this.emit({ kind: "guest", what: "poweredOn", failure: false });
-  }
-
-  #askPowerOn(): void {
-    if (this.#powerOnWanted) return;
-    this.#powerOnWanted = true;
-    this.emit({ kind: "drawEntropy", purpose: "powerOn", lengthBytes: POWER_ON_ENTROPY_BYTES });
+    if (this.phase === "running") this.#power.powerOn(bytes);
   }
 
   // ---- CPU modules come, go and speak ----
@@ -375,43 +350,7 @@ export class LockstepServer implements ServerContext {
 
   #release(outputs: readonly MachineOutput[], seq: number): void {
     this.counters.ticks += 1;
-    for (const output of outputs) {
-      // Released again by a resumption, though the power cycle that it asked for was made already.
-      const isOver = (output.kind === "reset" || output.kind === "powerOff") && seq < this.#poweredOnAt;
-      if (!isOver) this.#releaseOutput(output);
-    }
-  }
-
-  #releaseOutput(output: MachineOutput): void {
-    switch (output.kind) {
-      case "frame":
-        this.counters.framesOut += 1;
-        return this.emit({ kind: "transmit", port: output.port, bytes: output.bytes });
-      case "console":
-        this.#panicWatch.console(output.bytes);
-        return this.emit({ kind: "console", bytes: output.bytes });
-      case "entropyRequest": {
-        const lengthBytes = Math.min(output.lengthBytes, MAX_ENTROPY_BYTES);
-        return this.emit({ kind: "drawEntropy", purpose: "guest", lengthBytes });
-      }
-      case "reset":
-        return this.#guestReset(output.failure);
-      case "powerOff":
-        this.event("info", "GUEST_POWER_OFF", "the guest powered itself off");
-        this.#guestOn = false;
-        return this.emit({ kind: "guest", what: "poweredOff", failure: output.failure });
-    }
-  }
-
-  #guestReset(failure: boolean): void {
-    const { reason } = this.#panicWatch;
-    const panicked = failure || reason !== null;
-    const why = reason === null ? "the guest failed" : `the guest's kernel panicked (${reason})`;
-    if (panicked) this.event("warning", "GUEST_PANIC", `${why} and asked for a reset; it is power cycled`);
-    else this.event("info", "GUEST_RESET", "the guest asked for a reset; it is power cycled");
-    this.emit({ kind: "guest", what: panicked ? "panicked" : "reset", failure: panicked });
-    this.#guestOn = false;
-    this.#askPowerOn();
+    this.counters.framesOut += this.#power.release(outputs, seq);
   }
 
   // ---- membership ----
@@ -480,10 +419,10 @@ export class LockstepServer implements ServerContext {
     });
     for (const row of joined) this.reintegration.finish(row);
     if (this.phase === "resuming") this.#resumption.won();
-    else if (!this.#hasRun && !this.#guestOn && this.membership.live.length > 0) {
+    else if (!this.#hasRun && !this.#power.isOn && this.membership.live.length > 0) {
       // A claim of before may have won without some who wait by now: after the power-on they come in by reintegration only.
       for (const row of this.membership.withRole("joining")) this.membership.setRole(row, "waiting");
-      this.#askPowerOn();
+      this.#power.ask();
     }
   }
 
@@ -497,20 +436,18 @@ export class LockstepServer implements ServerContext {
   resumed(committed: number, last: number, ticks: ReadonlyMap<number, TickMessage>): void {
     this.phase = "running";
     this.#hasRun = true;
-    this.#guestOn = true;
-    for (const [seq, tick] of ticks)
-      if (tick.inputs.some((input) => input.kind === "powerOn")) this.#poweredOnAt = Math.max(this.#poweredOnAt, seq);
+    this.#power.adopt();
+    for (const tick of ticks.values()) this.#power.issued(tick);
     const text = `took over from an earlier sequencer at tick ${last}; what came after tick ${committed} is released again`;
     this.event("info", "RESUMED", text, undefined, { seq: last, committed, cpus: this.membership.live });
   }
 
   /** All members are gone. What was not released never will be; the guest starts again when a module comes back. */
   #outage(): void {
-    const wasRunning = this.#hasRun || this.#guestOn;
+    const wasRunning = this.#hasRun || this.#power.isOn;
     this.phase = "outage";
     this.#hasRun = false;
-    this.#guestOn = false;
-    this.#powerOnWanted = false;
+    this.#power.lost();
     this.reintegration.fail("no module is left in lockstep");
     this.voter.abandon();
     this.sequencer.restart();
@@ -543,7 +480,7 @@ export class LockstepServer implements ServerContext {
         checkpoint: !fullDigest && this.#checkpoints.take(next.seq),
         inputs: next.inputs,
       };
-      if (tick.inputs.some((input) => input.kind === "powerOn")) this.#poweredOnAt = tick.seq;
+      this.#power.issued(tick);
       this.voter.issue(tick, this.waitedMs);
       const follower = this.reintegration.follower;
       const { live } = this.membership;
