@@ -1,6 +1,6 @@
 /** The servers of one benchmark run: started when first needed, shared by the measurements, removed at the end. */
 import { imageOf } from "./bench-image.js";
-import { BenchServer } from "./bench-server.js";
+import { BenchServer, type CpuModuleCount } from "./bench-server.js";
 import { QemuGuest } from "./qemu.js";
 import type { OpenSource } from "./server-view.js";
 
@@ -28,10 +28,14 @@ export const SIMPLEX_NAME = "bench-simplex";
 const DUPLEX_SUBNET = 101;
 const SIMPLEX_SUBNET = 102;
 const BOOT_SUBNET = 103;
+const TRIPLEX_NAME = "bench-triplex";
+const TRIPLEX_SUBNET = 104;
+const SUBNETS = { 1: SIMPLEX_SUBNET, 2: DUPLEX_SUBNET, 3: TRIPLEX_SUBNET } as const;
 
 export class BenchContext {
   private duplexServer: Promise<BenchServer> | undefined;
   private simplexServer: Promise<BenchServer> | undefined;
+  private triplexServer: Promise<BenchServer> | undefined;
   private qemuGuest: Promise<QemuGuest> | undefined;
 
   constructor(readonly options: BenchOptions) {}
@@ -51,6 +55,11 @@ export class BenchContext {
     return this.qemuGuest;
   }
 
+  triplex(): Promise<BenchServer> {
+    this.triplexServer ??= this.start(TRIPLEX_NAME, 3);
+    return this.triplexServer;
+  }
+
   /** Both kinds, in the order in which rounds alternate. */
   async pair(): Promise<readonly [BenchServer, BenchServer]> {
     return [await this.duplex(), await this.simplex()];
@@ -63,7 +72,8 @@ export class BenchContext {
 
   /** A measurement that is disturbed by other servers (idle, boot) says so by ending them first. */
   async stopAll(): Promise<void> {
-    const started = [this.duplexServer, this.simplexServer, this.qemuGuest];
+    const started = [this.duplexServer, this.simplexServer, this.triplexServer, this.qemuGuest];
+    this.triplexServer = undefined;
     this.duplexServer = undefined;
     this.simplexServer = undefined;
     this.qemuGuest = undefined;
@@ -74,7 +84,7 @@ export class BenchContext {
     }
   }
 
-  private async launch(name: string, cpuModules: 1 | 2, subnet: number): Promise<BenchServer> {
+  private async launch(name: string, cpuModules: CpuModuleCount, subnet: number): Promise<BenchServer> {
     const { upParameters, openSource, signal } = this.options;
     // The measurement goes on until it notices; nothing new may be started behind the clean-up's back.
     signal.throwIfAborted();
@@ -88,8 +98,8 @@ export class BenchContext {
     return QemuGuest.start(imageOf(await source.read()));
   }
 
-  private start(name: string, cpuModules: 1 | 2): Promise<BenchServer> {
+  private start(name: string, cpuModules: CpuModuleCount): Promise<BenchServer> {
     this.options.onProgress(`starting ${name}`);
-    return this.launch(name, cpuModules, cpuModules === 2 ? DUPLEX_SUBNET : SIMPLEX_SUBNET);
+    return this.launch(name, cpuModules, SUBNETS[cpuModules]);
   }
 }

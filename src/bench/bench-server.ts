@@ -9,7 +9,7 @@ import { SteadfastError } from "../foundation/errors.js";
 import { serverPaths } from "../modules/management-paths.js";
 import { REDIS_PORT, redisReady, type Address } from "./connection.js";
 import { firstAnswer } from "./http-load.js";
-import type { OpenSource, ServerSource } from "./server-view.js";
+import type { OpenSource, DrillSource } from "./server-view.js";
 import { runTool } from "./tools.js";
 
 const STEADFAST = fileURLToPath(new URL("../../bin/steadfast", import.meta.url));
@@ -19,9 +19,11 @@ const DOWN_LIMIT_MS = 60_000;
 const REDIS_LIMIT_MS = 60_000;
 const HTTP_PORT = 80;
 
+export type CpuModuleCount = 1 | 2 | 3;
+
 export interface BenchServerOptions {
   readonly name: string;
-  readonly cpuModules: 1 | 2;
+  readonly cpuModules: CpuModuleCount;
   /** The server gets a bridge and the network 10.77.<subnet>.0/24 of its own, so that nobody else's traffic is measured or disturbed. */
   readonly subnet: number;
   /** Passed on to `up`, e.g. --kernel stock. */
@@ -34,7 +36,7 @@ export interface BenchServerOptions {
 export class BenchServer {
   private constructor(
     readonly options: BenchServerOptions,
-    readonly source: ServerSource,
+    readonly source: DrillSource,
     /** From the start of `up` to the first answer of the guest's nginx. */
     readonly firstAnswerMs: number,
     /** From the start of `up` to its end (DUPLEX and reachable). */

@@ -1,4 +1,6 @@
 /** How the workloads ask a running server for its facts; the command line supplies the client of the control API. */
+import type { LoggedEvent } from "../modules/management-events.js";
+import type { FaultDetails, FaultKind } from "../modules/management-faults.js";
 import type { ServerReport } from "../modules/management-status.js";
 
 export type ServerView = ServerReport;
@@ -9,4 +11,11 @@ export interface ServerSource {
   read(): Promise<ServerView>;
 }
 
-export type OpenSource = (name: string) => ServerSource;
+/** A server that can also be made to fail from inside, and asked what it noticed. */
+export interface DrillSource extends ServerSource {
+  fault(kind: FaultKind, module: string, details: FaultDetails): Promise<unknown>;
+  events(since: number): Promise<readonly LoggedEvent[]>;
+  verify(): Promise<{ readonly equal: boolean }>;
+}
+
+export type OpenSource = (name: string) => DrillSource;

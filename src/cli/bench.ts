@@ -9,11 +9,12 @@ import { figureTable, type Figure } from "../bench/figures.js";
 import { hostFacts, hostLine } from "../bench/host.js";
 import { runHttpFaults } from "../bench/http-run.js";
 import { lockBenchmarks } from "../bench/lock.js";
+import { measureFlips, measureMiscompares } from "../bench/measure-errors.js";
 import { measureBoot, measureIdle, measureMemory } from "../bench/measure-host.js";
 import { measureCpu, measureHttpRate, measureLatency, measureRedis } from "../bench/measure-speed.js";
 import { runPayments } from "../bench/payments.js";
 import { httpText, paymentText } from "../bench/report.js";
-import type { ServerSource } from "../bench/server-view.js";
+import type { DrillSource } from "../bench/server-view.js";
 import { ServerClient } from "./client.js";
 import { chosenServer } from "./server-choice.js";
 
@@ -84,9 +85,15 @@ function faultPlan(flags: LoadFlags, seed: number): FaultPlan {
   };
 }
 
-const sourceOf = (client: ServerClient): ServerSource => ({ name: client.server, read: () => client.status() });
+const sourceOf = (client: ServerClient): DrillSource => ({
+  name: client.server,
+  read: () => client.status(),
+  fault: (kind, module, details) => client.fault(kind, module, details),
+  events: (since) => client.events(since),
+  verify: () => client.verify(),
+});
 
-async function target(flags: LoadFlags, port: number): Promise<{ readonly address: Address; readonly source: ServerSource | undefined }> {
+async function target(flags: LoadFlags, port: number): Promise<{ readonly address: Address; readonly source: DrillSource | undefined }> {
   if (flags.address !== undefined) {
     try {
       return { address: parseAddress(flags.address, port), source: undefined };
@@ -230,6 +237,12 @@ export function addBenchCommand(program: Command): void {
   addFigureCommand(bench, "all", "Every figure in one table.", (context) => measureAll(context));
   addFigureCommand(bench, "boot", "From `up` to the first HTTP answer.", (context) => measureBoot(context));
   addFigureCommand(bench, "cpu", "A processor-bound guest job, duplex against unprotected.", (context) => measureCpu(context, false));
+  addFigureCommand(bench, "flips", "Single flipped bits of guest memory under the payment load: found, masked, missed.", (context) =>
+    measureFlips(context),
+  );
+  addFigureCommand(bench, "miscompare", "Damaged outputs and wrong clocks: who was right, how long it took, what clients saw.", (context) =>
+    measureMiscompares(context),
+  );
   addFigureCommand(bench, "gap", "What clients see of a killed and of a hung CPU module.", (context) => measureGap(context));
   addFigureCommand(bench, "idle", "Processor share of each module while the guest idles.", (context) => measureIdle(context));
   addFigureCommand(bench, "latency", "Round trip of a small request to an idle guest, duplex against unprotected.", (context) =>

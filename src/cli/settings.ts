@@ -13,7 +13,7 @@ export interface UpFlags {
   readonly release?: "compared" | "logged";
   readonly kernel?: string;
   readonly initrd?: string;
-  readonly cpuModules?: 1 | 2;
+  readonly cpuModules?: 1 | 2 | 3;
   readonly address?: string;
   readonly lagLimit?: number;
   readonly wait: number;

@@ -35,7 +35,7 @@ export function addUpCommand(program: Command): void {
     .addOption(new Option("--release <kind>", "when an output takes effect").choices(["compared", "logged"]))
     .option("--kernel <kernel>", "stock, hardened, or the path of your own RISC-V kernel")
     .option("--initrd <path>", "initial RAM disk for your own kernel")
-    .option("--cpu-modules <count>", "2 for lockstep, 1 for none", wholeNumber(1, 2))
+    .option("--cpu-modules <count>", "2 for lockstep, 1 for none", wholeNumber(1, 3))
     .option("--address <address>", "the guest's IPv4 address (default: the first free one, 10.77.0.2)")
     .option("--lag-limit <ms>", "a CPU module this far behind the other is taken for hung", wholeNumber(20, 60_000))
     .option("--wait <seconds>", "how long -d waits", wholeNumber(0, 86_400), WAIT_SECONDS_DEFAULT)

@@ -273,6 +273,6 @@ export class Adjudication {
     const { report, course } = reportOf(this.#context.voter, { seq, what, claims, verdict, checkpoint });
     this.#context.emit({ kind: "report", report, course });
     // Its pages are read by whoever makes a file of the report: the next checkpoint begins elsewhere.
-    this.checkpoints?.end(true);
+    this.checkpoints?.end();
   }
 }

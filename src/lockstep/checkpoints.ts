@@ -5,7 +5,14 @@
 import type { ResultMessage, Message } from "../wire/messages.js";
 import type { Adjudication } from "./adjudication.js";
 import type { ServerContext } from "./context.js";
-import { CHECKPOINT_BUSY_MICROS, CHECKPOINT_LEAST_MS, CHECKPOINT_MOST_INPUT_BYTES, CHECKPOINT_MOST_TICKS } from "./limits.js";
+import {
+  CHECKPOINT_BUSY_MICROS,
+  CHECKPOINT_LEAST_MS,
+  CHECKPOINT_MOST_INPUT_BYTES,
+  CHECKPOINT_MOST_TICKS,
+  CHECKPOINT_STALE_BUSY_MICROS,
+  CHECKPOINT_STALE_FACTOR,
+} from "./limits.js";
 import type { CpuRow } from "./membership.js";
 
 export interface VerifiedCheckpoint {
@@ -35,8 +42,9 @@ export class Checkpoints {
   #keeper = "";
   #store = "";
   #verified: VerifiedCheckpoint | null = null;
-  /** Running time of the guest since the last mark. */
+  /** Running time of the guest since the last mark, and since the verified checkpoint. */
   #busyMicros = 0;
+  #verifiedBusyMicros = 0;
   #lastEndedAt = 0;
   /** The keeper could not write: told once, and no more checkpoints with these members. */
   #hasFailed = false;
@@ -61,6 +69,7 @@ export class Checkpoints {
   /** A result on which the members agreed. */
   agreed(truth: ResultMessage): void {
     this.#busyMicros += truth.runMicros;
+    this.#verifiedBusyMicros += truth.runMicros;
   }
 
   message(row: CpuRow, message: Message): void {
@@ -76,7 +85,7 @@ export class Checkpoints {
         if (row.name !== this.#keeper) return;
         this.#hasFailed = true;
         this.#context.event("warning", "CHECKPOINT_FAILED", `${row.name} cannot keep checkpoints: ${message.why}`, row.name);
-        return this.end(false);
+        return this.end();
       default:
         return;
     }
@@ -84,12 +93,13 @@ export class Checkpoints {
 
   /** One step further, if it can be made. `isPossible`: nothing else is going on that checkpoints would disturb. */
   consider(isPossible: boolean): void {
+    if (this.#isStale()) this.#verified = null;
     const { live, voters } = this.#context.membership;
     const isSettled = isPossible && live.length >= 2 && live.length === voters.length;
-    if (!isSettled) return this.end(false);
+    if (!isSettled) return this.end();
     if (this.#stage.kind === "off") this.#begin(live);
     else if (live.join() !== this.#members.join()) {
-      this.end(false);
+      this.end();
       this.#begin(live);
     }
     if (this.#stage.kind === "waiting" && this.#isDue()) this.#prepare();
@@ -117,15 +127,18 @@ export class Checkpoints {
 
   #isDue(): boolean {
     const { voter, atMs } = this.#context;
-    if (this.#hasFailed || atMs - this.#lastEndedAt < CHECKPOINT_LEAST_MS) return false;
-    if (this.#verified === null || this.#busyMicros >= CHECKPOINT_BUSY_MICROS) return true;
+    if (this.#hasFailed) return false;
+    if (this.#verified === null) return true;
+    if (atMs - this.#lastEndedAt < CHECKPOINT_LEAST_MS) return false;
+    if (this.#busyMicros >= CHECKPOINT_BUSY_MICROS) return true;
     return voter.issued - this.#verified.seq >= CHECKPOINT_MOST_TICKS || voter.keptInputBytes >= CHECKPOINT_MOST_INPUT_BYTES;
   }
 
   #prepare(): void {
     this.#stage = { kind: "preparing", ready: new Set() };
+    const urgent = this.#verified === null;
     for (const name of this.#members) {
-      this.#context.emit({ kind: "send", to: name, message: { kind: "prepareCheckpoint", keep: name === this.#keeper } });
+      this.#context.emit({ kind: "send", to: name, message: { kind: "prepareCheckpoint", keep: name === this.#keeper, urgent } });
     }
   }
 
@@ -154,17 +167,36 @@ export class Checkpoints {
     this.completed += 1;
     this.#stage = WAITING;
     this.#verified = this.#store === "" ? null : { seq, digest, store: this.#store };
+    this.#verifiedBusyMicros = this.#busyMicros;
+    if (this.#verified !== null) this.#context.emit({ kind: "checkpointKept", store: this.#store });
     this.#context.emit({ kind: "send", to: this.#keeper, message: { kind: "checkpointVerified", seq } });
   }
 
-  /** No more checkpoints for now. `retire`: what is written down is needed by somebody. */
-  end(retire: boolean): void {
+  /** Members come or go: no new checkpoints for now. The verified one stays good, whoever wrote it down. */
+  end(): void {
     if (this.#stage.kind === "off") return;
+    const isVerified = this.#verified?.store === this.#store;
     for (const name of this.#members) {
-      const message: Message = { kind: "endCheckpoints", retire: retire && name === this.#keeper };
+      const message: Message = { kind: "endCheckpoints", retire: isVerified && name === this.#keeper };
       if (this.#context.membership.live.includes(name)) this.#context.emit({ kind: "send", to: name, message });
     }
     this.#stage = OFF;
+  }
+
+  /** The guest that it was of is no more. */
+  discard(): void {
+    this.end();
     this.#verified = null;
+  }
+
+  /** Too much came after it: to run that again would take too long, and to keep it too much room. */
+  #isStale(): boolean {
+    if (this.#verified === null) return false;
+    const { voter } = this.#context;
+    return (
+      this.#verifiedBusyMicros > CHECKPOINT_STALE_BUSY_MICROS ||
+      voter.issued - this.#verified.seq > CHECKPOINT_MOST_TICKS * CHECKPOINT_STALE_FACTOR ||
+      voter.keptInputBytes > CHECKPOINT_MOST_INPUT_BYTES * CHECKPOINT_STALE_FACTOR
+    );
   }
 }

@@ -90,8 +90,14 @@ export const MAX_QUEUED_TICKS = 2 * MAX_KEPT_TICKS;
 /** A new checkpoint after so much running time of the guest: what adjudication has to run again at most. */
 export const CHECKPOINT_BUSY_MICROS = 1_000_000;
 /** Or after so many ticks, or so many bytes of inputs: they are kept until the next one. */
-export const CHECKPOINT_MOST_TICKS = 8192;
+export const CHECKPOINT_MOST_TICKS = 4096;
 export const CHECKPOINT_MOST_INPUT_BYTES = 16 * 1024 * 1024;
+/**
+ * While members come and go no new one is made, and the last one stays good with the ticks since: up to this much running time, which
+ * adjudication would have to run again, and this many times the limits above.
+ */
+export const CHECKPOINT_STALE_BUSY_MICROS = 3_000_000;
+export const CHECKPOINT_STALE_FACTOR = 2;
 /** Never sooner after the last one: a guest that is mostly idle gains nothing from more. */
 export const CHECKPOINT_LEAST_MS = 250;
 /** CPU module: ready for the mark when this many pages or fewer are left to take. */

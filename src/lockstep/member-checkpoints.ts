@@ -6,7 +6,14 @@ import { AssertionError } from "../foundation/assert.js";
 import type { Checkpointer, Machine } from "../machine/machine.js";
 import type { Message } from "../wire/messages.js";
 import type { CheckpointStore } from "./checkpoint-store.js";
-import { CHECKPOINT_FINISH_PAGES, CHECKPOINT_PAGES_PER_SLICE, CHECKPOINT_PREPARE_MS, CHECKPOINT_SHARE, DAMAGE_LOOKS } from "./limits.js";
+import {
+  CHECKPOINT_FINISH_PAGES,
+  CHECKPOINT_PAGES_PER_SLICE,
+  CHECKPOINT_PREPARE_MS,
+  CHECKPOINT_SHARE,
+  COPY_SHARE,
+  DAMAGE_LOOKS,
+} from "./limits.js";
 import type { MicrosClock } from "./member.js";
 
 /** Saved-up time for taking pages is bounded, so that a long quantum is not followed by a long pause. */
@@ -24,6 +31,7 @@ export class MemberCheckpoints {
   #kept: string | null = null;
   /** Since when pages are being taken for the next mark; null: they are not. */
   #preparingSinceMicros: number | null = null;
+  #share = CHECKPOINT_SHARE;
   #creditMicros = 0;
   #damageIsTold = false;
 
@@ -38,16 +46,17 @@ export class MemberCheckpoints {
     return this.#preparingSinceMicros !== null;
   }
 
-  prepare(keep: boolean): void {
+  prepare(keep: boolean, urgent: boolean): void {
     if (this.#checkpointer !== null && keep !== (this.#kept !== null)) this.end(false);
     this.#checkpointer ??= this.#machine.checkpointer();
     if (keep && this.#kept === null) this.#kept = this.#attempt(() => this.#store.open());
+    this.#share = urgent ? COPY_SHARE : CHECKPOINT_SHARE;
     this.#preparingSinceMicros = this.#clock();
   }
 
   /** A quantum was run: some time may be spent on taking pages while further ticks wait. */
   credit(runMicros: number): void {
-    if (this.isPreparing) this.#creditMicros = Math.min(this.#creditMicros + runMicros * CHECKPOINT_SHARE, MOST_CREDIT_MICROS);
+    if (this.isPreparing) this.#creditMicros = Math.min(this.#creditMicros + runMicros * this.#share, MOST_CREDIT_MICROS);
   }
 
   /** Takes some pages, if the guest can spare the time. Returns whether it did. */

@@ -191,7 +191,7 @@ export class Member {
       case "resume":
         return this.#resume(io, message.configuration);
       case "prepareCheckpoint":
-        return this.#checkpoints.prepare(message.keep);
+        return this.#checkpoints.prepare(message.keep, message.urgent);
       case "checkpointVerified":
         return this.#checkpoints.verified();
       case "endCheckpoints":

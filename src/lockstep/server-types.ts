@@ -61,6 +61,8 @@ export type ServerEffect =
   | { readonly kind: "drawEntropy"; readonly purpose: EntropyPurpose; readonly lengthBytes: number }
   /** The judge is to be started, or ended. */
   | { readonly kind: "judge"; readonly wanted: boolean }
+  /** This is the verified checkpoint now: what else is written down is not needed any more. */
+  | { readonly kind: "checkpointKept"; readonly store: string }
   /** Everything known of a miscompare, to be kept for the operator. */
   | { readonly kind: "report"; readonly report: MiscompareReport; readonly course: readonly CourseStep[] }
   | { readonly kind: "shoot"; readonly module: string; readonly why: string }

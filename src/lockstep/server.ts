@@ -454,7 +454,7 @@ export class LockstepServer implements ServerContext {
     this.membership.clear();
     this.#verification.giveUp();
     this.#adjudication.abandon();
-    this.#checkpoints.end(false);
+    this.#checkpoints.discard();
     if (!wasRunning) return;
     this.counters.outages += 1;
     this.event("error", "OUTAGE", "no CPU module is left in lockstep: the guest is down and will be started again");

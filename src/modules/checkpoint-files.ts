@@ -4,6 +4,8 @@
  * leaves a checkpoint that another process can read. In the run directory, which is memory on most hosts: none of it outlives the server.
  */
 import { closeSync, mkdirSync, openSync, readFileSync, readSync, renameSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import { readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
 import { assert } from "../foundation/assert.js";
 import type { CheckpointStore, StoredCheckpoint } from "../lockstep/checkpoint-store.js";
 import type { ImagePiece } from "../machine/machine.js";
@@ -21,6 +23,13 @@ const READ_SLOTS = 1024;
 /** Stores of all CPU modules of a server; the I/O module and management read there too. */
 export function checkpointDirectory(config: { readonly runDirectory: string }): string {
   return `${config.runDirectory}/checkpoints`;
+}
+
+/** Whatever modules that are gone, or checkpoints that were overtaken, have left. */
+export async function removeOtherCheckpoints(directory: string, kept: string): Promise<void> {
+  for (const name of await readdir(directory)) {
+    if (name !== kept) await rm(join(directory, name), { recursive: true, force: true });
+  }
 }
 
 export class FileCheckpointStore implements CheckpointStore {

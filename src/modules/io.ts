@@ -14,6 +14,7 @@ import { encodeMessage } from "../wire/codec.js";
 import type { EventMessage, IoToManagement } from "../wire/control.js";
 import { controlOf } from "../wire/control.js";
 import type { Message } from "../wire/messages.js";
+import { checkpointDirectory, removeOtherCheckpoints } from "./checkpoint-files.js";
 import { socketPath, type ModuleConfig } from "./config.js";
 import { openPort } from "./io-port.js";
 import { PreciseTimer } from "./precise-timer.js";
@@ -151,6 +152,11 @@ class IoModule {
       case "judge":
         this.#linkJudge(effect.wanted);
         return this.#tell(effect);
+      case "checkpointKept":
+        removeOtherCheckpoints(checkpointDirectory(this.#config), effect.store).catch((error: Error) => {
+          process.stderr.write(`old checkpoints cannot be removed: ${error.message}\n`);
+        });
+        return;
       case "report":
         return this.#tell({ kind: "report", report: effect.report, course: this.#writeCourse(effect.course) });
       case "shoot":

@@ -1,5 +1,5 @@
 /** Makes a recording of a miscompare: what the members' last verified checkpoint was, the ticks since, and who claimed what. */
-import { mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
+import { linkSync, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { MiscompareReport } from "../lockstep/miscompare-report.js";
 import { controlFrame, imageFrames, RECORDING_FORMAT, type RecordingHeader } from "../recording/format.js";
@@ -40,7 +40,7 @@ export async function writeMiscompareReport(
 ): Promise<string | null> {
   const { checkpoint } = report;
   if (checkpoint === null || coursePath === "") return null;
-  const store = join(checkpointDirectory(paths), checkpoint.store);
+  const store = borrowCheckpoint(paths, checkpoint.store);
   const header = await headerFor(config, checkpoint.seq, report);
   const path = join(paths.reportDirectory, `miscompare-${report.seq}-${header.atMs}.steadfast`);
   async function* frames(): AsyncGenerator<Uint8Array> {
@@ -58,6 +58,14 @@ export async function writeMiscompareReport(
     rmSync(coursePath, { force: true });
     rmSync(store, { recursive: true, force: true });
   }
+}
+
+/** The files under another name: the I/O module removes a store as soon as the next checkpoint is verified. */
+function borrowCheckpoint(paths: ServerPaths, name: string): string {
+  const borrowed = join(paths.runDirectory, `report-${name}`);
+  mkdirSync(borrowed, { mode: 0o700 });
+  for (const file of ["index", "pages"]) linkSync(join(checkpointDirectory(paths), name, file), join(borrowed, file));
+  return borrowed;
 }
 
 function removeOldReports(directory: string): void {

@@ -103,6 +103,8 @@ class Management implements ManagementActions {
   readonly #cpuStatus = new Map<string, CpuToManagement>();
   /** Why the vote is about to have a module shot: told by the event that goes before. */
   readonly #verdicts = new Map<string, LossCause>();
+  /** Made to compute wrongly by a drill: the next miscompare of theirs is no fault of their own. */
+  readonly #drilled = new Set<string>();
   /** What I/O modules that are gone had counted. */
   #pastCounters: ServerCounters = NO_COUNTERS;
   /** Incarnation of the I/O module under which the guest was powered on; 0: not yet. */
@@ -236,6 +238,7 @@ class Management implements ManagementActions {
       tell: (message) => this.#links?.send(supervisor.name, message) === true,
     });
     if (done === null) throw new SteadfastError("MODULE_NOT_RUNNING", { module });
+    if (kind !== "hang" && kind !== "kill") this.#drilled.add(module);
     this.#events.add("info", "FAULT_DRILL", `Drill: ${kind} ${module}.`, { module, data: { kind, ...done } });
     return done;
   }
@@ -418,7 +421,8 @@ class Management implements ManagementActions {
     const supervisor = this.#supervisors.find((each) => each.name === module);
     if (supervisor === undefined) return;
     this.#events.add("warning", "MODULE_SHOT", `${module} is ended and replaced: ${why}.`, { module });
-    supervisor.kill(this.#verdicts.get(module) ?? "abandoned");
+    const verdict = this.#verdicts.get(module) ?? "abandoned";
+    supervisor.kill(verdict === "miscompared" && this.#drilled.delete(module) ? "drill" : verdict);
   }
 
   /** Its counters begin at zero with its next incarnation; the server's do not. */

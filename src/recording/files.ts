@@ -48,7 +48,8 @@ async function readMessages(path: string, onMessage: (message: Message) => boole
       if (!goesOn) return;
     }
   } catch (error) {
-    const isFileFault = error instanceof RecordingError || error instanceof WireError || (error as NodeJS.ErrnoException).code !== undefined;
+    const isFileFault =
+      error instanceof RecordingError || error instanceof WireError || (error as NodeJS.ErrnoException).code !== undefined;
     if (!isFileFault || error instanceof SteadfastError) throw error;
     throw new SteadfastError("RECORDING_UNREADABLE", { path, why: (error as Error).message });
   } finally {

@@ -34,7 +34,7 @@ const PLAIN_FIELDS: Readonly<Record<PlainMessage["kind"], Readonly<Record<string
   resume: { configuration: "number" },
   resumed: { seq: "number", committed: "number" },
   refused: { configuration: "number", seen: "number" },
-  prepareCheckpoint: { keep: "boolean" },
+  prepareCheckpoint: { keep: "boolean", urgent: "boolean" },
   checkpointPrepared: {},
   checkpointMarked: { seq: "number", holdMicros: "number", pages: "number", store: "string" },
   checkpointVerified: { seq: "number" },

@@ -102,8 +102,11 @@ export type PlainMessage =
   /** From a new sequencer: send kept ticks and results after your `committed`, then `resumed`. */
   | { readonly kind: "resume"; readonly configuration: number }
   | { readonly kind: "resumed"; readonly seq: number; readonly committed: number }
-  /** Take what changed since the last checkpoint, so that the next one holds the guest only briefly. `keep`: write it down too. */
-  | { readonly kind: "prepareCheckpoint"; readonly keep: boolean }
+  /**
+   * Take what changed since the last checkpoint, so that the next one holds the guest only briefly. `keep`: write it down too.
+   * `urgent`: there is no verified one yet, and until there is nobody could judge.
+   */
+  | { readonly kind: "prepareCheckpoint"; readonly keep: boolean; readonly urgent: boolean }
   /** Answer to it: little is left to take. */
   | { readonly kind: "checkpointPrepared" }
   /** Goes before the result of a checkpoint's tick. `store`: where it is written down; empty: nowhere. */
