@@ -25,6 +25,8 @@ export interface ComputingError {
   foundAtMs: number | undefined;
   /** How long adjudication held the guest; 0: it did not. */
   heldMs: number;
+  /** Why nothing told who was right. */
+  why: string;
   /** Another module was taken for the wrong one. */
   isInnocentAccused: boolean;
 }
@@ -63,6 +65,7 @@ async function settle(source: DrillSource, error: ComputingError, since: number)
       error.finding = finding;
       error.foundAtMs = performance.now();
       error.isInnocentAccused = event.module !== error.module;
+      error.why = String(event.data?.["why"] ?? "");
       error.heldMs = Number(event.data?.["heldMs"] ?? 0);
       return;
     }
@@ -105,6 +108,7 @@ export async function runComputingErrors(
       finding: "missed",
       foundAtMs: undefined,
       heldMs: 0,
+      why: "",
       isInnocentAccused: false,
     };
     errors.push(error);

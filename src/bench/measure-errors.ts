@@ -40,7 +40,7 @@ async function errorRun(context: BenchContext, server: BenchServer, kinds: reado
     drive: (stopped) =>
       runComputingErrors(server.source, { kinds, count, seed, pauseMostMs: PAUSE_MOST_MS }, errors, stopped, (error) =>
         onProgress(
-          `${errors.length} of ${count}: ${error.kind} ${error.module}${error.address === undefined ? "" : ` at ${error.address}`}: ${error.finding}`,
+          `${errors.length} of ${count}: ${error.kind} ${error.module}${error.address === undefined ? "" : ` at ${error.address}`}: ${error.finding} ${error.why}`,
         ),
       ),
     source: server.source,

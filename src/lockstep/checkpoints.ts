@@ -46,6 +46,9 @@ export class Checkpoints {
   #busyMicros = 0;
   #verifiedBusyMicros = 0;
   #lastEndedAt = 0;
+  /** None was verified since these members are together. */
+  #isFirst = true;
+  #beganAtMs = 0;
   /** The keeper could not write: told once, and no more checkpoints with these members. */
   #hasFailed = false;
   completed = 0;
@@ -122,7 +125,8 @@ export class Checkpoints {
     this.#keeper = live.find((name) => name !== fullOutputs) ?? (live[0] as string);
     this.#store = "";
     this.#stage = WAITING;
-    this.#lastEndedAt = atMs;
+    this.#isFirst = true;
+    this.#beganAtMs = atMs;
   }
 
   #isDue(): boolean {
@@ -163,6 +167,14 @@ export class Checkpoints {
     if (digest === undefined || new Set(Object.values(digests)).size > 1) {
       this.#stage = WAITING;
       return this.#adjudication.digests(digests, seq, "checkpoint digests");
+    }
+    if (this.#isFirst) {
+      this.#isFirst = false;
+      const text = `${this.#members.join(" and ")} were found equal in all of their state at tick ${seq}: from here on it can be proven who is right`;
+      this.#context.event("info", "CHECKPOINT_VERIFIED", text, undefined, {
+        seq,
+        afterMs: Math.round(this.#context.atMs - this.#beganAtMs),
+      });
     }
     this.completed += 1;
     this.#stage = WAITING;

@@ -96,7 +96,7 @@ export const CHECKPOINT_MOST_INPUT_BYTES = 16 * 1024 * 1024;
  * While members come and go no new one is made, and the last one stays good with the ticks since: up to this much running time, which
  * adjudication would have to run again, and this many times the limits above.
  */
-export const CHECKPOINT_STALE_BUSY_MICROS = 3_000_000;
+export const CHECKPOINT_STALE_BUSY_MICROS = 5_000_000;
 export const CHECKPOINT_STALE_FACTOR = 2;
 /** Never sooner after the last one: a guest that is mostly idle gains nothing from more. */
 export const CHECKPOINT_LEAST_MS = 250;
@@ -106,10 +106,10 @@ export const CHECKPOINT_FINISH_PAGES = 384;
 export const CHECKPOINT_PREPARE_MS = 1500;
 /** CPU module: real time for taking pages, as a share of the guest's own running time, while ticks wait. */
 export const CHECKPOINT_SHARE = 0.15;
-export const CHECKPOINT_PAGES_PER_SLICE = 32;
+export const CHECKPOINT_PAGES_PER_SLICE = 128;
 /** CPU module: how often it looks for damage, and in how many such looks it goes through all of RAM (4 s together). */
 export const DAMAGE_EVERY_MS = 20;
 export const DAMAGE_LOOKS = 200;
 
 /** Adjudication: the judge must be there, have restored the checkpoint and have run the ticks within this time. */
-export const JUDGE_LIMIT_MS = 5000;
+export const JUDGE_LIMIT_MS = 12_000;
