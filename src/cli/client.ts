@@ -10,10 +10,13 @@ import { serverPaths, type ServerPaths } from "../modules/management-paths.js";
 import type { MadeRecord } from "../modules/management-process.js";
 import { isAlive } from "../modules/management-process.js";
 import { readJsonFile } from "../modules/management-plan.js";
+import type { RecordingDone } from "../modules/management-recordings.js";
 import type { ServerReport } from "../modules/management-status.js";
 
 const ANSWER_LIMIT_MS = 10_000;
 const VERIFY_LIMIT_MS = 70_000;
+/** A guest's memory is compressed meanwhile. */
+const RECORDING_LIMIT_MS = 300_000;
 const ANSWER_BYTES_MAX = 16 * 1024 * 1024;
 
 /** An error that management reported: same code, sentence and exit code as if it had happened here. */
@@ -77,6 +80,14 @@ export class ServerClient {
 
   verify(): Promise<VerifyAnswer> {
     return this.#call<VerifyAnswer>("POST", "/verify", {}, VERIFY_LIMIT_MS);
+  }
+
+  startRecording(): Promise<{ readonly seq: number }> {
+    return this.#call("POST", "/recording", { action: "start" }, RECORDING_LIMIT_MS);
+  }
+
+  stopRecording(): Promise<RecordingDone> {
+    return this.#call("POST", "/recording", { action: "stop" }, RECORDING_LIMIT_MS);
   }
 
   down(graceMs: number): Promise<unknown> {

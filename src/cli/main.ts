@@ -20,16 +20,17 @@ const QUICK_COMMANDS = ["down", "status", "events", "verify", "console", "pull",
 async function commandsFor(first: string | undefined): Promise<Adder[]> {
   const quick: Adder[] = [addDownCommand, addInspectCommands, addConsoleCommand, addOperateCommands];
   if (first !== undefined && QUICK_COMMANDS.includes(first)) return quick;
-  const [up, replay, image, bench, engine, quickstart] = await Promise.all([
+  const [up, recording, image, bench, engine, quickstart] = await Promise.all([
     import("./up.js"),
-    import("./replay.js"),
+    import("./recording.js"),
     import("./image.js"),
     import("./bench.js"),
     import("./engine.js"),
     import("./quickstart.js"),
   ]);
   const others = [
-    replay.addReplayCommand,
+    recording.addRecordCommand,
+    recording.addReplayCommand,
     image.addImageCommand,
     bench.addBenchCommand,
     engine.addEngineCommand,

@@ -120,6 +120,7 @@ export const ERRORS = {
     text: "A flip needs an address below {bytes} (the guest's memory in bytes) and a bit from 0 to 7, or `--random`.",
   },
   RECORDING_UNREADABLE: { exit: 2, text: "{path} cannot be replayed: {why}; record it again, or copy it again if it was cut." },
+  RECORDING_STATE: { exit: 4, text: "There is no recording: {why}; look at `steadfast status` and try again." },
   RECORDING_BEHAVIOUR: {
     exit: 2,
     text: "{path} was recorded on a machine {engine} of behaviour {recorded}, this version's is {present}: replay it with the Steadfast that recorded it.",

@@ -51,6 +51,8 @@ export class Checkpoints {
   #beganAtMs = 0;
   /** The keeper could not write: told once, and no more checkpoints with these members. */
   #hasFailed = false;
+  /** No new one for now: somebody copies the verified one. */
+  isHeld = false;
   completed = 0;
   worstHoldMs = 0;
 
@@ -131,7 +133,7 @@ export class Checkpoints {
 
   #isDue(): boolean {
     const { voter, atMs } = this.#context;
-    if (this.#hasFailed) return false;
+    if (this.#hasFailed || this.isHeld) return false;
     if (this.#verified === null) return true;
     if (atMs - this.#lastEndedAt < CHECKPOINT_LEAST_MS) return false;
     if (this.#busyMicros >= CHECKPOINT_BUSY_MICROS) return true;

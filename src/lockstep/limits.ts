@@ -113,3 +113,6 @@ export const DAMAGE_LOOKS = 200;
 
 /** Adjudication: the judge must be there, have restored the checkpoint and have run the ticks within this time. */
 export const JUDGE_LIMIT_MS = 12_000;
+
+/** A recording ends by itself then: hours of an idle guest, some twenty minutes of a busy one. */
+export const RECORDING_MOST_TICKS = 1_000_000;

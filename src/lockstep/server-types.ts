@@ -39,10 +39,14 @@ export type ServerEvent = { readonly atMs: number } & (
   | { readonly kind: "powerButton" }
   | { readonly kind: "reset" }
   | { readonly kind: "verify" }
+  /** `imageTaken`: the checkpoint named by `recordingStarted` is copied. */
+  | { readonly kind: "record"; readonly action: RecordAction }
   | { readonly kind: "expect"; readonly module: string; readonly present: boolean }
   /** The time asked for by `wakeAtMs` has come. */
   | { readonly kind: "wake" }
 );
+
+export type RecordAction = "start" | "imageTaken" | "stop";
 
 export type EntropyPurpose = "powerOn" | "guest";
 
@@ -61,6 +65,10 @@ export type ServerEffect =
   | { readonly kind: "drawEntropy"; readonly purpose: EntropyPurpose; readonly lengthBytes: number }
   /** The judge is to be started, or ended. */
   | { readonly kind: "judge"; readonly wanted: boolean }
+  /** A recording begins with this checkpoint; its steps follow. */
+  | { readonly kind: "recordingStarted"; readonly seq: number; readonly store: string }
+  | { readonly kind: "recordStep"; readonly step: CourseStep }
+  | { readonly kind: "recordingEnded"; readonly ticks: number }
   /** This is the verified checkpoint now: what else is written down is not needed any more. */
   | { readonly kind: "checkpointKept"; readonly store: string }
   /** Everything known of a miscompare, to be kept for the operator. */

@@ -12,6 +12,7 @@ import type { ServerContext } from "./context.js";
 import { GuestPower } from "./guest-power.js";
 import { CLAIM_RETRY_MS, MAX_UNRELEASED_TICKS, MOST_CREDITED_MS, START_WAIT_MS, WATCH_MS } from "./limits.js";
 import { localMember, Membership, type CpuRow } from "./membership.js";
+import { Recorder } from "./recorder.js";
 import { Reintegration } from "./reintegration.js";
 import { Resumption } from "./resumption.js";
 import { Sequencer } from "./sequencer.js";
@@ -44,6 +45,7 @@ export class LockstepServer implements ServerContext {
   readonly counters: Counters = { ticks: 0, outages: 0, framesIn: 0, framesOut: 0 };
   readonly #adjudication: Adjudication;
   readonly #checkpoints: Checkpoints;
+  readonly #recorder: Recorder;
   readonly #verification: Verification;
   readonly #watchdog: Watchdog;
   readonly #resumption: Resumption;
@@ -70,6 +72,7 @@ export class LockstepServer implements ServerContext {
     this.#adjudication = new Adjudication(this, this.reintegration);
     this.#checkpoints = new Checkpoints(this, this.#adjudication);
     this.#adjudication.checkpoints = this.#checkpoints;
+    this.#recorder = new Recorder(this, this.#checkpoints);
     this.#verification = new Verification(this, this.#adjudication);
     this.#watchdog = new Watchdog(this);
     this.#resumption = new Resumption(this);
@@ -138,6 +141,9 @@ export class LockstepServer implements ServerContext {
         return;
       case "verify":
         return this.#verification.ask();
+      case "record":
+        if (event.action === "start") return this.#recorder.start();
+        return event.action === "stop" ? this.#recorder.stop() : this.#recorder.imageTaken();
       case "cpuConnected":
         return this.#connected(event.name, event.incarnation);
       case "cpuDisconnected":
@@ -310,6 +316,7 @@ export class LockstepServer implements ServerContext {
     // Both may wish for a tick: they come before the issue of ticks, or nothing would wake us for it.
     this.#verification.consider();
     this.#checkpoints.consider(this.#hasRun && !this.reintegration.isActive && !this.#adjudication.isPending);
+    this.#recorder.consider();
     if (!this.#adjudication.isPending) this.#issue();
     this.reintegration.watch();
     if (this.#watchdog.watch(this.#verification.isUnderWay)) this.#reconcile();
@@ -454,6 +461,7 @@ export class LockstepServer implements ServerContext {
     this.membership.clear();
     this.#verification.giveUp();
     this.#adjudication.abandon();
+    this.#recorder.stop();
     this.#checkpoints.discard();
     if (!wasRunning) return;
     this.counters.outages += 1;

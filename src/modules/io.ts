@@ -3,7 +3,6 @@
  * and the management connections.
  */
 import { randomBytes } from "node:crypto";
-import { writeFileSync } from "node:fs";
 import { setPriority } from "node:os";
 import { FileArbiter } from "../arbiters/file.js";
 import type { CourseStep } from "../lockstep/miscompare-report.js";
@@ -16,6 +15,7 @@ import { controlOf } from "../wire/control.js";
 import type { Message } from "../wire/messages.js";
 import { checkpointDirectory, removeOtherCheckpoints } from "./checkpoint-files.js";
 import { socketPath, type ModuleConfig } from "./config.js";
+import { CourseFile, writeCourse } from "./course-file.js";
 import { openPort } from "./io-port.js";
 import { PreciseTimer } from "./precise-timer.js";
 import { keepConnected, listenForPeers, type Identity, type Link, type Peer, type PeerHandlers } from "./transport.js";
@@ -29,6 +29,8 @@ const MAX_UNHEARD_MESSAGES = 1000;
 /** A manager that does not read gets no status until it does; the rest is bounded by the transport. */
 const MAX_MANAGER_BUFFER_BYTES = 256 * 1024;
 const MAX_CONSOLE_INPUT_BYTES = 16 * 1024;
+
+const RECORD_ACTIONS = ["start", "imageTaken", "stop"] as const;
 
 /** An event before it gets its time: atMs is filled in when it is handled. */
 type Untimed = ServerEvent extends infer E ? (E extends ServerEvent ? Omit<E, "atMs"> : never) : never;
@@ -45,6 +47,7 @@ class IoModule {
   readonly #pending: Untimed[] = [];
   #isStepping = false;
   #judgeLink: Link | null = null;
+  #course: CourseFile | null = null;
   #unheard: IoToManagement[] = [];
   #isStatusDue = false;
   #reportedSeq = -1;
@@ -152,6 +155,10 @@ class IoModule {
       case "judge":
         this.#linkJudge(effect.wanted);
         return this.#tell(effect);
+      case "recordingStarted":
+      case "recordStep":
+      case "recordingEnded":
+        return this.#record(effect);
       case "checkpointKept":
         removeOtherCheckpoints(checkpointDirectory(this.#config), effect.store).catch((error: Error) => {
           process.stderr.write(`old checkpoints cannot be removed: ${error.message}\n`);
@@ -175,13 +182,28 @@ class IoModule {
     this.#judgeLink = wanted ? keepConnected(socketPath(this.#config, judge), this.#self, (peer) => this.#acceptCpu(judge, peer)) : null;
   }
 
+  #record(effect: Extract<ServerEffect, { kind: "recordingStarted" | "recordStep" | "recordingEnded" }>): void {
+    switch (effect.kind) {
+      case "recordingStarted":
+        this.#course = new CourseFile(`${this.#config.runDirectory}/course-${this.#config.incarnation}-recording`);
+        return this.#tell(effect);
+      case "recordStep":
+        if (this.#course?.add(effect.step) === false) this.#dispatch({ kind: "record", action: "stop" });
+        return;
+      case "recordingEnded": {
+        const course = this.#course;
+        this.#course = null;
+        course?.end((why) => this.#tell({ kind: "recordingEnded", ticks: effect.ticks, course: course.path, why }));
+      }
+    }
+  }
+
   /** Where the ticks are for whoever makes a file of a report; empty: there are none, or they could not be written. */
   #writeCourse(course: readonly CourseStep[]): string {
     if (course.length === 0) return "";
-    const frames = course.flatMap(({ tick, truth }) => [encodeMessage(tick), ...(truth === null ? [] : [encodeMessage(truth)])]);
     const path = `${this.#config.runDirectory}/course-${this.#config.incarnation}-${course.at(-1)?.tick.seq}`;
     try {
-      writeFileSync(path, Buffer.concat(frames), { mode: 0o600 });
+      writeCourse(path, course);
       return path;
     } catch (error) {
       process.stderr.write(`the ticks of a miscompare cannot be kept: ${(error as Error).message}\n`);
@@ -256,6 +278,11 @@ class IoModule {
       case "reset":
       case "verify":
         return this.#dispatch({ kind: control.kind });
+      case "record": {
+        const action = RECORD_ACTIONS.find((each) => each === control["action"]);
+        if (action !== undefined) this.#dispatch({ kind: "record", action });
+        return;
+      }
       case "expect":
         if (typeof control["module"] !== "string" || typeof control["present"] !== "boolean") return;
         return this.#dispatch({ kind: "expect", module: control["module"], present: control["present"] });

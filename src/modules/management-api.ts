@@ -20,6 +20,7 @@ import type { Duplex } from "node:stream";
 import { SteadfastError } from "../foundation/errors.js";
 import type { LoggedEvent } from "./management-events.js";
 import type { FaultDetails, FaultDone } from "./management-faults.js";
+import type { RecordingDone } from "./management-recordings.js";
 import type { ServerReport } from "./management-status.js";
 
 const BODY_BYTES_MAX = 64 * 1024;
@@ -41,6 +42,9 @@ export interface ManagementActions {
   pull(module: string, force: boolean): void;
   insert(module: string): void;
   clear(module: string): void;
+  /** Resolves with the tick that the recording begins after. */
+  startRecording(): Promise<number>;
+  stopRecording(): Promise<RecordingDone>;
   fault(kind: string, module: string, details: FaultDetails): FaultDone;
   power(action: string): void;
   verify(): Promise<VerifyAnswer>;
@@ -154,6 +158,10 @@ async function post(parts: readonly string[], body: Body, actions: ManagementAct
         return { ok: true };
       case "verify":
         return actions.verify();
+      case "recording":
+        if (text("action") === "start") return { ok: true, seq: await actions.startRecording() };
+        if (text("action") === "stop") return { ok: true, ...(await actions.stopRecording()) };
+        throw new SteadfastError("API_UNKNOWN", { what: "POST /recording with an action other than start or stop" });
       case "down":
         actions.down(typeof body["graceMs"] === "number" ? body["graceMs"] : 0);
         return { ok: true };

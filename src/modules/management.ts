@@ -28,7 +28,8 @@ import {
 } from "./management-plan.js";
 import type { LossCause } from "./management-policy.js";
 import { cleanUpServer, recordProcess, waitUntilGone, type MadeRecord, type ProcessRecord } from "./management-process.js";
-import { writeMiscompareReport } from "./management-reports.js";
+import { Recordings, type RecordingDone } from "./management-recordings.js";
+import { headerFor, writeMiscompareReport } from "./management-reports.js";
 import { addCounters, inLockstep, makeReport, NO_COUNTERS, type ServerReport } from "./management-status.js";
 import { boundLog, ModuleSupervisor } from "./management-supervisor.js";
 
@@ -97,6 +98,7 @@ class Management implements ManagementActions {
   readonly #incarnation: number;
   readonly #events: EventLog;
   readonly #console: ConsoleHub;
+  readonly #recordings: Recordings;
   readonly #startedAtMs = Date.now();
   readonly #epochNs = BigInt(Date.now()) * 1_000_000n;
   readonly #supervisors: ModuleSupervisor[];
@@ -127,6 +129,11 @@ class Management implements ManagementActions {
     this.#console = new ConsoleHub(
       (bytes) => this.#links?.send(this.#ioName, { kind: "console", base64: bytes.toString("base64") }),
       () => this.#guest.ready(),
+    );
+    this.#recordings = new Recordings(
+      paths,
+      (seq) => headerFor(this.#judgeConfig(), seq),
+      (message) => this.#links?.send(this.#ioName, message) === true,
     );
     const hooks = {
       configure: (module: Parameters<typeof moduleConfigFor>[1], number: number): ModuleConfig => {
@@ -273,6 +280,18 @@ class Management implements ManagementActions {
     });
   }
 
+  async startRecording(): Promise<number> {
+    const seq = await this.#recordings.start();
+    this.#events.add("info", "RECORDING_STARTED", `A recording begins after tick ${seq}.`, { data: { seq } });
+    return seq;
+  }
+
+  async stopRecording(): Promise<RecordingDone> {
+    const done = await this.#recordings.stop();
+    this.#events.add("info", "RECORDING_ENDED", `A recording of ${done.ticks} ticks is in ${done.path}.`, { data: { ...done } });
+    return done;
+  }
+
   attachConsole(viewer: Parameters<ConsoleHub["attach"]>[0]): void {
     this.#console.attach(viewer);
   }
@@ -364,6 +383,9 @@ class Management implements ManagementActions {
         return this.#ioEvent(message as unknown as EventMessage);
       case "shoot":
         return this.#shoot(String(message["module"]), String(message["why"]));
+      case "recordingStarted":
+      case "recordingEnded":
+        return this.#recordings.message(message);
       case "judge":
         return this.#judge(message["wanted"] === true);
       case "report":
@@ -387,10 +409,14 @@ class Management implements ManagementActions {
     else supervisor?.hold();
   }
 
+  /** The machine of this server, as whoever runs it again needs it. */
+  #judgeConfig(): ModuleConfig {
+    return moduleConfigFor({ plan: this.#plan, paths: this.#paths, network: this.#network, epochNs: this.#epochNs }, JUDGE, 1);
+  }
+
   async #keepReport(report: MiscompareReport, coursePath: string): Promise<void> {
-    const config = moduleConfigFor({ plan: this.#plan, paths: this.#paths, network: this.#network, epochNs: this.#epochNs }, JUDGE, 1);
     try {
-      const path = await writeMiscompareReport(this.#paths, config, report, coursePath);
+      const path = await writeMiscompareReport(this.#paths, this.#judgeConfig(), report, coursePath);
       const where =
         path === null ? "only in this event: there was no checkpoint to run it from" : `in ${path}; \`steadfast replay\` runs it again`;
       const text = `The report of the miscompare at tick ${report.seq} is ${where}.`;

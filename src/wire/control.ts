@@ -92,6 +92,10 @@ export type IoToManagement =
   | { readonly kind: "judge"; readonly wanted: boolean }
   /** A miscompare (MiscompareReport), and the path of a file with the ticks that lead to it; empty: none. */
   | { readonly kind: "report"; readonly report: object; readonly course: string }
+  /** A recording begins after this tick, with the checkpoint in `store`, which stays as it is until management says `imageTaken`. */
+  | { readonly kind: "recordingStarted"; readonly seq: number; readonly store: string }
+  /** `course`: path of the file with its ticks. `why`: what went wrong; null: nothing. */
+  | { readonly kind: "recordingEnded"; readonly ticks: number; readonly course: string; readonly why: string | null }
   | { readonly kind: "console"; readonly base64: string }
   | { readonly kind: "guest"; readonly what: GuestHappening; readonly failure: boolean }
   /** Answer to `verify`. Empty digests: nobody could answer (an outage, or a member was lost meanwhile): ask again. */
@@ -104,6 +108,7 @@ export type ManagementToIo =
   | { readonly kind: "reset" }
   /** Full digests of all members at one tick. */
   | { readonly kind: "verify" }
+  | { readonly kind: "record"; readonly action: "start" | "imageTaken" | "stop" }
   /** A module that is held out (`present: false`) is not waited for. All modules of the configuration are expected at first. */
   | { readonly kind: "expect"; readonly module: string; readonly present: boolean }
   | { readonly kind: "shutdown" };
