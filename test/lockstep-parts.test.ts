@@ -29,7 +29,18 @@ import { PROTOCOL_VERSION, type ResultMessage, type TickMessage } from "../dist/
 const OUTPUTS: readonly MachineOutput[] = [{ kind: "console", bytes: Uint8Array.of(1) }];
 
 function tick(seq: number): TickMessage {
-  return { kind: "tick", configuration: 1, seq, committed: 0, floor: 0, nowNs: 0n, budget: 1, fullDigest: false, checkpoint: false, inputs: [] };
+  return {
+    kind: "tick",
+    configuration: 1,
+    seq,
+    committed: 0,
+    floor: 0,
+    nowNs: 0n,
+    budget: 1,
+    fullDigest: false,
+    checkpoint: false,
+    inputs: [],
+  };
 }
 
 function result(seq: number, overrides: Partial<ResultMessage> = {}): ResultMessage {

@@ -221,7 +221,8 @@ export function machineConformance(name: string, create: () => Machine, given: C
     for (const tick of ticks.slice(0, markAt + 31)) whole.run(tick);
     assert.equal(third.fullDigest(), whole.fullDigest());
     assert.equal(checked.digest, whole.checkpointer().mark().digest);
-    for (const [index, tick] of ticks.slice(markAt + 31).entries()) same(third.run(tick), whole.run(tick), `${index} ticks after the restore`);
+    for (const [index, tick] of ticks.slice(markAt + 31).entries())
+      same(third.run(tick), whole.run(tick), `${index} ticks after the restore`);
   });
 
   test(`${name}: a bit that flips by itself is found where nothing was written since, and leaves the digest of a checkpoint alone`, () => {
