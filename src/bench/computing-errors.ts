@@ -74,6 +74,16 @@ async function settle(source: DrillSource, error: ComputingError, since: number)
   error.finding = (await source.verify()).equal ? "masked" : "missed";
 }
 
+export const ERROR_KINDS: readonly ErrorKind[] = ["corrupt-output", "skew-clock", "flip"];
+
+/** What must not be: an error that nobody noticed, or a proof against an innocent module. Without a proof it may be the wrong one. */
+export function brokenByErrors(errors: readonly ComputingError[]): string[] {
+  const broken = errors.filter(({ finding, isInnocentAccused }) => finding === "missed" || (isInnocentAccused && finding !== "record"));
+  return broken.map(({ kind, module, finding, isInnocentAccused }) => {
+    return `${kind} of ${module}: ${isInnocentAccused ? `another module was accused by ${finding}` : finding}`;
+  });
+}
+
 export interface ErrorPlan {
   readonly kinds: readonly ErrorKind[];
   readonly count: number;
@@ -98,7 +108,7 @@ export async function runComputingErrors(
     if (view === undefined) return false;
     const cpus = view.modules.filter((module) => module.kind === "cpu" && module.pid > 0);
     const victim = random.pick(cpus);
-    const kind = random.pick(plan.kinds);
+    const kind = plan.kinds[errors.length % plan.kinds.length] as ErrorKind;
     const address = kind === "flip" ? random.below(view.memoryMiB * 1024) * 1024 + random.below(1024) : undefined;
     const error: ComputingError = {
       kind,

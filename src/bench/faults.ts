@@ -6,8 +6,11 @@ import { SeededRandom } from "../foundation/random.js";
 import type { ModuleView, ServerSource, ServerView } from "./server-view.js";
 
 export type FaultKind = "kill" | "hang";
-/** `relapse`: each kill is followed by another one, of the replacement in the middle of its reintegration. */
-export type FaultMix = FaultKind | "mixed" | "relapse" | "none";
+/**
+ * `relapse`: each kill is followed by another one, of the replacement in the middle of its reintegration. `errors`: modules compute
+ * wrongly instead of dying (computing-errors.ts).
+ */
+export type FaultMix = FaultKind | "mixed" | "relapse" | "errors" | "none";
 
 /** Back to DUPLEX within this, or the run has failed. */
 const DUPLEX_LIMIT_MS = 60_000;
@@ -129,7 +132,7 @@ export async function runFaults(
   stopped: () => boolean,
   onFault: (fault: Fault) => void,
 ): Promise<boolean> {
-  if (plan.mix === "none") return true;
+  if (plan.mix === "none" || plan.mix === "errors") return true;
   const random = new SeededRandom(plan.seed);
   let deck: { readonly kind: FaultKind; readonly position: number }[] = [];
   while (faults.length < plan.count) {

@@ -3,6 +3,7 @@ import { InvalidArgumentError, Option, type Command } from "commander";
 import { SteadfastError } from "../foundation/errors.js";
 import { measureAll, measureGap, measureQemu, measureReintegration } from "../bench/bench-all.js";
 import { BenchContext } from "../bench/bench-context.js";
+import { brokenByErrors, ERROR_KINDS, runComputingErrors, type ComputingError } from "../bench/computing-errors.js";
 import { parseAddress, REDIS_PORT, type Address } from "../bench/connection.js";
 import type { FaultMix, FaultPlan } from "../bench/faults.js";
 import { figureTable, type Figure } from "../bench/figures.js";
@@ -111,8 +112,17 @@ async function commonLoad(flags: LoadFlags, port: number) {
   const seed = flags.seed ?? newSeed();
   const faults = faultPlan(flags, seed);
   const where = await target(flags, port);
+  const errors: ComputingError[] = [];
+  const { source } = where;
+  const drive = (stopped: () => boolean): Promise<boolean> => {
+    const plan = { kinds: ERROR_KINDS, count: flags.faultCount ?? Infinity, seed, pauseMostMs: faults.pauseMaximumMs };
+    const tell = (error: ComputingError): void => progress(flags.json)(`${error.kind} ${error.module}: ${error.finding} ${error.why}`);
+    return runComputingErrors(source as DrillSource, plan, errors, stopped, tell);
+  };
   return {
     ...where,
+    errors,
+    ...(faults.mix === "errors" && { drive }),
     clients: flags.clients,
     seed,
     faults,
@@ -125,7 +135,9 @@ async function commonLoad(flags: LoadFlags, port: number) {
 async function payments(flags: LoadFlags): Promise<void> {
   const options = await commonLoad(flags, REDIS_PORT);
   progress(flags.json)(hostLine());
-  const { report, timeline } = await runPayments({ ...options, accounts: flags.accounts ?? 100, keep: flags.keep ?? false });
+  const run = await runPayments({ ...options, accounts: flags.accounts ?? 100, keep: flags.keep ?? false });
+  const report = { ...run.report, errors: options.errors, broken: [...run.report.broken, ...brokenByErrors(options.errors)] };
+  const { timeline } = run;
   process.stdout.write(
     flags.json === true ? `${JSON.stringify({ host: hostFacts(), ...report })}\n` : `${paymentText(report, timeline)}\n`,
   );
@@ -193,6 +205,7 @@ function addLoadCommand(parent: Command, name: string, summary: string, clients:
         "hang",
         "mixed",
         "relapse",
+        "errors",
         "none",
       ]),
     )

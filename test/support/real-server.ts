@@ -38,6 +38,11 @@ export function runProgram(
   });
 }
 
+/** A command about no server. */
+export function steadfast(parameters: readonly string[], input = "", limitMs?: number): Promise<Outcome> {
+  return runProgram(process.execPath, [STEADFAST, ...parameters], input, limitMs);
+}
+
 export class RealServer {
   readonly name: string;
 
@@ -47,7 +52,7 @@ export class RealServer {
 
   /** A command about this server. */
   command(parameters: readonly string[], input = "", limitMs?: number): Promise<Outcome> {
-    return runProgram(process.execPath, [STEADFAST, ...parameters, "--server", this.name], input, limitMs);
+    return steadfast([...parameters, "--server", this.name], input, limitMs);
   }
 
   async facts<T>(parameters: readonly string[], limitMs?: number): Promise<T> {
@@ -57,7 +62,7 @@ export class RealServer {
   }
 
   async up(parameters: readonly string[]): Promise<ServerReport> {
-    const outcome = await runProgram(process.execPath, [STEADFAST, "up", "-d", "--name", this.name, ...parameters, "--json"], "", 240_000);
+    const outcome = await steadfast(["up", "-d", "--name", this.name, ...parameters, "--json"], "", 240_000);
     assert.equal(outcome.code, 0, outcome.out + outcome.error);
     return this.until((report) => report.redundancy === report.wantedRedundancy && report.guest === "ready", "ready");
   }
