@@ -7,7 +7,7 @@ import { PassThrough } from "node:stream";
 import { describe, test } from "node:test";
 import { ConsoleHub, READY_LINE } from "../dist/modules/management-console.js";
 import { EventLog, readEventFile } from "../dist/modules/management-events.js";
-import { commandLineFor, moduleConfigFor, plannedModules, type ServerPlan } from "../dist/modules/management-plan.js";
+import { commandLineFor, cpusInUse, moduleConfigFor, plannedModules, type ServerPlan } from "../dist/modules/management-plan.js";
 import { judgeLoss, noteLockstep, NO_FAULTS, type FaultRecord } from "../dist/modules/management-policy.js";
 import { isAlive, recordProcess, startTicksOf } from "../dist/modules/management-process.js";
 import { validateModuleConfig } from "../dist/modules/config.js";
@@ -20,7 +20,7 @@ const HOUR_MS = 3_600_000;
 const PLAN: ServerPlan = {
   server: "unit",
   engine: "rv64",
-  cpuModuleCount: 2,
+  redundancy: "duplex",
   memoryMiB: 256,
   release: "compared",
   lagLimitMs: 250,
@@ -157,7 +157,14 @@ describe("plan", () => {
     const modules = plannedModules(PLAN);
     assert.deepEqual(
       modules.map((module) => `${module.name}@${module.enclosure}`),
-      ["cpu0@enclosure0", "cpu1@enclosure1", "io0@enclosure0"],
+      ["cpu0@enclosure0", "cpu1@enclosure1", "cpu2@enclosure2", "io0@enclosure0"],
+    );
+    assert.deepEqual(cpusInUse(PLAN), ["cpu0", "cpu1"]);
+    assert.deepEqual(cpusInUse({ ...PLAN, redundancy: "triplex" }), ["cpu0", "cpu1", "cpu2"]);
+    const paired = plannedModules({ ...PLAN, redundancy: "pair-and-spare" });
+    assert.deepEqual(
+      paired.map((module) => `${module.name}@${module.enclosure}`),
+      ["cpu0@enclosure0", "cpu1@enclosure0", "cpu2@enclosure1", "cpu3@enclosure1", "io0@enclosure0"],
     );
     for (const module of modules) {
       const config = moduleConfigFor({ plan: PLAN, paths: serverPaths("unit"), network, epochNs: 5n }, module, 1);

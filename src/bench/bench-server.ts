@@ -70,7 +70,7 @@ export class BenchServer {
   private static async up(options: BenchServerOptions, file: string): Promise<BenchServer> {
     const address = guestAddress(options);
     const start = performance.now();
-    const parameters = ["up", file, "-d", "--json", "--cpu-modules", String(options.cpuModules), ...options.upParameters];
+    const parameters = ["up", file, "-d", "--json", "--redundancy", String(options.cpuModules), ...options.upParameters];
     let ended = false;
     let upMs = Number.NaN;
     const up = runTool(process.execPath, [STEADFAST, ...parameters], UP_LIMIT_MS, options.signal).then((result) => {

@@ -10,6 +10,7 @@ import { serverPaths, type ServerPaths } from "../modules/management-paths.js";
 import type { MadeRecord } from "../modules/management-process.js";
 import { isAlive } from "../modules/management-process.js";
 import { readJsonFile } from "../modules/management-plan.js";
+import type { PlannedRedundancy } from "../modules/redundancy.js";
 import type { RecordingDone } from "../modules/management-recordings.js";
 import type { ServerReport } from "../modules/management-status.js";
 
@@ -80,6 +81,10 @@ export class ServerClient {
 
   verify(): Promise<VerifyAnswer> {
     return this.#call<VerifyAnswer>("POST", "/verify", {}, VERIFY_LIMIT_MS);
+  }
+
+  redundancy(redundancy: string): Promise<{ readonly redundancy: PlannedRedundancy }> {
+    return this.#call("POST", "/redundancy", { redundancy });
   }
 
   startRecording(): Promise<{ readonly seq: number }> {

@@ -15,7 +15,7 @@ function version(): string {
 type Adder = (program: Command) => void;
 
 /** Commands that an operator's scripts call often: started without loading what builds images or measures. */
-const QUICK_COMMANDS = ["down", "status", "events", "verify", "console", "pull", "insert", "clear", "fault", "power"];
+const QUICK_COMMANDS = ["down", "status", "events", "verify", "console", "pull", "insert", "clear", "fault", "redundancy", "power"];
 
 async function commandsFor(first: string | undefined): Promise<Adder[]> {
   const quick: Adder[] = [addDownCommand, addInspectCommands, addConsoleCommand, addOperateCommands];

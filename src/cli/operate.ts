@@ -2,6 +2,7 @@
 import { Argument, InvalidArgumentError, type Command } from "commander";
 import { FAULT_KINDS, type FaultDetails, type FaultDone, type FaultKind } from "../modules/management-faults.js";
 import { printJson, printLines } from "./output.js";
+import { redundancyFlag } from "./redundancy-flag.js";
 import { chosenServer, withServerOptions, type ServerFlags } from "./server-choice.js";
 
 function say(flags: ServerFlags, fact: Record<string, unknown>, sentence: string): void {
@@ -74,6 +75,14 @@ export function addOperateCommands(program: Command): void {
         ...(random !== undefined && { random }),
       });
       say(flags, { kind, module, ...done }, faultSentence(kind, module, done));
+    });
+  withServerOptions(program.command("redundancy"))
+    .description("change how many CPU modules run in lockstep, without an interruption")
+    .argument("<kind>", "simplex, duplex or triplex; or 1, 2, 3", redundancyFlag)
+    .addHelpText("after", "\nExamples:\n  steadfast redundancy triplex\n  steadfast redundancy 2 --server bank")
+    .action(async (kind: string, flags: ServerFlags) => {
+      const { redundancy } = await chosenServer(flags).redundancy(kind);
+      say(flags, { redundancy }, `The server goes to ${redundancy}; \`steadfast status\` shows how far it is.`);
     });
   withServerOptions(program.command("power"))
     .description("press the guest's power button, or cycle its power")

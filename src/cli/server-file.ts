@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { isMap, LineCounter, parseDocument, type Document } from "yaml";
 import { z } from "zod";
+import { REDUNDANCIES } from "../modules/redundancy.js";
 import { SteadfastError } from "../foundation/errors.js";
 
 export const MEMORY_MIB_MIN = 64;
@@ -19,7 +20,7 @@ const serverFileSchema = z.strictObject({
     .string()
     .regex(/^[a-z][a-z0-9-]{0,31}$/)
     .optional(),
-  redundancy: z.enum(["simplex", "duplex"]).optional(),
+  redundancy: z.enum(REDUNDANCIES).optional(),
   memoryMiB: wholeNumber(MEMORY_MIB_MIN, MEMORY_MIB_MAX).optional(),
   release: z.enum(["compared", "logged"]).optional(),
   lagLimitMs: wholeNumber(LAG_LIMIT_MS_MIN, LAG_LIMIT_MS_MAX).optional(),
@@ -53,7 +54,7 @@ export type ServerFile = z.infer<typeof serverFileSchema>;
 const FIELD_RULES: Readonly<Record<string, string>> = {
   "": "the file must be a YAML mapping such as `memoryMiB: 256`",
   name: "it must be 1 to 32 small letters, digits and hyphens, beginning with a letter",
-  redundancy: "it must be simplex or duplex",
+  redundancy: "it must be simplex, duplex, triplex or pair-and-spare",
   memoryMiB: `it must be a whole number of MiB from ${MEMORY_MIB_MIN} to ${MEMORY_MIB_MAX}`,
   release: "it must be compared or logged",
   lagLimitMs: `it must be a whole number of milliseconds from ${LAG_LIMIT_MS_MIN} to ${LAG_LIMIT_MS_MAX}`,
@@ -96,11 +97,6 @@ export function parseServerFile(content: string, file: string): ServerFile {
     throw wrong(lines.linePos(syntax.pos[0]).line, `this is not YAML (${reason}); mend the syntax there`);
   }
   const value: unknown = document.toJS({ maxAliasCount: 100 }) ?? {};
-  const redundancy = (value as { redundancy?: unknown }).redundancy;
-  if (redundancy === "triplex" || redundancy === "pair-and-spare") {
-    const line = lineOfField(document, lines, ["redundancy"]);
-    throw wrong(line, `redundancy ${redundancy} does not exist yet; write duplex, which needs two CPU modules`);
-  }
   const result = serverFileSchema.safeParse(value);
   if (result.success) return result.data;
   const issue = result.error.issues[0];

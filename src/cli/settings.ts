@@ -2,6 +2,7 @@
 import { InvalidArgumentError } from "commander";
 import { SteadfastError } from "../foundation/errors.js";
 import { buildImage, findImage, importKernel, type BuildProgress, type ImageRecord } from "../image/index.js";
+import type { PlannedRedundancy } from "../modules/redundancy.js";
 import type { PlannedImage, ServerPlan } from "../modules/management-plan.js";
 import { MEMORY_MIB_MAX, MEMORY_MIB_MIN, readServerFile, type ServerFile } from "./server-file.js";
 import { checkServerName, DEFAULT_SERVER_NAME } from "./server-choice.js";
@@ -13,7 +14,7 @@ export interface UpFlags {
   readonly release?: "compared" | "logged";
   readonly kernel?: string;
   readonly initrd?: string;
-  readonly cpuModules?: 1 | 2 | 3;
+  readonly redundancy?: PlannedRedundancy;
   readonly address?: string;
   readonly lagLimit?: number;
   readonly wait: number;
@@ -81,7 +82,6 @@ export async function resolveImage(file: ServerFile, flags: UpFlags, onProgress:
 }
 
 export function makePlan({ file, name }: Settings, flags: UpFlags, image: ImageRecord | null): ServerPlan {
-  const cpuModuleCount = flags.cpuModules ?? (file.redundancy === "simplex" ? 1 : 2);
   const extra = file.image?.commandLine ?? "";
   const planned: PlannedImage =
     image === null
@@ -98,7 +98,7 @@ export function makePlan({ file, name }: Settings, flags: UpFlags, image: ImageR
   return {
     server: name,
     engine: file.engine ?? "rv64",
-    cpuModuleCount,
+    redundancy: flags.redundancy ?? file.redundancy ?? "duplex",
     memoryMiB: flags.memory ?? file.memoryMiB ?? image?.memoryMiB ?? TOY_MEMORY_MIB,
     release: flags.release ?? file.release ?? "compared",
     lagLimitMs: flags.lagLimit ?? file.lagLimitMs ?? LAG_LIMIT_MS_DEFAULT,

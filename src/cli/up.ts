@@ -5,6 +5,7 @@ import type { ImageRecord } from "../image/index.js";
 import { ProgressView } from "./image.js";
 import { followServer } from "./live-view.js";
 import { paint, printJson, printLines } from "./output.js";
+import { redundancyFlag } from "./redundancy-flag.js";
 import { standingSentence } from "./report-view.js";
 import { makePlan, parseMemory, readSettings, resolveImage, type Settings, type UpFlags } from "./settings.js";
 import { startServer, waitUntilStanding, type Standing } from "./start-server.js";
@@ -35,7 +36,7 @@ export function addUpCommand(program: Command): void {
     .addOption(new Option("--release <kind>", "when an output takes effect").choices(["compared", "logged"]))
     .option("--kernel <kernel>", "stock, hardened, or the path of your own RISC-V kernel")
     .option("--initrd <path>", "initial RAM disk for your own kernel")
-    .option("--cpu-modules <count>", "2 for lockstep, 1 for none", wholeNumber(1, 3))
+    .option("--redundancy <kind>", "simplex, duplex (default), triplex or pair-and-spare; or 1, 2, 3", redundancyFlag)
     .option("--address <address>", "the guest's IPv4 address (default: the first free one, 10.77.0.2)")
     .option("--lag-limit <ms>", "a CPU module this far behind the other is taken for hung", wholeNumber(20, 60_000))
     .option("--wait <seconds>", "how long -d waits", wholeNumber(0, 86_400), WAIT_SECONDS_DEFAULT)

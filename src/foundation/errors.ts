@@ -125,6 +125,18 @@ export const ERRORS = {
     exit: 2,
     text: "{path} was recorded on a machine {engine} of behaviour {recorded}, this version's is {present}: replay it with the Steadfast that recorded it.",
   },
+  REDUNDANCY_UNKNOWN: {
+    exit: 2,
+    text: "There is no redundancy {redundancy}; write simplex, duplex, triplex or pair-and-spare, or 1, 2 or 3.",
+  },
+  REDUNDANCY_FIXED: {
+    exit: 4,
+    text: "A running server cannot go from {from} to {to}, since pairs are made at its start; stop it and start it with `--redundancy {to}`.",
+  },
+  REDUNDANCY_UNSAFE: {
+    exit: 4,
+    text: "The redundancy cannot become {to} now: {modules} would have to carry on and is not in lockstep; wait for it, or `steadfast insert` or `clear` it.",
+  },
   POWER_ACTION_UNKNOWN: { exit: 2, text: "There is no power action {action}; the actions are off and reset." },
   VERIFY_FAILED: { exit: 4, text: "The machines could not be compared: {why}; look at `steadfast status` and try again." },
   HOST_TOOL_MISSING: { exit: 3, text: "The program {tool} is missing on this host; install it with `apt-get install -y {packages}`." },

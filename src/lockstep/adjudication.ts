@@ -67,6 +67,17 @@ export class Adjudication {
     const text = `${name} computed something else than the majority at tick ${seq}; it is isolated`;
     this.#context.event("error", "MISCOMPARE", text, name, { seq, by: "majority", right });
     this.#context.shoot(row, `miscompare at tick ${seq}`, true);
+    this.#dropPartner(name, seq);
+  }
+
+  /** A pair that disagrees with itself drops out as a whole: what is left of it checks nobody. Another pair carries on. */
+  #dropPartner(name: string, seq: number): void {
+    const { membership } = this.#context;
+    const partner = membership.partnerOf(name);
+    if (partner === null || partner.role !== "member" || membership.completePairs.length === 0) return;
+    const text = `${name} and ${partner.name} disagree at tick ${seq}: their pair drops out, and both come back`;
+    this.#context.event("warning", "PAIR_DROPPED", text, partner.name, { seq });
+    this.#context.shoot(partner, `its pair disagreed with itself at tick ${seq}`, false);
   }
 
   /** No majority: all of these groups contradict each other. `what` says in what. */

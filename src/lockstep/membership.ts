@@ -5,7 +5,7 @@
 import { assert } from "../foundation/assert.js";
 import type { ModuleState } from "../wire/control.js";
 import type { ConfigurationRecord } from "../wire/messages.js";
-import { quorum } from "./voter.js";
+import { quorum, type Pairs } from "./voter.js";
 
 /**
  * absent: not connected. waiting: connected, blank, not in lockstep. newcomer: being cloned or catching up. joining: caught up,
@@ -38,14 +38,16 @@ export interface CpuRow {
 export class Membership {
   readonly rows: ReadonlyMap<string, CpuRow>;
   readonly #io: string;
+  readonly #pairs: Pairs;
   #record: ConfigurationRecord | null = null;
   #claiming: ConfigurationRecord | null = null;
   /** Live members, in the order of the configuration: kept, since every result asks for it. */
   #live: readonly string[] = [];
 
   /** `onCall`: modules that nobody waits for until they are called. */
-  constructor(io: string, cpuModules: readonly string[], onCall: readonly string[] = []) {
+  constructor(io: string, cpuModules: readonly string[], onCall: readonly string[] = [], pairs: Pairs = []) {
     this.#io = io;
+    this.#pairs = pairs;
     this.rows = new Map(
       [...cpuModules, ...onCall].map((name) => [
         name,
@@ -101,10 +103,23 @@ export class Membership {
 
   /** How far those have come whose pace counts: the slower of two, the middle one of three. */
   settledSeq(): number {
+    const pairs = this.completePairs;
+    if (pairs.length > 0) return Math.max(...pairs.map((pair) => Math.min(...pair.map((name) => this.row(name).lastSeq))));
     const seqs = this.#live.map((name) => this.row(name).lastSeq);
     if (seqs.length <= 2) return Math.min(...seqs);
     seqs.sort((left, right) => right - left);
     return seqs[quorum(seqs.length) - 1] as number;
+  }
+
+  /** Pairs of which both modules are alive in the configuration. */
+  get completePairs(): Pairs {
+    return this.#pairs.filter((pair) => pair.every((name) => this.#live.includes(name)));
+  }
+
+  /** The other module of its pair; null: it stands for itself. */
+  partnerOf(name: string): CpuRow | null {
+    const partner = this.#pairs.find((pair) => pair.includes(name))?.find((each) => each !== name);
+    return partner === undefined ? null : this.row(partner);
   }
 
   setRole(row: CpuRow, role: Role): void {
@@ -172,6 +187,7 @@ export class Membership {
   stateOf(row: CpuRow): ModuleState {
     switch (row.role) {
       case "member":
+        if (this.#pairs.length > 0) return this.completePairs.some((pair) => pair.includes(row.name)) ? "DUPLEX" : "SIMPLEX";
         return this.#live.length >= 3 ? "TRIPLEX" : this.#live.length === 2 ? "DUPLEX" : "SIMPLEX";
       case "waiting":
       case "newcomer":

@@ -8,7 +8,7 @@ import type { Message, ResultMessage, TickMessage } from "../wire/messages.js";
 import { RESUME_WAIT_MS, STALL_LIMIT_MS } from "./limits.js";
 import type { CpuRow } from "./membership.js";
 import type { LockstepServer } from "./server.js";
-import { quorum } from "./voter.js";
+import { leastSettlers } from "./voter.js";
 
 interface Report {
   /** Ticks and results that it handed over. */
@@ -81,7 +81,7 @@ export class Resumption {
     const isComplete = named.every((name) => blank.includes(name) || candidates.some((row) => row.name === name));
     if (!isComplete && atMs < this.#deadlineMs) return;
     // So many that at least one of them has every tick that ever took effect.
-    this.#needed = named.length - quorum(named.length) + 1;
+    this.#needed = named.length - leastSettlers(named, this.#server.options.pairs ?? []) + 1;
     if (candidates.length < this.#needed) return this.#fail();
     for (const row of candidates) membership.setRole(row, "joining");
     this.#stage = "claiming";

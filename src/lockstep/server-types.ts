@@ -10,6 +10,10 @@ export interface ServerOptions {
   /** Raised at every start of this module. */
   readonly incarnation: number;
   readonly cpuModules: readonly string[];
+  /** CPU modules that may be added later: expected once an `expect` event says so. */
+  readonly emptySlots?: readonly string[];
+  /** Self-checking pairs of CPU modules (voter.ts); none: each stands for itself. */
+  readonly pairs?: readonly (readonly [string, string])[];
   /** The CPU module that is started when two contradict each other (adjudication.ts); absent: there is none. */
   readonly judge?: string;
   /** Enclosure of every module, by name; this I/O module's too. */
@@ -103,6 +107,8 @@ export type EventCode =
   | "ADJUDICATION_STARTED"
   | "JUDGE_PROMOTED"
   | "MEMORY_DAMAGED"
+  | "MODULE_RETIRED"
+  | "PAIR_DROPPED"
   | "CHECKPOINT_FAILED"
   | "CHECKPOINT_VERIFIED"
   | "REINTEGRATION_STARTED"

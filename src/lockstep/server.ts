@@ -66,8 +66,9 @@ export class LockstepServer implements ServerContext {
   constructor(options: ServerOptions, emit: (effect: ServerEffect) => void) {
     this.options = options;
     this.#emit = emit;
-    this.membership = new Membership(options.name, options.cpuModules, options.judge === undefined ? [] : [options.judge]);
-    this.voter = new Voter(options.release, 0);
+    const onCall = [...(options.emptySlots ?? []), ...(options.judge === undefined ? [] : [options.judge])];
+    this.membership = new Membership(options.name, options.cpuModules, onCall, options.pairs);
+    this.voter = new Voter(options.release, 0, options.pairs);
     this.reintegration = new Reintegration(this);
     this.#adjudication = new Adjudication(this, this.reintegration);
     this.#checkpoints = new Checkpoints(this, this.#adjudication);
@@ -149,11 +150,22 @@ export class LockstepServer implements ServerContext {
       case "cpuDisconnected":
         return this.#disconnected(event.name, event.why);
       case "expect":
-        if (this.membership.rows.has(event.module)) this.membership.row(event.module).expected = event.present;
-        return;
+        return this.#expect(event.module, event.present);
       default:
         return this.#arbiterEvent(event);
     }
+  }
+
+  /** A member that is not wanted any more leaves by a configuration change, if another one can carry on. */
+  #expect(name: string, present: boolean): void {
+    const row = this.membership.rows.get(name);
+    if (row === undefined) return;
+    row.expected = present;
+    if (present || row.role !== "member" || this.membership.live.length < 2) return;
+    this.event("info", "MODULE_RETIRED", `${name} is taken out of the configuration`, name);
+    row.shotIncarnation = row.incarnation;
+    this.#gone(row);
+    this.emit({ kind: "disconnect", name, why: "it is not wanted any more" });
   }
 
   #arbiterEvent(event: Extract<ServerEvent, { kind: "start" | "highest" | "claimed" | "arbiterFailed" }>): void {

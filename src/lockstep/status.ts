@@ -6,6 +6,11 @@ import type { LockstepServer } from "./server.js";
 function redundancyOf(server: LockstepServer): Redundancy {
   const members = server.isRunning ? server.membership.live.length : 0;
   if (members === 0) return "OUTAGE";
+  const { pairs = [] } = server.options;
+  if (pairs.length > 0) {
+    const complete = server.membership.completePairs.length;
+    return complete === pairs.length ? "PAIR_AND_SPARE" : complete > 0 || members > 1 ? "DUPLEX" : "SIMPLEX";
+  }
   return members === 1 ? "SIMPLEX" : members === 2 ? "DUPLEX" : "TRIPLEX";
 }
 

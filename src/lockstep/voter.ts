@@ -11,6 +11,9 @@ import type { ResultMessage, TickMessage } from "../wire/messages.js";
 
 export type ReleaseMode = "compared" | "logged";
 
+/** Self-checking pairs: two modules that compare each other's results, so that one pair alone can settle a tick. */
+export type Pairs = readonly (readonly [string, string])[];
+
 export interface Ballot {
   readonly tick: TickMessage;
   readonly inputBytes: number;
@@ -52,13 +55,24 @@ export function sameResult(left: ResultMessage, right: ResultMessage): boolean {
   );
 }
 
-/** How many equal results settle a tick: all of one or two, a majority of more. */
+/** How many equal results settle a tick without pairs: all of one or two, a majority of more. */
 export function quorum(members: number): number {
   return members <= 2 ? members : Math.floor(members / 2) + 1;
 }
 
+/** How many modules at least have run a tick that took effect. */
+export function leastSettlers(members: readonly string[], pairs: Pairs): number {
+  return pairs.some((pair) => pair.every((name) => members.includes(name))) ? 2 : quorum(members.length);
+}
+
+interface Group {
+  readonly result: ResultMessage;
+  readonly modules: string[];
+}
+
 export class Voter {
   readonly #mode: ReleaseMode;
+  readonly #pairs: Pairs;
   readonly #ballots = new Map<number, Ballot>();
   #oldest: number;
   #issued: number;
@@ -67,8 +81,9 @@ export class Voter {
   #inputBytes = 0;
 
   /** `seq`: the last tick before the first one of this voter. */
-  constructor(mode: ReleaseMode, seq: number) {
+  constructor(mode: ReleaseMode, seq: number, pairs: Pairs = []) {
     this.#mode = mode;
+    this.#pairs = pairs;
     this.#oldest = seq + 1;
     this.#issued = seq;
     this.#released = seq;
@@ -218,7 +233,7 @@ export class Voter {
 
   /** Sets the truth of a ballot, or says that there is none. */
   #vote(ballot: Ballot, members: readonly string[]): Decision | null {
-    const groups: { readonly result: ResultMessage; readonly modules: string[] }[] = [];
+    const groups: Group[] = [];
     let count = 0;
     for (const module of members) {
       const result = ballot.results.get(module);
@@ -228,9 +243,9 @@ export class Voter {
       if (group === undefined) groups.push({ result, modules: [module] });
       else group.modules.push(module);
     }
-    const needed = quorum(members.length);
-    const winner = groups.find((group) => group.modules.length >= needed);
-    if (winner === undefined) {
+    const winners = this.#winners(groups, members);
+    const [winner] = winners;
+    if (winner === undefined || winners.length > 1) {
       if (count < members.length) return WAIT;
       return { kind: "miscompare", seq: ballot.tick.seq, wrong: [], tied: groups.map((group) => group.modules) };
     }
@@ -241,6 +256,14 @@ export class Voter {
       if (!module.endsWith(RETIRED) && !sameResult(result, winner.result)) wrong.push(module);
     }
     return wrong.length > 0 ? { kind: "miscompare", seq: ballot.tick.seq, wrong, tied: [] } : null;
+  }
+
+  /** Groups that may settle the tick: those of a complete pair that agrees with itself, or else those that are large enough. */
+  #winners(groups: readonly Group[], members: readonly string[]): Group[] {
+    const pairs = this.#pairs.filter((pair) => pair.every((name) => members.includes(name)));
+    if (pairs.length > 0) return groups.filter((group) => pairs.some((pair) => pair.every((name) => group.modules.includes(name))));
+    const needed = quorum(members.length);
+    return groups.filter((group) => group.modules.length >= needed);
   }
 
   #outputs(ballot: Ballot, truth: ResultMessage): readonly MachineOutput[] | null {

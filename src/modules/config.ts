@@ -39,6 +39,10 @@ export interface ModuleConfig {
   /** Raised by management at every start of this module. */
   readonly incarnation: number;
   readonly cpuModules: readonly string[];
+  /** CPU modules that may be added while the server runs. Absent: none. */
+  readonly emptySlots?: readonly string[];
+  /** Self-checking pairs of CPU modules. Absent or empty: each stands for itself. */
+  readonly cpuPairs?: readonly (readonly [string, string])[];
   readonly ioModules: readonly string[];
   /** The CPU module that is started when two contradict each other. Absent: there is none. */
   readonly judge?: string;
@@ -79,6 +83,8 @@ const FIELDS: Readonly<Record<string, Check>> = {
   arbiterDirectory: text,
   incarnation: count,
   cpuModules: names,
+  emptySlots: optional(names),
+  cpuPairs: optional((value) => Array.isArray(value) && value.every((pair) => names(pair) && (pair as unknown[]).length === 2)),
   ioModules: names,
   judge: optional(moduleName),
   enclosures: optional(textMap),

@@ -46,7 +46,8 @@ class IoModule {
   readonly #timer = new PreciseTimer(() => this.#dispatch({ kind: "wake" }));
   readonly #pending: Untimed[] = [];
   #isStepping = false;
-  #judgeLink: Link | null = null;
+  /** Kept up to the modules in use, and to the judge while it is wanted. */
+  readonly #cpuLinks = new Map<string, Link>();
   #course: CourseFile | null = null;
   #unheard: IoToManagement[] = [];
   #isStatusDue = false;
@@ -63,9 +64,11 @@ class IoModule {
         name: config.name,
         incarnation: config.incarnation,
         cpuModules: config.cpuModules,
+        emptySlots: config.emptySlots ?? [],
+        pairs: config.cpuPairs ?? [],
         ...(config.judge !== undefined && { judge: config.judge }),
         enclosures: enclosuresOf(config),
-        sockets: Object.fromEntries(config.cpuModules.map((name) => [name, socketPath(config, name)])),
+        sockets: Object.fromEntries(slotsOf(config).map((name) => [name, socketPath(config, name)])),
         release: config.release,
         lagLimitMs: config.lagLimitMs,
         anchorNs: BigInt(Math.round(performance.timeOrigin * 1000)) * 1000n - BigInt(config.epochNs),
@@ -77,9 +80,7 @@ class IoModule {
   async start(): Promise<void> {
     await listenForPeers(socketPath(this.#config, this.#config.name), this.#self, (peer) => this.#acceptManager(peer));
     this.#dispatch({ kind: "start" });
-    for (const name of this.#config.cpuModules) {
-      keepConnected(socketPath(this.#config, name), this.#self, (peer) => this.#acceptCpu(name, peer));
-    }
+    for (const name of this.#config.cpuModules) this.#linkCpu(name);
     await this.#port?.start((frames) => this.#dispatch({ kind: "frames", port: 0, frames }));
     setInterval(() => {
       const isDue = performance.now() - this.#reportedAtMs >= SIGN_OF_LIFE_MS;
@@ -100,6 +101,17 @@ class IoModule {
       this.#isStepping = false;
     }
     this.#timer.set(this.#server.wakeAtMs);
+  }
+
+  #linkCpu(name: string): void {
+    if (this.#cpuLinks.has(name)) return;
+    const accept = (peer: Peer): PeerHandlers | null => this.#acceptCpu(name, peer);
+    this.#cpuLinks.set(name, keepConnected(socketPath(this.#config, name), this.#self, accept));
+  }
+
+  #unlinkCpu(name: string): void {
+    this.#cpuLinks.get(name)?.close();
+    this.#cpuLinks.delete(name);
   }
 
   #acceptCpu(name: string, peer: Peer): PeerHandlers | null {
@@ -153,7 +165,8 @@ class IoModule {
       case "statusChanged":
         return this.#statusDue();
       case "judge":
-        this.#linkJudge(effect.wanted);
+        if (effect.wanted) this.#linkCpu(this.#config.judge ?? "");
+        else this.#unlinkCpu(this.#config.judge ?? "");
         return this.#tell(effect);
       case "recordingStarted":
       case "recordStep":
@@ -173,13 +186,6 @@ class IoModule {
       default:
         return this.#askArbiter(effect);
     }
-  }
-
-  #linkJudge(wanted: boolean): void {
-    const { judge } = this.#config;
-    if (judge === undefined || wanted === (this.#judgeLink !== null)) return;
-    this.#judgeLink?.close();
-    this.#judgeLink = wanted ? keepConnected(socketPath(this.#config, judge), this.#self, (peer) => this.#acceptCpu(judge, peer)) : null;
   }
 
   #record(effect: Extract<ServerEffect, { kind: "recordingStarted" | "recordStep" | "recordingEnded" }>): void {
@@ -285,12 +291,17 @@ class IoModule {
       }
       case "expect":
         if (typeof control["module"] !== "string" || typeof control["present"] !== "boolean") return;
+        if (control["present"] && slotsOf(this.#config).includes(control["module"])) this.#linkCpu(control["module"]);
         return this.#dispatch({ kind: "expect", module: control["module"], present: control["present"] });
       case "shutdown":
         this.#port?.close();
         process.exit(0);
     }
   }
+}
+
+function slotsOf(config: ModuleConfig): string[] {
+  return [...config.cpuModules, ...(config.emptySlots ?? [])];
 }
 
 /** Without a map in the configuration: cpu<i> and io<i> share enclosure<i>. */

@@ -21,6 +21,7 @@ import { SteadfastError } from "../foundation/errors.js";
 import type { LoggedEvent } from "./management-events.js";
 import type { FaultDetails, FaultDone } from "./management-faults.js";
 import type { RecordingDone } from "./management-recordings.js";
+import type { PlannedRedundancy } from "./redundancy.js";
 import type { ServerReport } from "./management-status.js";
 
 const BODY_BYTES_MAX = 64 * 1024;
@@ -42,6 +43,7 @@ export interface ManagementActions {
   pull(module: string, force: boolean): void;
   insert(module: string): void;
   clear(module: string): void;
+  setRedundancy(redundancy: string): PlannedRedundancy;
   /** Resolves with the tick that the recording begins after. */
   startRecording(): Promise<number>;
   stopRecording(): Promise<RecordingDone>;
@@ -153,6 +155,8 @@ async function post(parts: readonly string[], body: Body, actions: ManagementAct
     switch (resource ?? "") {
       case "faults":
         return { ok: true, module: text("module"), ...actions.fault(text("kind"), text("module"), body) };
+      case "redundancy":
+        return { ok: true, redundancy: actions.setRedundancy(text("redundancy")) };
       case "power":
         actions.power(text("action"));
         return { ok: true };

@@ -8,6 +8,7 @@ import { SteadfastError } from "../foundation/errors.js";
 import { macAddressFor, type HostNetwork } from "../ports/network-host.js";
 import type { ModuleKind } from "../wire/control.js";
 import type { ModuleConfig } from "./config.js";
+import { cpuModuleCount, cpuPairs, cpuSlots, type PlannedRedundancy } from "./redundancy.js";
 import type { ServerPaths } from "./management-paths.js";
 
 export const MANAGEMENT_NAME = "mgmt0";
@@ -33,7 +34,7 @@ export interface PlannedImage {
 export interface ServerPlan {
   readonly server: string;
   readonly engine: "rv64" | "toy";
-  readonly cpuModuleCount: number;
+  readonly redundancy: PlannedRedundancy;
   readonly memoryMiB: number;
   readonly release: "compared" | "logged";
   readonly lagLimitMs: number;
@@ -54,12 +55,17 @@ export interface PlannedModule {
   readonly enclosure: string;
 }
 
-/** Enclosure 0 holds the I/O module and management; every CPU module has an enclosure of its own. */
+/** Every module that the server may come to have. Enclosure 0 holds the I/O module and management. */
 export function plannedModules(plan: ServerPlan): PlannedModule[] {
-  const cpus = Array.from({ length: plan.cpuModuleCount }, (_, index): PlannedModule => {
-    return { name: `cpu${index}`, kind: "cpu", enclosure: `enclosure${index}` };
-  });
+  const cpus = cpuSlots(plan.redundancy).map((slot): PlannedModule => ({ ...slot, kind: "cpu" }));
   return [...cpus, { name: "io0", kind: "io", enclosure: "enclosure0" }];
+}
+
+/** CPU modules that the planned redundancy takes; the other slots stand empty. */
+export function cpusInUse(plan: ServerPlan): string[] {
+  return cpuSlots(plan.redundancy)
+    .slice(0, cpuModuleCount(plan.redundancy))
+    .map((slot) => slot.name);
 }
 
 /** The guest learns its address from the kernel command line; an init that does not know these words ignores them. */
@@ -85,6 +91,7 @@ export function moduleConfigFor(context: ModuleConfigContext, module: PlannedMod
   const { plan, paths, network, epochNs } = context;
   const modules = plannedModules(plan);
   const commandLine = commandLineFor(plan, network);
+  const inUse = cpusInUse(plan);
   return {
     server: plan.server,
     name: module.name,
@@ -93,7 +100,9 @@ export function moduleConfigFor(context: ModuleConfigContext, module: PlannedMod
     runDirectory: paths.runDirectory,
     arbiterDirectory: paths.arbiterDirectory,
     incarnation,
-    cpuModules: modules.filter((each) => each.kind === "cpu").map((each) => each.name),
+    cpuModules: inUse,
+    emptySlots: modules.filter((each) => each.kind === "cpu" && !inUse.includes(each.name)).map((each) => each.name),
+    cpuPairs: cpuPairs(plan.redundancy),
     ioModules: modules.filter((each) => each.kind === "io").map((each) => each.name),
     judge: JUDGE.name,
     enclosures: Object.fromEntries(modules.map((each) => [each.name, each.enclosure])),

@@ -8,8 +8,9 @@ import type {
   ServerCounters,
   ServerStatus,
 } from "../wire/control.js";
-import { JUDGE, MANAGEMENT_NAME, type ServerPlan } from "./management-plan.js";
+import { cpusInUse, MANAGEMENT_NAME, type ServerPlan } from "./management-plan.js";
 import { residentBytesOf } from "./management-process.js";
+import { fullRedundancy } from "./redundancy.js";
 import type { ModuleSupervisor } from "./management-supervisor.js";
 
 /** How far the guest's own software is: `reachable`, its network answers; `ready`, our init reported that the services are up. */
@@ -106,10 +107,6 @@ export function addCounters(past: ServerCounters, now: ServerCounters): ServerCo
   };
 }
 
-export function wantedRedundancy(plan: ServerPlan): Redundancy {
-  return plan.cpuModuleCount >= 3 ? "TRIPLEX" : plan.cpuModuleCount === 2 ? "DUPLEX" : "SIMPLEX";
-}
-
 /** In lockstep, by state. */
 export function inLockstep(state: ModuleState | undefined): boolean {
   return state === "SIMPLEX" || state === "DUPLEX" || state === "TRIPLEX";
@@ -145,9 +142,9 @@ function reportModule(supervisor: ModuleSupervisor, sources: ReportSources): Mod
   };
 }
 
-/** The judge is there only while it is needed. */
-function isShown(supervisor: ModuleSupervisor): boolean {
-  return supervisor.name !== JUDGE.name || supervisor.process !== null;
+/** The judge is there only while it is needed, and empty slots are not shown. */
+function isShown(supervisor: ModuleSupervisor, plan: ServerPlan): boolean {
+  return supervisor.module.kind !== "cpu" || supervisor.process !== null || cpusInUse(plan).includes(supervisor.name);
 }
 
 export function makeReport(sources: ReportSources): ServerReport {
@@ -168,7 +165,7 @@ export function makeReport(sources: ReportSources): ServerReport {
   return {
     server: plan.server,
     redundancy: io?.redundancy ?? "OUTAGE",
-    wantedRedundancy: wantedRedundancy(plan),
+    wantedRedundancy: fullRedundancy(plan.redundancy),
     guest: sources.guest,
     configuration: io?.configuration ?? 0,
     seq: io?.seq ?? 0,
@@ -191,6 +188,6 @@ export function makeReport(sources: ReportSources): ServerReport {
     mips: io?.mips ?? 0,
     counters: io === null ? sources.pastCounters : addCounters(sources.pastCounters, io.counters),
     lastEventId: sources.lastEventId,
-    modules: [...sources.supervisors.filter(isShown).map((each) => reportModule(each, sources)), management],
+    modules: [...sources.supervisors.filter((each) => isShown(each, plan)).map((each) => reportModule(each, sources)), management],
   };
 }

@@ -5,6 +5,7 @@
 import { createHash } from "node:crypto";
 import { closeSync, mkdirSync, rmSync, writeSync } from "node:fs";
 import { createServer, type Server } from "node:net";
+import { assert } from "../foundation/assert.js";
 import { SteadfastError } from "../foundation/errors.js";
 import type { MiscompareReport } from "../lockstep/miscompare-report.js";
 import { plannedDevices, setUpHostNetwork, tearDownHostNetwork, type HostNetwork } from "../ports/network-host.js";
@@ -18,6 +19,7 @@ import { GuestWatch } from "./management-guest.js";
 import { ManagementLinks, type ParsedControl } from "./management-links.js";
 import { makeServerDirectories, serverPaths, type ServerPaths } from "./management-paths.js";
 import {
+  cpusInUse,
   JUDGE,
   MANAGEMENT_NAME,
   moduleConfigFor,
@@ -26,6 +28,8 @@ import {
   writeJsonFile,
   type ServerPlan,
 } from "./management-plan.js";
+import { RedundancyChange } from "./management-redundancy.js";
+import { parseRedundancy, type PlannedRedundancy } from "./redundancy.js";
 import type { LossCause } from "./management-policy.js";
 import { cleanUpServer, recordProcess, waitUntilGone, type MadeRecord, type ProcessRecord } from "./management-process.js";
 import { Recordings, type RecordingDone } from "./management-recordings.js";
@@ -93,7 +97,8 @@ function lockServer(runDirectory: string): Promise<Server | null> {
 type VerifyWaiter = { resolve(answer: VerifyAnswer): void; reject(error: Error): void };
 
 class Management implements ManagementActions {
-  readonly #plan: ServerPlan;
+  /** Changes with the redundancy. */
+  #plan: ServerPlan;
   readonly #paths: ServerPaths;
   readonly #incarnation: number;
   readonly #events: EventLog;
@@ -109,6 +114,11 @@ class Management implements ManagementActions {
   readonly #drilled = new Set<string>();
   /** What I/O modules that are gone had counted. */
   #pastCounters: ServerCounters = NO_COUNTERS;
+  readonly #redundancy = new RedundancyChange({
+    supervisor: (module) => this.#supervisor(module),
+    expect: (module, present) => this.#expect(module, present),
+    status: () => this.#ioStatus,
+  });
   /** Incarnation of the I/O module under which the guest was powered on; 0: not yet. */
   #poweredOnBy = 0;
   #verifyWaiters: VerifyWaiter[] = [];
@@ -137,7 +147,7 @@ class Management implements ManagementActions {
     );
     const hooks = {
       configure: (module: Parameters<typeof moduleConfigFor>[1], number: number): ModuleConfig => {
-        return moduleConfigFor({ plan, paths, network: this.#network, epochNs: this.#epochNs }, module, number);
+        return moduleConfigFor({ plan: this.#plan, paths, network: this.#network, epochNs: this.#epochNs }, module, number);
       },
       changed: (supervisor: ModuleSupervisor) => this.#processesChanged(supervisor),
       lost: (supervisor: ModuleSupervisor, cause: LossCause, detail: string) => this.#moduleLost(supervisor, cause, detail),
@@ -172,9 +182,10 @@ class Management implements ManagementActions {
     }
     if (leftOver)
       this.#events.add("warning", "LEFTOVERS_REMOVED", "What an earlier run of this server had left on the host was ended and removed.");
-    this.#events.add("info", "SERVER_STARTED", `Server ${plan.server} starts with ${plan.cpuModuleCount} CPU module(s).`);
+    this.#events.add("info", "SERVER_STARTED", `Server ${plan.server} starts in ${plan.redundancy}.`);
     const names = this.#supervisors.map((each) => each.name);
-    this.#judge(false);
+    const inUse = cpusInUse(plan);
+    for (const each of this.#supervisors) if (each.module.kind === "cpu" && !inUse.includes(each.name)) each.hold();
     for (const supervisor of this.#supervisors) supervisor.start();
     this.#links = new ManagementLinks(this.#paths.runDirectory, { name: MANAGEMENT_NAME, incarnation: this.#incarnation }, names, {
       connected: (module) => this.#moduleConnected(module),
@@ -250,6 +261,20 @@ class Management implements ManagementActions {
     return done;
   }
 
+  setRedundancy(text: string): PlannedRedundancy {
+    const to = parseRedundancy(text);
+    if (to === null) throw new SteadfastError("REDUNDANCY_UNKNOWN", { redundancy: text });
+    const from = this.#plan.redundancy;
+    if (to === from) return to;
+    this.#redundancy.change(from, to);
+    this.#plan = { ...this.#plan, redundancy: to };
+    writeJsonFile(this.#paths.planFile, this.#plan);
+    this.#events.add("info", "REDUNDANCY_CHANGED", `The redundancy was changed from ${from} to ${to} by the operator.`, {
+      data: { from, to },
+    });
+    return to;
+  }
+
   power(action: string): void {
     if (action !== "off" && action !== "reset") throw new SteadfastError("POWER_ACTION_UNKNOWN", { action });
     const sent = this.#links?.send(this.#ioName, action === "off" ? { kind: "powerButton" } : { kind: "reset" });
@@ -310,11 +335,14 @@ class Management implements ManagementActions {
 
   // What modules do and say.
 
+  /** A module that an operator may name: those in use. */
   #find(module: string): ModuleSupervisor {
-    const supervisor = this.#supervisors.find((each) => each.name === module);
+    const inUse = cpusInUse(this.#plan);
+    const known = this.#supervisors.filter((each) => each.module.kind !== "cpu" || inUse.includes(each.name));
+    const supervisor = known.find((each) => each.name === module);
     if (supervisor !== undefined) return supervisor;
     if (module === MANAGEMENT_NAME) throw new SteadfastError("MODULE_IS_MANAGEMENT", { module });
-    const names = this.#supervisors.map((each) => each.name).join(", ");
+    const names = known.map((each) => each.name).join(", ");
     throw new SteadfastError("MODULE_UNKNOWN", { module: module === "" ? "(none)" : module, server: this.#plan.server, names });
   }
 
@@ -387,7 +415,9 @@ class Management implements ManagementActions {
       case "recordingEnded":
         return this.#recordings.message(message);
       case "judge":
-        return this.#judge(message["wanted"] === true);
+        if (message["wanted"] === true) this.#supervisor(JUDGE.name).insert();
+        else this.#supervisor(JUDGE.name).hold();
+        return;
       case "report":
         return void this.#keepReport(message["report"] as MiscompareReport, String(message["course"]));
       case "console":
@@ -403,10 +433,10 @@ class Management implements ManagementActions {
     }
   }
 
-  #judge(wanted: boolean): void {
-    const supervisor = this.#supervisors.find((each) => each.name === JUDGE.name);
-    if (wanted) supervisor?.insert();
-    else supervisor?.hold();
+  #supervisor(name: string): ModuleSupervisor {
+    const found = this.#supervisors.find((each) => each.name === name);
+    assert(found !== undefined, "every slot has a supervisor");
+    return found;
   }
 
   /** The machine of this server, as whoever runs it again needs it. */
@@ -429,6 +459,7 @@ class Management implements ManagementActions {
 
   #ioReported(status: ServerStatus): void {
     this.#ioStatus = status;
+    this.#redundancy.reported(status);
     for (const supervisor of this.#supervisors) {
       if (supervisor.presence === "present" && inLockstep(status.modules[supervisor.name]?.state)) supervisor.noteLockstep();
     }

@@ -8,7 +8,7 @@ import type { Message } from "./messages.js";
 export type ModuleState = "EMPTY" | "INITIALIZING" | "DIAGNOSTICS" | "OFFLINE" | "SIMPLEX" | "DUPLEX" | "TRIPLEX" | "SHOT" | "BROKEN";
 
 /** What a server as a whole can lose: OUTAGE, the guest runs nowhere. */
-export type Redundancy = "OUTAGE" | "SIMPLEX" | "DUPLEX" | "TRIPLEX";
+export type Redundancy = "OUTAGE" | "SIMPLEX" | "DUPLEX" | "TRIPLEX" | "PAIR_AND_SPARE";
 
 export type ModuleKind = "cpu" | "io" | "management";
 

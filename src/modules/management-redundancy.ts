@@ -1,0 +1,57 @@
+/** Changes the redundancy of a running server: slots come into use and go out of it, one configuration after the other. */
+import { SteadfastError } from "../foundation/errors.js";
+import type { ServerStatus } from "../wire/control.js";
+import { inLockstep } from "./management-status.js";
+import type { ModuleSupervisor } from "./management-supervisor.js";
+import { CHANGEABLE, cpuModuleCount, cpuSlots, type PlannedRedundancy } from "./redundancy.js";
+
+export interface RedundancyHooks {
+  supervisor(module: string): ModuleSupervisor;
+  expect(module: string, present: boolean): void;
+  /** The I/O module's view; null: it is not there. */
+  status(): ServerStatus | null;
+}
+
+export class RedundancyChange {
+  readonly #hooks: RedundancyHooks;
+  /** Taken out of the configuration; their processes end when it is in force. */
+  readonly #retiring = new Set<string>();
+
+  constructor(hooks: RedundancyHooks) {
+    this.#hooks = hooks;
+  }
+
+  /** Throws, and changes nothing, if it cannot be done now. */
+  change(from: PlannedRedundancy, to: PlannedRedundancy): void {
+    if (!CHANGEABLE.includes(from) || !CHANGEABLE.includes(to)) throw new SteadfastError("REDUNDANCY_FIXED", { from, to });
+    const slots = cpuSlots(to).map((slot) => slot.name);
+    const kept = slots.slice(0, cpuModuleCount(to));
+    const surplus = slots.slice(cpuModuleCount(to), cpuModuleCount(from));
+    if (surplus.length > 0) this.#demandLockstep(kept, to);
+    for (const name of slots.slice(cpuModuleCount(from), cpuModuleCount(to))) {
+      this.#retiring.delete(name);
+      this.#hooks.expect(name, true);
+      this.#hooks.supervisor(name).insert();
+    }
+    for (const name of surplus) {
+      this.#retiring.add(name);
+      this.#hooks.expect(name, false);
+    }
+  }
+
+  /** Those that stay must be able to carry on without those that go. */
+  #demandLockstep(kept: readonly string[], to: PlannedRedundancy): void {
+    const modules = this.#hooks.status()?.modules;
+    const missing = kept.filter((name) => !inLockstep(modules?.[name]?.state));
+    if (missing.length > 0) throw new SteadfastError("REDUNDANCY_UNSAFE", { to, modules: missing.join(", ") });
+  }
+
+  /** What the I/O module reports: whoever is out of the configuration by now may end. */
+  reported(status: ServerStatus): void {
+    for (const name of this.#retiring) {
+      if (inLockstep(status.modules[name]?.state)) continue;
+      this.#retiring.delete(name);
+      this.#hooks.supervisor(name).hold();
+    }
+  }
+}
