@@ -32,6 +32,12 @@ export class Hash {
     return this;
   }
 
+  words(words: Uint32Array): this {
+    this.#word(words.length);
+    for (let at = 0; at < words.length; at += 1) this.#word(words[at] as number);
+    return this;
+  }
+
   #word(word: number): void {
     this.#a = Math.imul(this.#a ^ word, 0x01000193);
     this.#a = (this.#a << 13) | (this.#a >>> 19);

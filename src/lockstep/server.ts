@@ -557,6 +557,11 @@ export class LockstepServer implements ServerContext {
     return this.phase === "running" && this.#hasRun;
   }
 
+  /** Two contradict each other, and a third machine is asked who is right. */
+  get isAdjudicating(): boolean {
+    return this.#adjudication.isPending;
+  }
+
   /** @internal Invariants that hold after every step; the tests call it. */
   check(): void {
     assert(this.voter.released <= this.voter.issued, "nothing is released before it is issued");

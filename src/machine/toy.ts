@@ -26,11 +26,14 @@ import {
 } from "./machine.js";
 
 export const TOY_PAGE_BYTES = 4096;
-export const TOY_BEHAVIOUR = 1;
+export const TOY_BEHAVIOUR = 2;
 const BOOT_WORK = 20_000;
 const TIMER_WORK = 300;
 /** Instructions between two stores to RAM. */
 const STORE_EVERY = 64;
+const WORDS_PER_PAGE = TOY_PAGE_BYTES / 4;
+/** Stores go to these first pages: the rest of a larger RAM stays zero, as in a guest that has more than it uses. */
+const HOT_PAGES = 48;
 /** Requests beyond this wait nowhere: they are dropped, as by a full ring. */
 const MAX_JOBS = 512;
 /** Pages of the rotating window in each digest. */
@@ -112,6 +115,7 @@ export class ToyMachine implements Machine {
   readonly description: MachineDescription;
   readonly #ram: Uint8Array;
   readonly #words: Uint32Array;
+  readonly #hotWords: number;
   /** The pages that each watcher has still to take: one of these for a capture, one for checkpoints. */
   readonly #watchers = new Set<PageWatcher>();
   readonly #pages: number;
@@ -135,6 +139,7 @@ export class ToyMachine implements Machine {
     this.#ram = new Uint8Array(options.ramBytes);
     this.#words = new Uint32Array(this.#ram.buffer);
     this.#pages = options.ramBytes / TOY_PAGE_BYTES;
+    this.#hotWords = Math.min(this.#pages, HOT_PAGES) * WORDS_PER_PAGE;
     this.#timerNs = BigInt(option(options.commandLine, "timer", 10)) * 1_000_000n;
     this.#requestWork = option(options.commandLine, "work", 2000);
   }
@@ -220,14 +225,14 @@ export class ToyMachine implements Machine {
   #burn(count: number): void {
     const registers = this.#registers;
     let work = registers.work;
-    const words = this.#words.length;
-    for (let index = 0; index < count; index += 1) {
+    const words = this.#hotWords;
+    const before = Math.floor(registers.instructions / STORE_EVERY);
+    const stores = Math.floor((registers.instructions + count) / STORE_EVERY) - before;
+    for (let index = 0; index < stores; index += 1) {
       work = (Math.imul(work, 1664525) + 1013904223) | 0;
-      if ((index + registers.instructions) % STORE_EVERY === 0) {
-        const at = (work >>> 0) % words;
-        this.#words[at] = (this.#words[at] as number) ^ work;
-        this.#markDirty(at >>> 10);
-      }
+      const at = (work >>> 0) % words;
+      this.#words[at] = (this.#words[at] as number) ^ work;
+      this.#markDirty(at >>> 10);
     }
     // What was stored flows back into what is computed, so that a flipped bit sooner or later shows in outputs.
     registers.work = work ^ (this.#words[(work >>> 0) % words] as number);
@@ -293,9 +298,13 @@ export class ToyMachine implements Machine {
       else hash.number(output.failure ? 1 : 0);
     }
     for (let count = 0; count < TOY_SCRUB_PAGES; count += 1) {
-      hash.bytes(this.#page(this.#registers.scrub));
+      hash.words(this.#pageWords(this.#registers.scrub));
       this.#registers.scrub = (this.#registers.scrub + 1) % this.#pages;
     }
+  }
+
+  #pageWords(page: number): Uint32Array {
+    return this.#words.subarray(page * WORDS_PER_PAGE, (page + 1) * WORDS_PER_PAGE);
   }
 
   #page(page: number): Uint8Array {
@@ -341,7 +350,7 @@ export class ToyMachine implements Machine {
   }
 
   fullDigest(): string {
-    return new Hash().bytes(this.#stateRecord()).bytes(this.#ram).hex().repeat(2);
+    return new Hash().bytes(this.#stateRecord()).words(this.#words).hex().repeat(2);
   }
 
   #watch(): PageWatcher {
@@ -417,7 +426,7 @@ export class ToyMachine implements Machine {
   }
 
   #pageDigest(page: number): string {
-    return this.#isZero(page) ? "" : new Hash().bytes(this.#page(page)).hex();
+    return this.#isZero(page) ? "" : new Hash().words(this.#pageWords(page)).hex();
   }
 
   restore(piece: ImagePiece): void {
@@ -442,8 +451,8 @@ export class ToyMachine implements Machine {
   }
 
   #isZero(page: number): boolean {
-    const first = (page * TOY_PAGE_BYTES) / 4;
-    for (let at = first; at < first + TOY_PAGE_BYTES / 4; at += 1) if (this.#words[at] !== 0) return false;
+    const first = page * WORDS_PER_PAGE;
+    for (let at = first; at < first + WORDS_PER_PAGE; at += 1) if (this.#words[at] !== 0) return false;
     return true;
   }
 }

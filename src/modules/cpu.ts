@@ -9,7 +9,7 @@ import { Member, type MemberEffect } from "../lockstep/member.js";
 import type { Message } from "../wire/messages.js";
 import { checkpointDirectory, FileCheckpointStore } from "./checkpoint-files.js";
 import { socketPath, type ModuleConfig } from "./config.js";
-import { DrilledMachine } from "./drills.js";
+import { DrilledMachine } from "../machine/drilled.js";
 import { loadMachine } from "./machine-loader.js";
 import { connectPeer, listenForPeers, type Identity, type Peer, type PeerHandlers } from "./transport.js";
 

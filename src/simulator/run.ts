@@ -1,6 +1,15 @@
 /** One seed from beginning to verdict. */
-import { checkHistory, checkMachines, checkReleases, Violation, type ViolationKind } from "./checker.js";
-import { putFaults, putLoad, scenarioOf, worldOf } from "./scenario.js";
+import {
+  checkHistory,
+  checkMachines,
+  checkReleases,
+  checkVerdicts,
+  verifiedDigests,
+  Violation,
+  type ViolationKind,
+} from "./checker.js";
+import { putFaults } from "./faults.js";
+import { putLoad, scenarioOf, worldOf } from "./scenario.js";
 import type { World } from "./world.js";
 
 export interface SeedOutcome {
@@ -30,6 +39,7 @@ export function runSeed(seed: number, faultsUntilMs: number): SeedOutcome {
   const mark = (name: string): void => void marks.set(name, (marks.get(name) ?? 0) + 1);
   const scenario = scenarioOf(seed, faultsUntilMs);
   const world = worldOf(scenario);
+  mark(`server: ${scenario.shape}`);
   const log = putFaults(world, scenario, mark);
   let violation: SeedOutcome["violation"] = null;
   try {
@@ -40,26 +50,35 @@ export function runSeed(seed: number, faultsUntilMs: number): SeedOutcome {
     violation = { kind, text: kind === "crash" ? String((error as Error).stack) : (error as Error).message };
   }
   for (const event of world.events) mark(event.code);
+  if (world.errors.lostBy !== null) mark("double fault: the truth was lost");
   const trace = [...log.map((line) => `${line}   (fault)`), ...world.events.map((event) => event.text)]
     .sort((left, right) => parseFloat(left) - parseFloat(right))
     .slice(-TRACE_LINES_MAX);
   return { seed, violation, simulatedMs: world.nowMs, faults: log.length, marks, trace };
 }
 
+/** Safety comes first: where it was violated, what does not come back any more is only a consequence. */
+function demandLive(world: World, isLive: boolean, text: string): void {
+  if (isLive) return;
+  checkVerdicts(world);
+  checkHistory(world);
+  checkReleases(world, world.history.replay(() => world.newMachine()), false);
+  throw new Violation("liveness", text);
+}
+
 function judge(world: World, faultsUntilMs: number): void {
   world.run(faultsUntilMs + 100);
-  checkReleases(world, false);
-  const full = world.cpuNames.length === 3 ? "TRIPLEX" : "DUPLEX";
-  const isBack = (): boolean => world.isHealthy && world.redundancy === full;
-  if (!world.run(world.nowMs + RECOVERY_LIMIT_MS, isBack)) {
-    throw new Violation("liveness", `still ${world.redundancy} ${RECOVERY_LIMIT_MS} ms after the last fault`);
-  }
+  const isBack = (): boolean => world.isHealthy && world.redundancy === world.fullRedundancy;
+  const recovered = world.run(world.nowMs + RECOVERY_LIMIT_MS, isBack);
+  demandLive(world, recovered, `still ${world.redundancy} ${RECOVERY_LIMIT_MS} ms after the last fault`);
   world.run(world.nowMs + SETTLE_MS);
-  if (!world.run(world.nowMs + SCRUB_LIMIT_MS, () => !world.mayHideFlip && isBack())) {
-    throw new Violation("liveness", `${world.redundancy} while a flipped bit was looked for`);
-  }
-  checkMachines(world, VERIFY_LIMIT_MS);
+  const scrubbed = world.run(world.nowMs + SCRUB_LIMIT_MS, () => !world.mayHideError && isBack());
+  demandLive(world, scrubbed, `${world.redundancy} while a flipped bit was looked for`);
+  const digests = verifiedDigests(world, VERIFY_LIMIT_MS);
   world.run(world.nowMs + SETTLE_MS);
+  const truth = world.history.replay(() => world.newMachine(), world.verifiedSeq);
+  checkVerdicts(world);
+  checkMachines(world, digests, truth);
   checkHistory(world);
-  checkReleases(world, true);
+  checkReleases(world, truth, true);
 }

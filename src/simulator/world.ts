@@ -1,124 +1,110 @@
 /**
- * A whole simulated server in one process: the pure LockstepServer, pure Members with toy machines, links between them that keep
- * order but take random time, an arbiter, a clock. Everything travels encoded, so that the codec is exercised as well.
+ * A whole simulated server in one process: the real protocol code of I/O and CPU modules with toy machines, links, clocks, checkpoint
+ * stores and an arbiter of its own, and management's part. Everything travels encoded, so that the codec is exercised as well.
  */
-import { SeededRandom } from "../foundation/random.js";
 import { utf8Decode } from "../foundation/bytes.js";
-import { Member, type MemberEffect } from "../lockstep/member.js";
-import { LockstepServer } from "../lockstep/server.js";
-import type { ServerEffect, ServerEvent } from "../lockstep/server-types.js";
+import { SeededRandom } from "../foundation/random.js";
+import type { MemberEffect } from "../lockstep/member.js";
+import type { LockstepServer } from "../lockstep/server.js";
+import type { ServerEffect } from "../lockstep/server-types.js";
 import type { Machine, MachineOutput } from "../machine/machine.js";
-import { TOY_PAGE_BYTES, TOY_SCRUB_PAGES, ToyMachine } from "../machine/toy.js";
+import { ToyMachine } from "../machine/toy.js";
 import { MessageDecoder, encodeMessage } from "../wire/codec.js";
-import type { ConfigurationRecord, Message, TickMessage } from "../wire/messages.js";
+import type { ConfigurationRecord, Message } from "../wire/messages.js";
+import { History } from "./history.js";
+import { InjectedErrors } from "./injected-errors.js";
+import { Links } from "./links.js";
 import { MemoryCheckpoints } from "./memory-checkpoints.js";
-import { TaskQueue } from "./task-queue.js";
+import { SimulatedArbiter } from "./simulated-arbiter.js";
+import { SimulatedCpu } from "./simulated-cpu.js";
+import { SimulatedIo, type TimelessEvent } from "./simulated-io.js";
+import { Timeline } from "./timeline.js";
 
 export interface WorldOptions {
   readonly seed: number;
   readonly cpus?: readonly string[];
+  /** CPU modules that may be added later. */
+  readonly emptySlots?: readonly string[];
+  readonly pairs?: readonly (readonly [string, string])[];
+  /** Whether there is a third machine for adjudication. */
+  readonly hasJudge?: boolean;
+  readonly enclosures?: Readonly<Record<string, string>>;
   readonly release?: "compared" | "logged";
   readonly ramBytes?: number;
   readonly commandLine?: string;
   readonly arbiter?: Map<number, ConfigurationRecord>;
+  /** Clocks of I/O modules go wrong by up to this share. */
+  readonly clockDrift?: number;
 }
 
-const RESTART_MS = 40;
 export const IO_RESTART_MS = 30;
-/** Ticks between the issue of one and its vote, generously. */
-const MOST_UNDER_WAY_TICKS = 100;
-
-class Cpu {
-  readonly name: string;
-  incarnation = 0;
-  alive = false;
-  /** SIGSTOP: it neither runs nor reads. */
-  stopped = false;
-  connected = false;
-  /** How many times longer than usual its quanta take: a starved host. */
-  slowness = 1;
-  member: Member;
-  machine: ToyMachine;
-  /** Its connection to a newcomer. */
-  newcomer: { readonly clone: number; readonly cpu: Cpu; readonly incarnation: number } | null = null;
-
-  constructor(name: string, machine: ToyMachine, member: Member) {
-    this.name = name;
-    this.machine = machine;
-    this.member = member;
-  }
-}
+const CPU_RESTART_MS = 40;
+const RECONNECT_MS = 5;
+const CONNECT_NEWCOMER_MS = 0.2;
+const ARBITER_RETRY_MS = 50;
+const JUDGE = "judge0";
+const EPOCH_NS = 1_000_000_000n;
 
 /** What left the server, in order; and what happened in between that gives it another meaning. */
 export type Release =
-  | { readonly kind: "output"; readonly output: MachineOutput }
+  /** `late`: by a sequencer that another one has overtaken already. */
+  | { readonly kind: "output"; readonly output: MachineOutput; readonly late: boolean }
   /** Another sequencer took over: what was under way may be released again. */
   | { readonly kind: "resumed" }
   | { readonly kind: "outage" }
   /** A new life of the guest begins. */
-  | { readonly kind: "poweredOn" };
+  | { readonly kind: "poweredOn" }
+  /** From here on nothing can be told of outputs (InjectedErrors.lostBy). */
+  | { readonly kind: "truthLost" };
 
 export class World {
   readonly random: SeededRandom;
   readonly options: WorldOptions;
-  readonly cpuNames: readonly string[];
-  readonly cpus = new Map<string, Cpu>();
-  readonly arbiter: Map<number, ConfigurationRecord>;
-  server: LockstepServer;
-  nowMs = 0;
-  ioIncarnation = 1;
+  readonly timeline = new Timeline();
+  readonly links: Links;
+  readonly arbiter: SimulatedArbiter;
+  readonly errors = new InjectedErrors();
+  readonly history = new History();
+  readonly cpus = new Map<string, SimulatedCpu>();
+  /** The I/O module that management takes for the active one. */
+  io: SimulatedIo;
   readonly releases: Release[] = [];
-  readonly events: { code: string; module: string | undefined; text: string }[] = [];
+  readonly events: { readonly code: string; readonly module: string | undefined; readonly text: string }[] = [];
   readonly verified: Readonly<Record<string, string>>[] = [];
   /** As of which tick the last of them are. */
   verifiedSeq = 0;
-  /** Ticks issued, by sequence number: the history that the reference machine runs again. */
-  history = new Map<number, TickMessage>();
-  /** Histories of earlier courses: a sequencer that finds nobody alive to take over counts from 1 again. */
-  readonly pastHistories: Map<number, TickMessage>[] = [];
-  #poweredOnBy = 0;
-  #flippedAtSeq: number | null = null;
-  arbiterDelayMs = 1;
-  /** The arbiter answers nobody. */
-  arbiterIsDown = false;
   /** Modules held back after their death. */
   readonly heldOut = new Set<string>();
-  sabotage: ((cpu: string, message: Message) => Message) | null = null;
+  /** The host's wall clock is this far off; only an I/O module that starts looks at it. */
+  wallOffsetNs = 0n;
+  readonly #expected: string[];
   readonly #checkpoints = new MemoryCheckpoints();
-  readonly #tasks = new TaskQueue();
-  readonly #linkFreeAt = new Map<string, number>();
-  #wakeToken = 0;
-  #ioIsDown = false;
-  readonly #pending: ServerEvent[] = [];
-  #stepping = false;
+  #overtaken: SimulatedIo | null = null;
+  #ioIncarnations = 0;
+  #poweredOnBy = 0;
+  #judgeIsWanted = false;
 
   constructor(options: WorldOptions) {
     this.options = options;
     this.random = new SeededRandom(options.seed);
-    this.cpuNames = options.cpus ?? ["cpu0", "cpu1"];
-    this.arbiter = options.arbiter ?? new Map();
-    this.server = this.#createServer();
-    this.#dispatch({ kind: "start" });
-    for (const name of this.cpuNames) this.#startCpu(name);
+    this.links = new Links(this.timeline, this.random);
+    this.arbiter = new SimulatedArbiter(options.arbiter);
+    this.#expected = [...(options.cpus ?? ["cpu0", "cpu1"])];
+    this.io = this.#startIo("io0");
+    for (const name of this.#expected) this.#startCpu(name);
   }
 
-  #createServer(): LockstepServer {
-    const incarnation = this.ioIncarnation;
-    return new LockstepServer(
-      {
-        name: "io0",
-        incarnation,
-        cpuModules: this.cpuNames,
-        enclosures: { io0: "enclosure0", cpu0: "enclosure0", cpu1: "enclosure1", cpu2: "enclosure2" },
-        sockets: Object.fromEntries(this.cpuNames.map((name) => [name, name])),
-        release: this.options.release ?? "compared",
-        lagLimitMs: 250,
-        anchorNs: 1_000_000_000n,
-      },
-      (effect) => {
-        if (incarnation === this.ioIncarnation) this.#serverEffect(effect);
-      },
-    );
+  get nowMs(): number {
+    return this.timeline.nowMs;
+  }
+
+  get server(): LockstepServer {
+    return this.io.server;
+  }
+
+  /** The CPU modules that should compute. */
+  get cpuNames(): readonly string[] {
+    return this.#expected;
   }
 
   newMachine(): ToyMachine {
@@ -126,59 +112,86 @@ export class World {
     return new ToyMachine({ ramBytes, commandLine, epochNs: 0n, imageDigest: "00" });
   }
 
-  /** Management's part when the I/O module wants a module dead. */
-  #shoot(name: string): void {
-    if (this.cpus.get(name)?.alive === true) this.kill(name);
-  }
-
-  at(atMs: number, run: () => void): void {
-    this.#tasks.add(atMs, run);
-  }
-
   after(delayMs: number, run: () => void): void {
-    this.at(this.nowMs + delayMs, run);
+    this.timeline.after(delayMs, run);
   }
 
-  /** Delivers over a link that keeps order. */
-  #overLink(link: string, run: () => void, leastMs = 0.02, mostMs = 0.4): void {
-    const spread = this.random.next() / 0x1_0000_0000;
-    const arrives = Math.max(this.nowMs + leastMs + spread * (mostMs - leastMs), (this.#linkFreeAt.get(link) ?? 0) + 1e-6);
-    this.#linkFreeAt.set(link, arrives);
-    this.at(arrives, run);
+  run(untilMs: number, done: () => boolean = () => false): boolean {
+    return this.timeline.run(untilMs, done);
   }
+
+  input(event: TimelessEvent): void {
+    this.io.dispatch(event);
+  }
+
+  get redundancy(): string {
+    return this.server.status().redundancy;
+  }
+
+  /** What it should be when nothing fails. */
+  get fullRedundancy(): string {
+    if (this.options.pairs !== undefined) return "PAIR_AND_SPARE";
+    return ["OUTAGE", "SIMPLEX", "DUPLEX", "TRIPLEX"][this.#expected.length] as string;
+  }
+
+  get isIoDown(): boolean {
+    return this.io.state !== "up";
+  }
+
+  /** No fault is waiting to be found. */
+  get isHealthy(): boolean {
+    const isWell = (cpu: SimulatedCpu | undefined): boolean => cpu !== undefined && cpu.alive && !cpu.stopped && cpu.slowness === 1;
+    return !this.isIoDown && this.#overtaken === null && this.links.isWhole && this.#expected.every((name) => isWell(this.cpus.get(name)));
+  }
+
+  get mayHideError(): boolean {
+    return this.errors.mayHide(this.server.voter.issued);
+  }
+
+  // ---- CPU modules ----
 
   #startCpu(name: string): void {
-    const old = this.cpus.get(name);
-    const machine = this.newMachine();
-    const member = new Member(
-      machine,
-      (effect) => this.#memberEffect(cpu, incarnation, effect),
-      () => this.nowMs * 1000,
-      this.options.release === "logged",
-      this.#checkpoints.storeFor(`${name}-${(old?.incarnation ?? 0) + 1}`),
-    );
-    const cpu = new Cpu(name, machine, member);
-    const incarnation = (old?.incarnation ?? 0) + 1;
-    cpu.incarnation = incarnation;
-    cpu.alive = true;
+    const incarnation = (this.cpus.get(name)?.incarnation ?? 0) + 1;
+    const setup = {
+      name,
+      incarnation,
+      machine: this.newMachine(),
+      store: this.#checkpoints.storeFor(`${name}-${incarnation}`),
+      sendsReceipts: this.options.release === "logged",
+    };
+    const cpu = new SimulatedCpu(setup, this.timeline, this.random, (from, effect) => this.#memberEffect(from, effect));
     this.cpus.set(name, cpu);
     this.after(1 + this.random.below(30), () => this.#connect(cpu));
   }
 
-  #connect(cpu: Cpu): void {
-    if (!cpu.alive || this.cpus.get(cpu.name) !== cpu || cpu.connected) return;
-    if (cpu.stopped || this.#ioIsDown) return this.after(5, () => this.#connect(cpu));
-    cpu.connected = true;
-    this.#dispatch({ kind: "cpuConnected", name: cpu.name, incarnation: cpu.incarnation });
-    if (cpu.connected) cpu.member.step({ kind: "ioConnected", io: "io0" });
+  #connect(cpu: SimulatedCpu): void {
+    const { io } = this;
+    if (!cpu.alive || cpu.ios.has(io)) return;
+    if (cpu.stopped || io.state === "ended") return this.after(RECONNECT_MS, () => this.#connect(cpu));
+    cpu.ios.add(io);
+    this.links.send(cpu.name, io.name, () => {
+      if (io.state === "ended") return void cpu.ios.delete(io);
+      io.connected.set(cpu.name, cpu);
+      io.dispatch({ kind: "cpuConnected", name: cpu.name, incarnation: cpu.incarnation });
+      if (io.connected.get(cpu.name) !== cpu) return;
+      this.#tellCpu(io, cpu, () => cpu.member.step({ kind: "ioConnected", io: io.name }));
+    });
   }
 
-  #disconnect(cpu: Cpu, why: string): void {
-    if (!cpu.connected) return;
-    cpu.connected = false;
-    this.#dispatch({ kind: "cpuDisconnected", name: cpu.name, why });
-    cpu.member.step({ kind: "ioDisconnected", io: "io0" });
-    if (cpu.alive) this.after(5, () => this.#connect(cpu));
+  #tellCpu(io: SimulatedIo, cpu: SimulatedCpu, read: () => void): void {
+    this.links.send(io.name, cpu.name, () => {
+      if (cpu.ios.has(io)) cpu.deliver(() => cpu.ios.has(io) && read());
+    });
+  }
+
+  /** The I/O module closes a connection, or ends with it. */
+  #hangUp(io: SimulatedIo, cpu: SimulatedCpu): void {
+    io.connected.delete(cpu.name);
+    this.#tellCpu(io, cpu, () => {
+      cpu.ios.delete(io);
+      cpu.member.step({ kind: "ioDisconnected", io: io.name });
+      this.after(RECONNECT_MS, () => this.#connect(cpu));
+    });
   }
 
   /** SIGKILL; management restarts it. */
@@ -186,16 +199,18 @@ export class World {
     const cpu = this.cpus.get(name);
     if (cpu === undefined || !cpu.alive) return;
     cpu.alive = false;
-    this.#closeNewcomerLink(cpu, "the donor died");
-    for (const other of this.cpus.values()) {
-      if (other.newcomer?.cpu !== cpu) continue;
-      const { clone } = other.newcomer;
-      other.newcomer = null;
-      this.after(0.1, () => other.member.step({ kind: "newcomerDisconnected", clone, why: "connection closed" }));
+    this.#closeNewcomerLink(cpu);
+    this.#donorsOf(cpu, "connection closed");
+    for (const io of cpu.ios) {
+      this.links.send(name, io.name, () => {
+        if (io.connected.get(name) !== cpu) return;
+        io.connected.delete(name);
+        io.dispatch({ kind: "cpuDisconnected", name, why: "connection closed" });
+      });
     }
-    this.after(0.1, () => this.#disconnect(cpu, "connection closed"));
-    this.after(RESTART_MS + this.random.below(40), () => {
-      if (this.cpus.get(name) === cpu && !this.heldOut.has(name)) this.#startCpu(name);
+    this.after(CPU_RESTART_MS + this.random.below(40), () => {
+      const isWanted = name === JUDGE ? this.#judgeIsWanted : !this.heldOut.has(name);
+      if (this.cpus.get(name) === cpu && isWanted) this.#startCpu(name);
     });
   }
 
@@ -204,19 +219,9 @@ export class World {
     if (this.cpus.get(name)?.alive !== true) this.#startCpu(name);
   }
 
-  #closeNewcomerLink(cpu: Cpu, why: string): void {
-    const link = cpu.newcomer;
-    if (link === null) return;
-    cpu.newcomer = null;
-    this.#overLink(`${cpu.name}#${cpu.incarnation}>${link.cpu.name}`, () => {
-      if (link.cpu.alive && link.cpu.incarnation === link.incarnation) link.cpu.member.step({ kind: "donorDisconnected" });
-    });
-    void why;
-  }
-
+  /** SIGSTOP. */
   stop(name: string): void {
-    const cpu = this.cpus.get(name);
-    if (cpu !== undefined) cpu.stopped = true;
+    this.cpus.get(name)?.stop();
   }
 
   slow(name: string, factor: number): void {
@@ -224,109 +229,164 @@ export class World {
     if (cpu !== undefined) cpu.slowness = factor;
   }
 
-  /** A single bit of a module's machine turns over. */
+  /** `steadfast redundancy`: a CPU module more or less. */
+  expect(name: string, present: boolean): void {
+    const at = this.#expected.indexOf(name);
+    if (present === at >= 0) return;
+    if (present) this.#expected.push(name);
+    else this.#expected.splice(at, 1);
+    this.input({ kind: "expect", module: name, present });
+    if (present) return this.revive(name);
+    this.heldOut.add(name);
+    this.after(20, () => {
+      if (this.heldOut.has(name)) this.kill(name);
+    });
+  }
+
+  #judge(isWanted: boolean): void {
+    this.#judgeIsWanted = isWanted;
+    if (!isWanted) return this.kill(JUDGE);
+    if (this.cpus.get(JUDGE)?.alive !== true) this.#startCpu(JUDGE);
+  }
+
+  // ---- wrong computing ----
+
+  #victim(name: string): SimulatedCpu | null {
+    const cpu = this.cpus.get(name);
+    if (cpu === undefined || !cpu.alive) return null;
+    this.errors.inject(cpu, this.server.voter.issued);
+    return cpu;
+  }
+
   flip(name: string, address: number, bit: number): void {
-    this.#flippedAtSeq = this.server.voter.issued;
-    this.cpus.get(name)?.machine.flipBit(address, bit);
+    this.#victim(name)?.machine.flipBit(address, bit);
   }
 
-  /** The rotating window of the digest has not been over all RAM since the last flip: it may still sleep somewhere. */
-  get mayHideFlip(): boolean {
-    if (this.#flippedAtSeq === null) return false;
-    const pages = this.newMachine().description.ramBytes / TOY_PAGE_BYTES;
-    return this.server.voter.issued - this.#flippedAtSeq < pages / TOY_SCRUB_PAGES + MOST_UNDER_WAY_TICKS;
+  corruptOutput(name: string): void {
+    this.#victim(name)?.machine.corruptOutput();
   }
 
-  get isIoDown(): boolean {
-    return this.#ioIsDown;
+  skewClock(name: string): void {
+    this.#victim(name)?.machine.skewClock();
   }
 
-  /** The I/O module dies and is started again. */
-  restartIo(): void {
-    this.ioIncarnation += 1;
-    this.#ioIsDown = true;
-    this.#pending.length = 0;
-    for (const cpu of this.cpus.values()) {
-      if (!cpu.connected) continue;
-      cpu.connected = false;
-      cpu.member.step({ kind: "ioDisconnected", io: "io0" });
-    }
+  // ---- I/O modules ----
+
+  #startIo(name: string): SimulatedIo {
+    const { options } = this;
+    this.#ioIncarnations += 1;
+    const drift = options.clockDrift ?? 0;
+    const slots = [...this.#expected, ...(options.emptySlots ?? [])];
+    const enclosures = { io0: "enclosure0", io1: "enclosure1", cpu0: "enclosure0", cpu1: "enclosure1", cpu2: "enclosure2" };
+    const io = new SimulatedIo(
+      {
+        name,
+        incarnation: this.#ioIncarnations,
+        cpuModules: [...this.#expected],
+        emptySlots: (options.emptySlots ?? []).filter((slot) => !this.#expected.includes(slot)),
+        ...(options.pairs === undefined ? {} : { pairs: options.pairs }),
+        ...(options.hasJudge === true ? { judge: JUDGE } : {}),
+        enclosures: options.enclosures ?? enclosures,
+        sockets: Object.fromEntries([...slots, JUDGE].map((slot) => [slot, slot])),
+        release: options.release ?? "compared",
+        lagLimitMs: 250,
+        anchorNs: EPOCH_NS + BigInt(Math.round(this.nowMs * 1e6)) + this.wallOffsetNs,
+      },
+      this.timeline,
+      1 + drift * (this.random.next() / 0x8000_0000 - 1),
+      (from, effect) => this.#serverEffect(from, effect),
+    );
+    io.dispatch({ kind: "start" });
+    return io;
+  }
+
+  #endIo(io: SimulatedIo): void {
+    const connected = [...io.connected.values()];
+    io.end();
+    for (const cpu of connected) this.#hangUp(io, cpu);
+  }
+
+  #replaceIo(name: string): void {
+    const last = this.io;
     this.after(IO_RESTART_MS, () => {
-      const clockMs = this.nowMs;
-      this.#ioIsDown = false;
-      this.server = this.#createServer();
-      this.server.atMs = clockMs;
-      this.#dispatch({ kind: "start" });
+      if (this.io !== last) return;
+      this.io = this.#startIo(name);
       for (const cpu of this.cpus.values()) this.after(this.random.below(20), () => this.#connect(cpu));
     });
   }
 
+  /** The I/O module dies and is started again. */
+  restartIo(): void {
+    if (this.io.state === "ended") return;
+    this.#endIo(this.io);
+    this.#replaceIo(this.io.name);
+  }
+
+  /** It hangs, another one takes over, and then it goes on for a while, before management gets round to killing it. */
+  overtakeIo(heldMs: number, livesOnMs: number): void {
+    if (this.io.state !== "up" || this.#overtaken !== null) return this.restartIo();
+    const io = this.io;
+    this.#overtaken = io;
+    io.hold();
+    this.#replaceIo(io.name === "io0" ? "io1" : "io0");
+    this.after(heldMs, () => io.continue());
+    this.after(heldMs + livesOnMs, () => {
+      this.#overtaken = null;
+      this.#endIo(io);
+    });
+  }
+
+  /** Everything loses its power at once; `forgetsLast`: the arbiter's last record was not on the disk. */
+  losePower(forgetsLast: boolean): void {
+    if (this.#overtaken !== null) this.#endIo(this.#overtaken);
+    for (const name of [...this.cpus.keys()]) this.kill(name);
+    this.restartIo();
+    if (forgetsLast) this.arbiter.forgetLast();
+  }
+
   // ---- effects ----
 
-  #dispatch(event: { kind: ServerEvent["kind"] } & Record<string, unknown>): void {
-    if (this.#ioIsDown) return;
-    this.#pending.push({ ...event, atMs: this.nowMs } as unknown as ServerEvent);
-    if (this.#stepping) return;
-    this.#stepping = true;
-    for (let next = this.#pending.shift(); next !== undefined; next = this.#pending.shift()) {
-      this.server.step({ ...next, atMs: this.nowMs });
-      this.server.check();
-    }
-    this.#stepping = false;
-    const token = ++this.#wakeToken;
-    const { wakeAtMs } = this.server;
-    if (wakeAtMs !== null) {
-      this.at(Math.max(wakeAtMs, this.nowMs + 0.01), () => {
-        if (token === this.#wakeToken) this.#dispatch({ kind: "wake" });
-      });
-    }
-  }
-
-  input(event: { kind: "frames" | "console" | "powerButton" | "reset" | "verify" | "expect" } & Record<string, unknown>): void {
-    this.#dispatch(event);
-  }
-
-  #serverEffect(effect: ServerEffect): void {
+  #serverEffect(io: SimulatedIo, effect: ServerEffect): void {
+    const isCurrent = io === this.io || this.#ioIncarnations === io.incarnation;
     switch (effect.kind) {
       case "sendTick":
-        this.#record(effect.tick);
-        for (const name of effect.to) this.#toCpu(name, effect.tick);
+        if (isCurrent) this.history.record(effect.tick);
+        for (const name of effect.to) this.#toCpu(io, name, effect.tick);
         return;
       case "send":
-        return this.#toCpu(effect.to, effect.message);
+        return this.#toCpu(io, effect.to, effect.message);
       case "disconnect": {
-        const cpu = this.cpus.get(effect.name);
-        if (cpu !== undefined) this.#disconnect(cpu, effect.why);
+        const cpu = io.connected.get(effect.name);
+        if (cpu !== undefined) this.#hangUp(io, cpu);
         return;
       }
-      case "shoot":
-        return this.#shoot(effect.module);
       case "readHighest":
-        return this.#readHighest();
+        return this.#readHighest(io);
       case "claim":
-        return this.after(this.arbiterDelayMs * (0.5 + this.random.next() / 0x1_0000_0000), () => {
-          if (this.arbiterIsDown) return this.#dispatch({ kind: "arbiterFailed", why: "it does not answer" });
-          const { record } = effect;
-          if (!this.arbiter.has(record.number)) this.arbiter.set(record.number, record);
-          this.#dispatch({ kind: "claimed", winner: this.arbiter.get(record.number) });
+        return this.after(this.arbiter.delayMs * (0.5 + this.random.next() / 0x1_0000_0000), () => {
+          if (this.arbiter.isDown) return io.dispatch({ kind: "arbiterFailed", why: "it does not answer" });
+          io.dispatch({ kind: "claimed", winner: this.arbiter.claim(effect.record) });
         });
-      case "transmit":
-        this.#released({ kind: "frame", port: effect.port, bytes: effect.bytes });
-        return;
-      case "console":
-        this.#released({ kind: "console", bytes: effect.bytes });
-        return;
       case "drawEntropy":
-        return this.#dispatch({ kind: "entropy", purpose: effect.purpose, bytes: this.random.bytes(effect.lengthBytes) });
+        return io.dispatch({ kind: "entropy", purpose: effect.purpose, bytes: this.random.bytes(effect.lengthBytes) });
+      case "transmit":
+        return this.#released({ kind: "frame", port: effect.port, bytes: effect.bytes }, isCurrent);
+      case "console":
+        return this.#released({ kind: "console", bytes: effect.bytes }, isCurrent);
+      default:
+        // Management and operators listen to the active one only.
+        if (isCurrent) this.#toManagement(io, effect);
+    }
+  }
+
+  #toManagement(io: SimulatedIo, effect: ServerEffect): void {
+    switch (effect.kind) {
+      case "shoot":
+        return this.kill(effect.module);
+      case "judge":
+        return this.#judge(effect.wanted);
       case "event":
-        if (effect.code === "RESUMED") {
-          this.#poweredOnBy = this.ioIncarnation;
-          this.releases.push({ kind: "resumed" });
-        }
-        if (effect.code === "POWER_ON") this.#poweredOn();
-        if (effect.code === "OUTAGE") this.releases.push({ kind: "outage" });
-        this.events.push({ code: effect.code, module: effect.module, text: `${this.nowMs.toFixed(1)}: ${effect.text}` });
-        return;
+        return this.#event(io, effect);
       case "verified":
         this.verified.push(effect.digests);
         this.verifiedSeq = effect.seq;
@@ -336,38 +396,51 @@ export class World {
     }
   }
 
+  #event(io: SimulatedIo, { code, module, text }: Extract<ServerEffect, { kind: "event" }>): void {
+    this.events.push({ code, module, text: `${this.nowMs.toFixed(1)}: ${text}` });
+    switch (code) {
+      case "RESUMED":
+        this.#poweredOnBy = io.incarnation;
+        return void this.releases.push({ kind: "resumed" });
+      case "OUTAGE":
+        return void this.releases.push({ kind: "outage" });
+      case "POWER_ON":
+        // The guest of a sequencer that could not be taken over was lost with it.
+        if (this.#poweredOnBy !== 0 && this.#poweredOnBy !== io.incarnation) this.releases.push({ kind: "outage" });
+        this.#poweredOnBy = io.incarnation;
+        return void this.releases.push({ kind: "poweredOn" });
+      case "MISCOMPARE":
+      case "MISCOMPARE_UNADJUDICATED":
+      case "MEMORY_DAMAGED":
+        if (module !== undefined) this.errors.verdict(code, module, this.cpus.get(module));
+        return this.#noteLostTruth();
+      case "CONFIGURATION":
+        this.errors.onlyThese(this.#live(), this.server.voter.issued);
+        return this.#noteLostTruth();
+    }
+  }
+
+  #live(): SimulatedCpu[] {
+    return this.server.membership.live.map((name) => this.cpus.get(name)).filter((cpu) => cpu !== undefined);
+  }
+
+  #noteLostTruth(): void {
+    if (this.errors.lostBy !== null && !this.releases.some((release) => release.kind === "truthLost"))
+      this.releases.push({ kind: "truthLost" });
+  }
+
   /** As the I/O module does: asks again until it is answered. */
-  #readHighest(): void {
-    const io = this.ioIncarnation;
-    this.after(this.arbiterDelayMs, () => {
-      if (io !== this.ioIncarnation) return;
-      if (this.arbiterIsDown) {
-        this.#dispatch({ kind: "arbiterFailed", why: "it does not answer" });
-        return this.after(50, () => this.#readHighest());
-      }
-      const highest = Math.max(0, ...this.arbiter.keys());
-      this.#dispatch({ kind: "highest", record: this.arbiter.get(highest) ?? null });
+  #readHighest(io: SimulatedIo): void {
+    this.after(this.arbiter.delayMs, () => {
+      if (io.state === "ended") return;
+      if (!this.arbiter.isDown) return io.dispatch({ kind: "highest", record: this.arbiter.highest });
+      io.dispatch({ kind: "arbiterFailed", why: "it does not answer" });
+      this.after(ARBITER_RETRY_MS, () => this.#readHighest(io));
     });
   }
 
-  /** The guest of a sequencer that could not be taken over was lost with it. */
-  #poweredOn(): void {
-    if (this.#poweredOnBy !== 0 && this.#poweredOnBy !== this.ioIncarnation) this.releases.push({ kind: "outage" });
-    this.#poweredOnBy = this.ioIncarnation;
-    this.releases.push({ kind: "poweredOn" });
-  }
-
-  #record(tick: TickMessage): void {
-    const first = this.history.get(1);
-    if (tick.seq === 1 && first !== undefined && first.nowNs !== tick.nowNs) {
-      this.pastHistories.push(this.history);
-      this.history = new Map();
-    }
-    this.history.set(tick.seq, tick);
-  }
-
-  #released(output: MachineOutput): void {
-    this.releases.push({ kind: "output", output });
+  #released(output: MachineOutput, isCurrent: boolean): void {
+    this.releases.push({ kind: "output", output, late: !isCurrent });
   }
 
   /** All released outputs. */
@@ -375,143 +448,83 @@ export class World {
     return this.releases.flatMap((release) => (release.kind === "output" ? [release.output] : []));
   }
 
-  #toCpu(name: string, message: Message): void {
-    const cpu = this.cpus.get(name);
-    if (cpu === undefined || !cpu.alive || !cpu.connected) return;
+  #toCpu(io: SimulatedIo, name: string, message: Message): void {
+    const cpu = io.connected.get(name);
+    if (cpu === undefined) return;
     const frame = encodeMessage(message);
-    const io = this.ioIncarnation;
-    this.#overLink(`io>${name}#${cpu.incarnation}`, () => this.#whenAwake(cpu, () => this.#arriveAtCpu(cpu, io, frame)));
+    this.#tellCpu(io, cpu, () => decode(frame, (decoded) => cpu.member.step({ kind: "ioMessage", io: io.name, message: decoded })));
   }
 
-  #arriveAtCpu(cpu: Cpu, io: number, frame: Uint8Array): void {
-    if (!cpu.alive || !cpu.connected || io !== this.ioIncarnation) return;
-    decode(frame, (message) => cpu.member.step({ kind: "ioMessage", io: "io0", message }));
-    this.#turn(cpu);
+  #memberEffect(cpu: SimulatedCpu, effect: MemberEffect): void {
+    switch (effect.kind) {
+      case "toIo": {
+        const io = [...cpu.ios].find((each) => each.name === effect.io);
+        if (io === undefined) return;
+        const frame = encodeMessage(effect.message);
+        const deliver = (): void => {
+          if (io.connected.get(cpu.name) !== cpu) return;
+          decode(frame, (message) => io.dispatch({ kind: "cpuMessage", name: cpu.name, message }));
+        };
+        return this.links.send(cpu.name, io.name, deliver, cpu.busyUntilMs);
+      }
+      case "connectNewcomer":
+        return this.after(CONNECT_NEWCOMER_MS, () => this.#connectNewcomer(cpu, effect.clone, effect.newcomer));
+      case "toNewcomer":
+        return this.#toNewcomer(cpu, effect.message);
+      case "closeNewcomer":
+        return this.#closeNewcomerLink(cpu);
+      case "closeDonor":
+        return this.#donorsOf(cpu, effect.why);
+    }
   }
 
-  /** A stopped process keeps its messages in the socket. Nobody continues it in these tests, so they are simply dropped. */
-  #whenAwake(cpu: Cpu, run: () => void): void {
-    if (!cpu.stopped) run();
-  }
+  // ---- between donor and newcomer ----
 
-  #turning = new Set<Cpu>();
-
-  #turn(cpu: Cpu): void {
-    if (this.#turning.has(cpu)) return;
-    this.#turning.add(cpu);
-    // A quantum takes some real time, different on each module.
-    this.after((0.05 + this.random.next() / 0x1_0000_0000 / 2) * cpu.slowness, () => {
-      this.#turning.delete(cpu);
-      if (!cpu.alive || cpu.stopped) return;
-      if (cpu.member.hasWork) cpu.member.runOne();
-      let sent = false;
-      if (cpu.member.isSending && cpu.newcomer !== null) sent = cpu.member.sendSlice(0);
-      const prepared = cpu.member.isPreparing && cpu.member.prepareSlice();
-      if (cpu.member.hasWork || sent || prepared) this.#turn(cpu);
+  #connectNewcomer(cpu: SimulatedCpu, clone: number, name: string): void {
+    const newcomer = this.cpus.get(name);
+    cpu.deliver(() => {
+      if (newcomer === undefined || !newcomer.alive)
+        return cpu.member.step({ kind: "newcomerDisconnected", clone, why: "it does not listen" });
+      cpu.newcomer = { clone, cpu: newcomer };
+      cpu.member.step({ kind: "newcomerConnected", clone });
+      this.errors.copied(cpu, this.server.voter.issued);
+      this.#noteLostTruth();
     });
   }
 
-  #memberEffect(cpu: Cpu, incarnation: number, effect: MemberEffect): void {
-    switch (effect.kind) {
-      case "toIo": {
-        const message = this.sabotage === null ? effect.message : this.sabotage(cpu.name, effect.message);
-        const frame = encodeMessage(message);
-        const io = this.ioIncarnation;
-        this.#overLink(`${cpu.name}#${incarnation}>io`, () => {
-          if (cpu.connected && io === this.ioIncarnation && this.cpus.get(cpu.name) === cpu) {
-            decode(frame, (decoded) => this.#dispatch({ kind: "cpuMessage", name: cpu.name, message: decoded }));
-          }
-        });
-        return;
-      }
-      case "connectNewcomer":
-        return this.after(0.2, () => this.#connectNewcomer(cpu, effect.clone, effect.newcomer));
-      case "toNewcomer": {
-        const link = cpu.newcomer;
-        if (link === null) return;
-        const frame = encodeMessage(effect.message);
-        this.#overLink(`${cpu.name}#${incarnation}>${link.cpu.name}`, () => {
-          if (!link.cpu.alive || link.cpu.stopped || link.cpu.incarnation !== link.incarnation) return;
-          // What a killed donor had not handed to the kernel yet is lost.
-          if (!cpu.alive && this.random.chance(0.3)) link.cpu.member.step({ kind: "donorDisconnected" });
-          decode(frame, (message) => link.cpu.member.step({ kind: "donorMessage", message }));
-          this.#turn(link.cpu);
-        });
-        return;
-      }
-      case "closeNewcomer":
-        return this.#closeNewcomerLink(cpu, "given up");
-      case "closeDonor":
-        for (const other of this.cpus.values()) {
-          if (other.newcomer?.cpu !== cpu) continue;
-          const { clone } = other.newcomer;
-          other.newcomer = null;
-          this.after(0.1, () => other.member.step({ kind: "newcomerDisconnected", clone, why: effect.why }));
-        }
+  #toNewcomer(cpu: SimulatedCpu, message: Message): void {
+    const newcomer = cpu.newcomer?.cpu;
+    if (newcomer === undefined) return;
+    const frame = encodeMessage(message);
+    const read = (): void => decode(frame, (decoded) => newcomer.member.step({ kind: "donorMessage", message: decoded }));
+    const deliver = (): void => {
+      // What a killed donor had not handed to the kernel yet is lost.
+      if (!cpu.alive && this.random.chance(0.3)) newcomer.deliver(() => newcomer.member.step({ kind: "donorDisconnected" }));
+      newcomer.deliver(read);
+    };
+    this.links.send(cpu.id, newcomer.id, deliver, cpu.busyUntilMs);
+  }
+
+  #closeNewcomerLink(cpu: SimulatedCpu): void {
+    const newcomer = cpu.newcomer?.cpu;
+    cpu.newcomer = null;
+    if (newcomer === undefined) return;
+    this.links.send(cpu.id, newcomer.id, () => newcomer.deliver(() => newcomer.member.step({ kind: "donorDisconnected" })));
+  }
+
+  /** A newcomer's end of the connection goes away. */
+  #donorsOf(newcomer: SimulatedCpu, why: string): void {
+    for (const donor of this.cpus.values()) {
+      if (donor.newcomer?.cpu !== newcomer) continue;
+      const { clone } = donor.newcomer;
+      donor.newcomer = null;
+      this.after(0.1, () => donor.deliver(() => donor.member.step({ kind: "newcomerDisconnected", clone, why })));
     }
   }
 
-  #connectNewcomer(cpu: Cpu, clone: number, name: string): void {
-    if (!cpu.alive || cpu.stopped) return;
-    const newcomer = this.cpus.get(name);
-    if (newcomer === undefined || !newcomer.alive) {
-      cpu.member.step({ kind: "newcomerDisconnected", clone, why: "it does not listen" });
-      return;
-    }
-    cpu.newcomer = { clone, cpu: newcomer, incarnation: newcomer.incarnation };
-    cpu.member.step({ kind: "newcomerConnected", clone });
-    this.#turn(cpu);
-  }
-
-  // ---- running ----
-
-  /** Runs until `untilMs` or until `done`. Returns whether `done` came. */
-  run(untilMs: number, done: () => boolean = () => false): boolean {
-    for (;;) {
-      if (done()) return true;
-      const task = this.#tasks.first;
-      if (task === undefined || task.atMs > untilMs) {
-        this.nowMs = Math.max(this.nowMs, untilMs);
-        return done();
-      }
-      this.#tasks.take();
-      this.nowMs = Math.max(this.nowMs, task.atMs);
-      task.run();
-    }
-  }
-
-  /** No fault is waiting to be found. */
-  get isHealthy(): boolean {
-    return !this.#ioIsDown && [...this.cpus.values()].every((cpu) => cpu.alive && !cpu.stopped && cpu.slowness === 1);
-  }
-
-  get redundancy(): string {
-    return this.server.status().redundancy;
-  }
-
-  /** What a machine that never failed is at a tick of the present history. */
-  referenceDigest(upTo: number): string {
-    const machine: Machine = this.newMachine();
-    for (let seq = 1; seq <= upTo; seq += 1) machine.run(this.history.get(seq) as TickMessage);
-    return machine.fullDigest();
-  }
-
-  /**
-   * Runs the whole issued history on one reference machine: what a server without any fault would have released, for each life of
-   * the guest.
-   */
-  reference(): MachineOutput[][] {
-    const lives: MachineOutput[][] = [];
-    for (const history of [...this.pastHistories, this.history]) {
-      const machine: Machine = this.newMachine();
-      for (let seq = 1; history.has(seq); seq += 1) {
-        const tick = history.get(seq) as TickMessage;
-        if (tick.inputs.some((input) => input.kind === "powerOn")) lives.push([]);
-        const { outputs } = machine.run(tick);
-        lives.at(-1)?.push(...outputs.filter((output) => output.kind === "frame" || output.kind === "console"));
-      }
-    }
-    return lives;
+  /** Outputs that a server without any fault would have released, by life of the guest. */
+  reference(): readonly (readonly MachineOutput[])[] {
+    return this.history.replay(() => this.newMachine() as Machine).lives;
   }
 }
 

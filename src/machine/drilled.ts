@@ -1,4 +1,4 @@
-/** Fault drills inside of a CPU module: a machine that can be made to compute wrongly, as a failing processor or memory would. */
+/** Fault drills: a machine that can be made to compute wrongly, as a failing processor or memory would. */
 import type {
   Capture,
   Checkpointer,
@@ -8,7 +8,7 @@ import type {
   MachineOutput,
   MachineResult,
   MachineTick,
-} from "../machine/machine.js";
+} from "./machine.js";
 
 const SKEW_NS = 1_000_000n;
 

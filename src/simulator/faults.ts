@@ -1,0 +1,159 @@
+/** Faults by seed: what befalls a simulated server, when, and in which rare moments it was hit. */
+import { SeededRandom } from "../foundation/random.js";
+import type { Scenario } from "./scenario.js";
+import { IO_RESTART_MS, type World } from "./world.js";
+
+export type FaultKind =
+  | "kill"
+  | "stop"
+  | "pause"
+  | "slow"
+  | "restartIo"
+  | "overtakeIo"
+  | "arbiterOutage"
+  | "arbiterSlow"
+  | "cut"
+  | "batch"
+  | "clockJump"
+  | "wallClock"
+  | "killAll"
+  | "powerLoss"
+  | "pullEnclosure"
+  | "resize"
+  | "flip"
+  | "corruptOutput"
+  | "skewClock";
+
+/** Modules, links, clocks and the arbiter fail. */
+export const LOSSES: readonly FaultKind[] = [
+  ...(["kill", "kill", "kill", "kill", "stop", "pause", "slow", "restartIo", "restartIo", "overtakeIo"] as const),
+  ...(["arbiterOutage", "arbiterSlow", "cut", "cut", "batch", "clockJump", "wallClock", "pullEnclosure", "resize"] as const),
+];
+/** Modules compute wrongly. */
+export const ERRORS: readonly FaultKind[] = ["flip", "flip", "flip", "corruptOutput", "corruptOutput", "skewClock"];
+/** Now and then instead of any other: everything of a kind at once. */
+const RARE: readonly FaultKind[] = ["killAll", "powerLoss"];
+const RARE_CHANCE = 0.01;
+/**
+ * What takes CPU modules away is not done to a server in which an error still sleeps: to be left with the wrong one, or a copy of it,
+ * is a double fault and beyond any promise. While it is being judged it does not sleep any more.
+ */
+const TAKES_MODULES: ReadonlySet<FaultKind> = new Set([
+  ...(["kill", "stop", "pause", "slow", "cut", "batch", "clockJump", "killAll", "powerLoss", "pullEnclosure", "resize"] as const),
+]);
+
+/** Lets faults befall the world; returns a log that grows, saying when and what. */
+export function putFaults(world: World, scenario: Scenario, mark: (name: string) => void): string[] {
+  const random = new SeededRandom(scenario.seed * 104_729);
+  const log: string[] = [];
+  const strike = (): void => {
+    const kind = random.chance(RARE_CHANCE) ? random.pick(RARE) : random.pick(scenario.faults);
+    const victim = random.pick(world.cpuNames);
+    const isPossible = ERRORS.includes(kind)
+      ? world.redundancy === world.fullRedundancy && !world.mayHideError
+      : !TAKES_MODULES.has(kind) || !world.mayHideError || world.server.isAdjudicating;
+    if (!isPossible) return;
+    log.push(`${world.nowMs.toFixed(1)} ${kind} ${victim}`);
+    noteCircumstances(world, kind, mark);
+    FAULTS[kind](world, victim, random, scenario);
+    // A takeover is over in two milliseconds, an adjudication in a hundred: by chance alone they would hardly ever be hit.
+    if (kind === "restartIo" && random.chance(0.5)) world.after(IO_RESTART_MS + random.below(30), strike);
+    if (ERRORS.includes(kind) && random.chance(0.3)) whenJudged(world, strike);
+  };
+  const next = (): void => {
+    if (world.nowMs > scenario.faultsUntilMs) return;
+    strike();
+    // Sometimes in quick succession: into a reintegration, a claim, a takeover, or onto all at once.
+    world.after(random.chance(0.3) ? random.below(20) : random.chance(0.5) ? random.below(200) : random.below(900), next);
+  };
+  world.after(random.below(300), next);
+  return log;
+}
+
+/** Strikes again as soon as an adjudication is under way, if one begins soon. */
+function whenJudged(world: World, strike: () => void): void {
+  let looks = 200;
+  const look = (): void => {
+    looks -= 1;
+    if (world.server.isAdjudicating) world.after(world.random.below(60), strike);
+    else if (looks > 0) world.after(1, look);
+  };
+  look();
+}
+
+/** The rare moments that a protocol must be hit in. */
+function noteCircumstances(world: World, kind: FaultKind, mark: (name: string) => void): void {
+  const { server } = world;
+  if (world.isIoDown) mark(`${kind} while the sequencer is down`);
+  else if (server.phase === "resuming") mark(`${kind} during a takeover`);
+  else if (server.phase === "outage") mark(`${kind} during an outage`);
+  else if (server.isAdjudicating) mark(`${kind} during an adjudication`);
+  else if (server.membership.claiming !== null) mark(`${kind} during a claim`);
+  else if (server.reintegration.isActive) mark(`${kind} during a reintegration`);
+  else if (server.voter.issued > server.voter.released) mark(`${kind} with ticks in flight`);
+  else mark(`${kind} at rest`);
+}
+
+type Fault = (world: World, victim: string, random: SeededRandom, scenario: Scenario) => void;
+
+const FAULTS: Readonly<Record<FaultKind, Fault>> = {
+  kill: (world, victim) => world.kill(victim),
+  stop: (world, victim) => world.stop(victim),
+  pause: (world, victim, random) => {
+    const cpu = world.cpus.get(victim);
+    cpu?.stop();
+    world.after(random.below(400), () => cpu?.continue());
+  },
+  slow: (world, victim, random) => {
+    world.slow(victim, 2 + random.below(60));
+    world.after(random.below(400), () => world.slow(victim, 1));
+  },
+  restartIo: (world) => world.restartIo(),
+  overtakeIo: (world, _victim, random) => world.overtakeIo(random.below(300), random.below(200)),
+  arbiterOutage: (world, _victim, random) => {
+    world.arbiter.isDown = true;
+    world.after(random.below(300), () => {
+      world.arbiter.isDown = false;
+    });
+  },
+  arbiterSlow: (world, _victim, random) => {
+    world.arbiter.delayMs = 10 + random.below(40);
+    world.after(random.below(500), () => {
+      world.arbiter.delayMs = 1;
+    });
+  },
+  cut: (world, victim, random) => {
+    const io = world.io.name;
+    const ways = random.pick([[[io, victim]], [[victim, io]], [[io, victim] as const, [victim, io] as const]]) as readonly [string, string][];
+    for (const [from, to] of ways) world.links.cut(from, to);
+    world.after(random.below(random.chance(0.5) ? 60 : 500), () => {
+      for (const [from, to] of ways) world.links.heal(from, to);
+    });
+  },
+  batch: (world, _victim, random) => {
+    world.links.batchMs = 1 + random.below(30);
+    world.after(random.below(400), () => {
+      world.links.batchMs = 0;
+    });
+  },
+  clockJump: (world, _victim, random) => world.io.jump(random.below(random.chance(0.5) ? 300 : 30_000)),
+  wallClock: (world, _victim, random) => {
+    world.wallOffsetNs = BigInt(random.below(7_200_000) - 3_600_000) * 1_000_000n;
+  },
+  killAll: (world) => {
+    for (const name of world.cpuNames) world.kill(name);
+  },
+  powerLoss: (world, _victim, random) => world.losePower(random.chance(0.5)),
+  pullEnclosure: (world, victim, _random, scenario) => {
+    const pulled = scenario.enclosures[victim];
+    for (const name of world.cpuNames) if (scenario.enclosures[name] === pulled) world.kill(name);
+    if (scenario.enclosures[world.io.name] === pulled) world.restartIo();
+  },
+  resize: (world) => {
+    const [slot] = world.options.emptySlots ?? [];
+    if (slot !== undefined) world.expect(slot, !world.cpuNames.includes(slot));
+  },
+  flip: (world, victim, random) => world.flip(victim, random.below(0x40_0000), random.below(8)),
+  corruptOutput: (world, victim) => world.corruptOutput(victim),
+  skewClock: (world, victim) => world.skewClock(victim),
+};

@@ -1,0 +1,47 @@
+/** What was issued to a simulated server, and what a machine that never failed makes of it: the truth that all else is held to. */
+import type { Machine, MachineOutput } from "../machine/machine.js";
+import type { TickMessage } from "../wire/messages.js";
+
+export interface Truth {
+  /** Outputs for the outside, by life of the guest. */
+  readonly lives: readonly (readonly MachineOutput[])[];
+  /** The complete state after the tick asked for; null: there was no such tick. */
+  readonly digest: string | null;
+}
+
+export class History {
+  /** Ticks by sequence number, and those of earlier courses: a sequencer that finds nobody alive counts from 1 again. */
+  #ticks = new Map<number, TickMessage>();
+  readonly #past: Map<number, TickMessage>[] = [];
+
+  /** A tick issued again by a new sequencer takes the place of one that nobody had run. */
+  record(tick: TickMessage): void {
+    const first = this.#ticks.get(1);
+    if (tick.seq === 1 && first !== undefined && first.nowNs !== tick.nowNs) {
+      this.#past.push(this.#ticks);
+      this.#ticks = new Map();
+    }
+    this.#ticks.set(tick.seq, tick);
+  }
+
+  get courses(): readonly ReadonlyMap<number, TickMessage>[] {
+    return [...this.#past, this.#ticks];
+  }
+
+  /** Runs everything on machines of its own; `digestSeq` in the present course. */
+  replay(newMachine: () => Machine, digestSeq = 0): Truth {
+    const lives: MachineOutput[][] = [];
+    let digest: string | null = null;
+    for (const course of this.courses) {
+      const machine = newMachine();
+      for (let seq = 1; course.has(seq); seq += 1) {
+        const tick = course.get(seq) as TickMessage;
+        if (tick.inputs.some((input) => input.kind === "powerOn")) lives.push([]);
+        const { outputs } = machine.run(tick);
+        lives.at(-1)?.push(...outputs.filter((output) => output.kind === "frame" || output.kind === "console"));
+        if (seq === digestSeq && course === this.#ticks) digest = machine.fullDigest();
+      }
+    }
+    return { lives, digest };
+  }
+}

@@ -1,0 +1,66 @@
+/**
+ * Links between simulated modules: each direction keeps its order and takes a random time. It can be cut for a while, one way or both;
+ * as with a socket, what was sent meanwhile arrives afterwards, all at once. Or it delivers in batches, as a busy host does.
+ */
+import type { SeededRandom } from "../foundation/random.js";
+import type { Timeline } from "./timeline.js";
+
+const LEAST_MS = 0.02;
+const MOST_MS = 0.4;
+/** So that what was sent later on one link never arrives at the same moment. */
+const APART_MS = 1e-6;
+
+interface Link {
+  freeAtMs: number;
+  isCut: boolean;
+  readonly held: (() => void)[];
+}
+
+export class Links {
+  readonly #timeline: Timeline;
+  readonly #random: SeededRandom;
+  readonly #links = new Map<string, Link>();
+  /** Everything arrives at multiples of this only; 0: at once. */
+  batchMs = 0;
+
+  constructor(timeline: Timeline, random: SeededRandom) {
+    this.#timeline = timeline;
+    this.#random = random;
+  }
+
+  #link(from: string, to: string): Link {
+    const key = `${from}>${to}`;
+    let link = this.#links.get(key);
+    if (link === undefined) {
+      link = { freeAtMs: 0, isCut: false, held: [] };
+      this.#links.set(key, link);
+    }
+    return link;
+  }
+
+  /** `deliver` happens at the other end, some time after `earliestMs`. */
+  send(from: string, to: string, deliver: () => void, earliestMs = 0): void {
+    const link = this.#link(from, to);
+    const spread = this.#random.next() / 0x1_0000_0000;
+    let arrives = Math.max(this.#timeline.nowMs, earliestMs) + LEAST_MS + spread * (MOST_MS - LEAST_MS);
+    if (this.batchMs > 0) arrives = Math.ceil(arrives / this.batchMs) * this.batchMs;
+    arrives = Math.max(arrives, link.freeAtMs + APART_MS);
+    link.freeAtMs = arrives;
+    this.#timeline.at(arrives, () => (link.isCut ? void link.held.push(deliver) : deliver()));
+  }
+
+  cut(from: string, to: string): void {
+    this.#link(from, to).isCut = true;
+  }
+
+  heal(from: string, to: string): void {
+    const link = this.#link(from, to);
+    link.isCut = false;
+    for (const deliver of link.held.splice(0)) this.send(from, to, deliver);
+  }
+
+  get isWhole(): boolean {
+    for (const link of this.#links.values()) if (link.isCut || link.held.length > 0) return false;
+    return this.batchMs === 0;
+  }
+}

@@ -1,0 +1,91 @@
+/**
+ * An I/O module of a simulated server: the real LockstepServer with a clock of its own. It can be held (SIGSTOP) and continue when
+ * another one has long taken over.
+ */
+import { LockstepServer } from "../lockstep/server.js";
+import type { ServerEffect, ServerEvent, ServerOptions } from "../lockstep/server-types.js";
+import type { SimulatedCpu } from "./simulated-cpu.js";
+import type { Timeline } from "./timeline.js";
+
+const LEAST_WAIT_MS = 0.01;
+
+/** An event without its time, which is put in when it is handled. */
+export type TimelessEvent = { readonly kind: ServerEvent["kind"] } & Readonly<Record<string, unknown>>;
+
+export class SimulatedIo {
+  readonly name: string;
+  readonly incarnation: number;
+  readonly server: LockstepServer;
+  readonly connected = new Map<string, SimulatedCpu>();
+  readonly #timeline: Timeline;
+  readonly #bornMs: number;
+  /** How fast its clock goes. */
+  readonly #rate: number;
+  #jumpedMs = 0;
+  state: "up" | "held" | "ended" = "up";
+  readonly #pending: TimelessEvent[] = [];
+  #isStepping = false;
+  #wakeToken = 0;
+
+  constructor(options: ServerOptions, timeline: Timeline, rate: number, execute: (io: SimulatedIo, effect: ServerEffect) => void) {
+    this.name = options.name;
+    this.incarnation = options.incarnation;
+    this.#timeline = timeline;
+    this.#bornMs = timeline.nowMs;
+    this.#rate = rate;
+    this.server = new LockstepServer(options, (effect) => {
+      if (this.state !== "ended") execute(this, effect);
+    });
+  }
+
+  /** Its monotonic clock. */
+  get localMs(): number {
+    return (this.#timeline.nowMs - this.#bornMs) * this.#rate + this.#jumpedMs;
+  }
+
+  /** As after the host was suspended. */
+  jump(ms: number): void {
+    this.#jumpedMs += ms;
+    this.dispatch({ kind: "wake" });
+  }
+
+  /** SIGSTOP: what comes meanwhile waits. */
+  hold(): void {
+    if (this.state === "up") this.state = "held";
+  }
+
+  continue(): void {
+    if (this.state !== "held") return;
+    this.state = "up";
+    this.#handleAll();
+  }
+
+  end(): void {
+    this.state = "ended";
+    this.#pending.length = 0;
+  }
+
+  dispatch(event: TimelessEvent): void {
+    if (this.state === "ended") return;
+    this.#pending.push(event);
+    if (!this.#isStepping && this.state === "up") this.#handleAll();
+  }
+
+  #handleAll(): void {
+    this.#isStepping = true;
+    try {
+      for (let next = this.#pending.shift(); next !== undefined; next = this.#pending.shift()) {
+        this.server.step({ ...next, atMs: this.localMs } as unknown as ServerEvent);
+        this.server.check();
+      }
+    } finally {
+      this.#isStepping = false;
+    }
+    const token = ++this.#wakeToken;
+    const { wakeAtMs } = this.server;
+    if (wakeAtMs === null || this.state !== "up") return;
+    this.#timeline.after(Math.max((wakeAtMs - this.localMs) / this.#rate, LEAST_WAIT_MS), () => {
+      if (token === this.#wakeToken) this.dispatch({ kind: "wake" });
+    });
+  }
+}
