@@ -162,10 +162,9 @@ export class Adjudication {
   }
 
   #sendTick(seq: number): void {
-    const { options, voter } = this.#context;
-    const ballot = voter.ballot(seq);
-    assert(ballot !== undefined && options.judge !== undefined, "the ticks since the checkpoint are kept");
-    this.#context.emit({ kind: "send", to: options.judge, message: ballot.tick });
+    const { options, voter, membership } = this.#context;
+    assert(options.judge !== undefined, "there is a judge to run them");
+    this.#context.emit({ kind: "send", to: options.judge, message: voter.keptTick(seq, membership.number) });
   }
 
   #found(pending: Case, result: ResultMessage): void {

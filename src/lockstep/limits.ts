@@ -20,6 +20,8 @@ export const QUIET_TICKS = 50;
  * many quick ticks instead of one leap, so that its own watchdogs (60 s in the hardened kernel) are fed in between.
  */
 export const MOST_TIME_STEP_NS = 10_000_000_000n;
+/** A busy guest may count a little more time than passes; more than this means that the host's clock was set back. */
+export const MOST_LEAD_NS = 20_000_000n;
 export const FIRST_BUDGET = 100_000;
 export const LEAST_BUDGET = 10_000;
 export const MOST_BUDGET = 4_000_000;

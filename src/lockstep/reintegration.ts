@@ -169,9 +169,7 @@ export class Reintegration {
     if (clone.phase === "copying") clone.phase = "restoring";
     sequencer.gentle = true;
     for (let next = seq + 1; next <= voter.issued; next += 1) {
-      const ballot = voter.ballot(next);
-      assert(ballot !== undefined, "kept ticks are without a gap");
-      this.#send(clone.newcomer, ballot.tick);
+      this.#send(clone.newcomer, voter.keptTick(next, this.#context.membership.number));
     }
     return true;
   }

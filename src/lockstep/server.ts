@@ -10,7 +10,7 @@ import { Adjudication } from "./adjudication.js";
 import { Checkpoints } from "./checkpoints.js";
 import type { ServerContext } from "./context.js";
 import { GuestPower } from "./guest-power.js";
-import { CLAIM_RETRY_MS, MAX_UNRELEASED_TICKS, MOST_CREDITED_MS, START_WAIT_MS, WATCH_MS } from "./limits.js";
+import { CLAIM_RETRY_MS, MAX_UNRELEASED_TICKS, MOST_CREDITED_MS, MOST_LEAD_NS, START_WAIT_MS, WATCH_MS } from "./limits.js";
 import { localMember, Membership, type CpuRow } from "./membership.js";
 import { Recorder } from "./recorder.js";
 import { Reintegration } from "./reintegration.js";
@@ -58,6 +58,8 @@ export class LockstepServer implements ServerContext {
   /** When to send a `wake` event at the latest; null: not needed. */
   wakeAtMs: number | null = null;
   mips = 0;
+  /** How far guest time goes ahead of the wall clock that this I/O module started with. */
+  #shiftNs = 0n;
   #startDeadlineMs = 0;
   #claimAgainAtMs: number | null = null;
   /** The machines have run since the last start from nothing: there is something to copy. */
@@ -98,7 +100,13 @@ export class LockstepServer implements ServerContext {
 
   /** Guest time of the wall clock now. */
   get #wallNs(): bigint {
-    return this.options.anchorNs + BigInt(Math.round(this.atMs * 1e6));
+    return this.options.anchorNs + this.#shiftNs + BigInt(Math.round(this.atMs * 1e6));
+  }
+
+  /** A wall clock that was set back must not make the guest's time stand still until it has come forward again. */
+  #notBefore(guestNs: bigint): void {
+    const behindNs = guestNs - this.#wallNs;
+    if (behindNs > MOST_LEAD_NS) this.#shiftNs += behindNs;
   }
 
   event(
@@ -361,6 +369,7 @@ export class LockstepServer implements ServerContext {
     this.#hasRun = true;
     if (ballot.truth !== null) {
       this.sequencer.settle(ballot.truth);
+      this.#notBefore(ballot.truth.timeNs);
       this.#checkpoints.agreed(ballot.truth);
     }
     const follower = this.reintegration.follower;
@@ -384,6 +393,7 @@ export class LockstepServer implements ServerContext {
     this.phase = "running";
     this.#hasRun = false;
     this.sequencer.restart();
+    this.#notBefore(0n);
     for (const row of waiting) {
       row.lastSeq = this.voter.issued;
       this.membership.setRole(row, "joining");
@@ -457,6 +467,7 @@ export class LockstepServer implements ServerContext {
     this.#hasRun = true;
     this.#power.adopt();
     for (const tick of ticks.values()) this.#power.issued(tick);
+    this.#notBefore(ticks.get(last)?.nowNs ?? 0n);
     const text = `took over from an earlier sequencer at tick ${last}; what came after tick ${committed} is released again`;
     this.event("info", "RESUMED", text, undefined, { seq: last, committed, cpus: this.membership.live });
   }
@@ -529,7 +540,7 @@ export class LockstepServer implements ServerContext {
       if (isWatching) wakeAtMs = Math.min(wakeAtMs, this.atMs + WATCH_MS);
       if (this.membership.live.length > 0) {
         const due = this.sequencer.due(this.membership.settledSeq(), this.#wallNs);
-        if (due.kind === "atNs") wakeAtMs = Math.min(wakeAtMs, Number(due.ns - this.options.anchorNs) / 1e6);
+        if (due.kind === "atNs") wakeAtMs = Math.min(wakeAtMs, Number(due.ns - this.options.anchorNs - this.#shiftNs) / 1e6);
       }
     }
     this.wakeAtMs = wakeAtMs === Infinity ? null : wakeAtMs;

@@ -115,6 +115,13 @@ export class Voter {
     return this.#ballots.get(seq);
   }
 
+  /** A kept tick for a module that runs it later: under the configuration in force, since lower ones are refused as overtaken. */
+  keptTick(seq: number, configuration: number): TickMessage {
+    const ballot = this.#ballots.get(seq);
+    assert(ballot !== undefined, "kept ticks are without a gap");
+    return { ...ballot.tick, configuration };
+  }
+
   issue(tick: TickMessage, at: number): void {
     assert(tick.seq === this.#issued + 1, "ticks are issued in order");
     this.#issued = tick.seq;

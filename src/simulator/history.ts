@@ -1,5 +1,6 @@
 /** What was issued to a simulated server, and what a machine that never failed makes of it: the truth that all else is held to. */
 import type { Machine, MachineOutput } from "../machine/machine.js";
+import type { Voter } from "../lockstep/voter.js";
 import type { TickMessage } from "../wire/messages.js";
 
 export interface Truth {
@@ -22,6 +23,15 @@ export class History {
       this.#ticks = new Map();
     }
     this.#ticks.set(tick.seq, tick);
+  }
+
+  /** A new sequencer goes on after `last`: what its predecessor issued beyond is nobody's, and what it found unsettled is its own. */
+  adopt(voter: Voter, committed: number, last: number): void {
+    for (const seq of [...this.#ticks.keys()]) if (seq > last) this.#ticks.delete(seq);
+    for (let seq = committed + 1; seq <= last; seq += 1) {
+      const ballot = voter.ballot(seq);
+      if (ballot !== undefined) this.#ticks.set(seq, ballot.tick);
+    }
   }
 
   get courses(): readonly ReadonlyMap<number, TickMessage>[] {

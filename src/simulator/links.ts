@@ -56,7 +56,8 @@ export class Links {
   heal(from: string, to: string): void {
     const link = this.#link(from, to);
     link.isCut = false;
-    for (const deliver of link.held.splice(0)) this.send(from, to, deliver);
+    // Before anything that is still on its way.
+    for (const deliver of link.held.splice(0)) this.#timeline.at(this.#timeline.nowMs, deliver);
   }
 
   get isWhole(): boolean {

@@ -80,8 +80,9 @@ export class World {
   readonly #expected: string[];
   readonly #checkpoints = new MemoryCheckpoints();
   #overtaken: SimulatedIo | null = null;
+  /** Whose ticks the CPU modules run: it changes when another one has taken their state over. */
+  #authority: SimulatedIo | null = null;
   #ioIncarnations = 0;
-  #poweredOnBy = 0;
   #judgeIsWanted = false;
 
   constructor(options: WorldOptions) {
@@ -331,8 +332,8 @@ export class World {
     this.#replaceIo(io.name === "io0" ? "io1" : "io0");
     this.after(heldMs, () => io.continue());
     this.after(heldMs + livesOnMs, () => {
+      if (this.#overtaken !== null) this.#endIo(this.#overtaken);
       this.#overtaken = null;
-      this.#endIo(io);
     });
   }
 
@@ -347,10 +348,9 @@ export class World {
   // ---- effects ----
 
   #serverEffect(io: SimulatedIo, effect: ServerEffect): void {
-    const isCurrent = io === this.io || this.#ioIncarnations === io.incarnation;
     switch (effect.kind) {
       case "sendTick":
-        if (isCurrent) this.history.record(effect.tick);
+        if (this.#hasAuthority(io)) this.history.record(effect.tick);
         for (const name of effect.to) this.#toCpu(io, name, effect.tick);
         return;
       case "send":
@@ -370,23 +370,27 @@ export class World {
       case "drawEntropy":
         return io.dispatch({ kind: "entropy", purpose: effect.purpose, bytes: this.random.bytes(effect.lengthBytes) });
       case "transmit":
-        return this.#released({ kind: "frame", port: effect.port, bytes: effect.bytes }, isCurrent);
+        return this.#released(io, { kind: "frame", port: effect.port, bytes: effect.bytes });
       case "console":
-        return this.#released({ kind: "console", bytes: effect.bytes }, isCurrent);
+        return this.#released(io, { kind: "console", bytes: effect.bytes });
+      case "event":
+        return this.#event(io, effect);
       default:
-        // Management and operators listen to the active one only.
-        if (isCurrent) this.#toManagement(io, effect);
+        // Management listens to the one that it takes for active, and to the one that is.
+        if (io === this.io || this.#hasAuthority(io)) this.#toManagement(effect);
     }
   }
 
-  #toManagement(io: SimulatedIo, effect: ServerEffect): void {
+  #hasAuthority(io: SimulatedIo): boolean {
+    return this.#authority === null || this.#authority === io;
+  }
+
+  #toManagement(effect: ServerEffect): void {
     switch (effect.kind) {
       case "shoot":
         return this.kill(effect.module);
       case "judge":
         return this.#judge(effect.wanted);
-      case "event":
-        return this.#event(io, effect);
       case "verified":
         this.verified.push(effect.digests);
         this.verifiedSeq = effect.seq;
@@ -396,32 +400,42 @@ export class World {
     }
   }
 
-  #event(io: SimulatedIo, { code, module, text }: Extract<ServerEffect, { kind: "event" }>): void {
+  #event(io: SimulatedIo, effect: Extract<ServerEffect, { kind: "event" }>): void {
+    const { code, module, text } = effect;
+    if (io !== this.io && !this.#hasAuthority(io)) return;
     this.events.push({ code, module, text: `${this.nowMs.toFixed(1)}: ${text}` });
     switch (code) {
       case "RESUMED":
-        this.#poweredOnBy = io.incarnation;
+        this.#authority = io;
+        this.history.adopt(io.server.voter, Number(effect.data?.["committed"]), Number(effect.data?.["seq"]));
         return void this.releases.push({ kind: "resumed" });
       case "OUTAGE":
-        return void this.releases.push({ kind: "outage" });
+        if (this.#hasAuthority(io)) this.releases.push({ kind: "outage" });
+        return;
       case "POWER_ON":
         // The guest of a sequencer that could not be taken over was lost with it.
-        if (this.#poweredOnBy !== 0 && this.#poweredOnBy !== io.incarnation) this.releases.push({ kind: "outage" });
-        this.#poweredOnBy = io.incarnation;
+        if (!this.#hasAuthority(io)) this.releases.push({ kind: "outage" });
+        this.#authority = io;
         return void this.releases.push({ kind: "poweredOn" });
+      case "FENCED":
+        // The one that seemed to hang was quicker: it stays the active one.
+        if (io !== this.io) return;
+        if (this.#overtaken !== null) [this.io, this.#overtaken] = [this.#overtaken, this.io];
+        else this.restartIo();
+        return;
       case "MISCOMPARE":
       case "MISCOMPARE_UNADJUDICATED":
       case "MEMORY_DAMAGED":
         if (module !== undefined) this.errors.verdict(code, module, this.cpus.get(module));
         return this.#noteLostTruth();
       case "CONFIGURATION":
-        this.errors.onlyThese(this.#live(), this.server.voter.issued);
+        this.errors.onlyThese(this.#live(io), io.server.voter.issued);
         return this.#noteLostTruth();
     }
   }
 
-  #live(): SimulatedCpu[] {
-    return this.server.membership.live.map((name) => this.cpus.get(name)).filter((cpu) => cpu !== undefined);
+  #live(io: SimulatedIo): SimulatedCpu[] {
+    return io.server.membership.live.map((name) => this.cpus.get(name)).filter((cpu) => cpu !== undefined);
   }
 
   #noteLostTruth(): void {
@@ -439,8 +453,8 @@ export class World {
     });
   }
 
-  #released(output: MachineOutput, isCurrent: boolean): void {
-    this.releases.push({ kind: "output", output, late: !isCurrent });
+  #released(io: SimulatedIo, output: MachineOutput): void {
+    this.releases.push({ kind: "output", output, late: !this.#hasAuthority(io) });
   }
 
   /** All released outputs. */
