@@ -182,8 +182,7 @@ export class Member {
         return;
       }
       case "expectImage":
-        this.#expectedClone = message.clone;
-        return this.#toIo(io, { kind: "imageExpected", clone: message.clone });
+        return this.#expectImage(io, message.clone);
       case "capture":
         return this.#capture(message.clone, message.newcomer, message.socket);
       case "abortCapture":
@@ -382,6 +381,14 @@ export class Member {
   }
 
   // ---- newcomer ----
+
+  /** Blank when it connected, it may have got an image meanwhile that a former sequencer had ordered: of no use any more. */
+  #expectImage(io: string, clone: number): void {
+    if (this.#condition !== "blank" || this.#queue.length > 0)
+      return this.#toIo(io, { kind: "cloneFailed", clone, why: "the newcomer is not blank any more" });
+    this.#expectedClone = clone;
+    this.#toIo(io, { kind: "imageExpected", clone });
+  }
 
   #donorMessage(message: Message): void {
     if (message.kind === "imageStart") {

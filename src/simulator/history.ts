@@ -10,19 +10,35 @@ export interface Truth {
   readonly digest: string | null;
 }
 
+function isPowerOn(tick: TickMessage): boolean {
+  return tick.inputs.some((input) => input.kind === "powerOn");
+}
+
 export class History {
   /** Ticks by sequence number, and those of earlier courses: a sequencer that finds nobody alive counts from 1 again. */
   #ticks = new Map<number, TickMessage>();
   readonly #past: Map<number, TickMessage>[] = [];
 
-  /** A tick issued again by a new sequencer takes the place of one that nobody had run. */
+  /** Power-ons of machines that were blank, and not only switched off. */
+  readonly #blankAt = new Set<TickMessage>();
+  #isLost = false;
+
   record(tick: TickMessage): void {
-    const first = this.#ticks.get(1);
-    if (tick.seq === 1 && first !== undefined && first.nowNs !== tick.nowNs) {
-      this.#past.push(this.#ticks);
-      this.#ticks = new Map();
-    }
     this.#ticks.set(tick.seq, tick);
+    if (!this.#isLost || !isPowerOn(tick)) return;
+    this.#isLost = false;
+    this.#blankAt.add(tick);
+  }
+
+  /** All machines are lost. */
+  lose(): void {
+    this.#isLost = true;
+  }
+
+  /** Nobody was left to take over: a new course. */
+  begin(): void {
+    if (this.#ticks.size > 0) this.#past.push(this.#ticks);
+    this.#ticks = new Map();
   }
 
   /** A new sequencer goes on after `last`: what its predecessor issued beyond is nobody's, and what it found unsettled is its own. */
@@ -43,10 +59,11 @@ export class History {
     const lives: MachineOutput[][] = [];
     let digest: string | null = null;
     for (const course of this.courses) {
-      const machine = newMachine();
+      let machine = newMachine();
       for (let seq = 1; course.has(seq); seq += 1) {
         const tick = course.get(seq) as TickMessage;
-        if (tick.inputs.some((input) => input.kind === "powerOn")) lives.push([]);
+        if (isPowerOn(tick)) lives.push([]);
+        if (this.#blankAt.has(tick)) machine = newMachine();
         const { outputs } = machine.run(tick);
         lives.at(-1)?.push(...outputs.filter((output) => output.kind === "frame" || output.kind === "console"));
         if (seq === digestSeq && course === this.#ticks) digest = machine.fullDigest();

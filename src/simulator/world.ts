@@ -376,13 +376,17 @@ export class World {
       case "event":
         return this.#event(io, effect);
       default:
-        // Management listens to the one that it takes for active, and to the one that is.
-        if (io === this.io || this.#hasAuthority(io)) this.#toManagement(effect);
+        if (this.#isHeard(io)) this.#toManagement(effect);
     }
   }
 
   #hasAuthority(io: SimulatedIo): boolean {
     return this.#authority === null || this.#authority === io;
+  }
+
+  /** Management listens to the one that it takes for active, and to the one that is. */
+  #isHeard(io: SimulatedIo): boolean {
+    return io === this.io || this.#hasAuthority(io) || this.arbiter.highest?.activeIo === io.name;
   }
 
   #toManagement(effect: ServerEffect): void {
@@ -402,7 +406,7 @@ export class World {
 
   #event(io: SimulatedIo, effect: Extract<ServerEffect, { kind: "event" }>): void {
     const { code, module, text } = effect;
-    if (io !== this.io && !this.#hasAuthority(io)) return;
+    if (!this.#isHeard(io)) return;
     this.events.push({ code, module, text: `${this.nowMs.toFixed(1)}: ${text}` });
     switch (code) {
       case "RESUMED":
@@ -410,11 +414,15 @@ export class World {
         this.history.adopt(io.server.voter, Number(effect.data?.["committed"]), Number(effect.data?.["seq"]));
         return void this.releases.push({ kind: "resumed" });
       case "OUTAGE":
-        if (this.#hasAuthority(io)) this.releases.push({ kind: "outage" });
-        return;
+        if (!this.#hasAuthority(io)) return;
+        this.history.lose();
+        return void this.releases.push({ kind: "outage" });
       case "POWER_ON":
         // The guest of a sequencer that could not be taken over was lost with it.
-        if (!this.#hasAuthority(io)) this.releases.push({ kind: "outage" });
+        if (!this.#hasAuthority(io)) {
+          this.releases.push({ kind: "outage" });
+          this.history.begin();
+        }
         this.#authority = io;
         return void this.releases.push({ kind: "poweredOn" });
       case "FENCED":
