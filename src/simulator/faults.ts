@@ -124,7 +124,10 @@ const FAULTS: Readonly<Record<FaultKind, Fault>> = {
   },
   cut: (world, victim, random) => {
     const io = world.io.name;
-    const ways = random.pick([[[io, victim]], [[victim, io]], [[io, victim] as const, [victim, io] as const]]) as readonly [string, string][];
+    const ways = random.pick([[[io, victim]], [[victim, io]], [[io, victim] as const, [victim, io] as const]]) as readonly [
+      string,
+      string,
+    ][];
     for (const [from, to] of ways) world.links.cut(from, to);
     world.after(random.below(random.chance(0.5) ? 60 : 500), () => {
       for (const [from, to] of ways) world.links.heal(from, to);

@@ -40,7 +40,9 @@ export class InjectedErrors {
 
   /** An event accuses a module. `present`: its process of now, which may be a successor already. */
   verdict(code: string, module: string, present: SimulatedCpu | undefined): void {
-    const isRight = [...this.#tainted].some((cpu) => cpu.name === module && (cpu === present || cpu.incarnation + 1 === present?.incarnation));
+    const isRight = [...this.#tainted].some(
+      (cpu) => cpu.name === module && (cpu === present || cpu.incarnation + 1 === present?.incarnation),
+    );
     if (isRight) return;
     if (code === "MISCOMPARE_UNADJUDICATED") this.lostBy ??= `without a checkpoint the record decided against ${module}, which was right`;
     else this.falseVerdicts.push(`${code} names ${module}, which computed rightly`);

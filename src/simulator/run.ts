@@ -1,13 +1,5 @@
 /** One seed from beginning to verdict. */
-import {
-  checkHistory,
-  checkMachines,
-  checkReleases,
-  checkVerdicts,
-  verifiedDigests,
-  Violation,
-  type ViolationKind,
-} from "./checker.js";
+import { checkHistory, checkMachines, checkReleases, checkVerdicts, verifiedDigests, Violation, type ViolationKind } from "./checker.js";
 import { putFaults } from "./faults.js";
 import { putLoad, scenarioOf, worldOf } from "./scenario.js";
 import type { World } from "./world.js";
@@ -62,7 +54,11 @@ function demandLive(world: World, isLive: boolean, text: string): void {
   if (isLive) return;
   checkVerdicts(world);
   checkHistory(world);
-  checkReleases(world, world.history.replay(() => world.newMachine()), false);
+  checkReleases(
+    world,
+    world.history.replay(() => world.newMachine()),
+    false,
+  );
   throw new Violation("liveness", text);
 }
 

@@ -7,7 +7,7 @@ import { SeededRandom } from "../foundation/random.js";
 import type { MemberEffect } from "../lockstep/member.js";
 import type { LockstepServer } from "../lockstep/server.js";
 import type { ServerEffect } from "../lockstep/server-types.js";
-import type { Machine, MachineOutput } from "../machine/machine.js";
+import type { MachineOutput } from "../machine/machine.js";
 import { ToyMachine } from "../machine/toy.js";
 import { MessageDecoder, encodeMessage } from "../wire/codec.js";
 import type { ConfigurationRecord, Message } from "../wire/messages.js";
@@ -439,6 +439,8 @@ export class World {
       case "CONFIGURATION":
         this.errors.onlyThese(this.#live(io), io.server.voter.issued);
         return this.#noteLostTruth();
+      default:
+        return;
     }
   }
 
@@ -542,11 +544,6 @@ export class World {
       donor.newcomer = null;
       this.after(0.1, () => donor.deliver(() => donor.member.step({ kind: "newcomerDisconnected", clone, why })));
     }
-  }
-
-  /** Outputs that a server without any fault would have released, by life of the guest. */
-  reference(): readonly (readonly MachineOutput[])[] {
-    return this.history.replay(() => this.newMachine() as Machine).lives;
   }
 }
 
