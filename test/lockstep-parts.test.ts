@@ -314,7 +314,7 @@ test("transport: hello both ways, messages in order, connected again after a los
       assert.equal(peer.hello.incarnation, 2);
       const first = connections;
       queueMicrotask(() => {
-        for (let seq = 0; seq < 100; seq += 1) peer.send({ kind: "receipt", seq: first * 1000 + seq });
+        for (let seq = 0; seq < 100; seq += 1) peer.send({ kind: "receipt", configuration: 3, seq: first * 1000 + seq });
       });
       return { onMessage: () => undefined, onClose: () => undefined };
     });
@@ -341,7 +341,7 @@ test("transport: garbage, no hello, another protocol version: closed, and the li
     const hello = { kind: "hello", protocolVersion: PROTOCOL_VERSION, module: "io", name: "x", incarnation: 1 } as const;
     const tries: Uint8Array[] = [
       Buffer.from("GET / HTTP/1.1\r\n\r\n"),
-      encodeMessage({ kind: "receipt", seq: 1 }),
+      encodeMessage({ kind: "receipt", configuration: 3, seq: 1 }),
       encodeMessage({ ...hello, protocolVersion: PROTOCOL_VERSION + 1 }),
       Buffer.concat([encodeMessage(hello), Buffer.from([1, 0, 0, 0, 99])]),
     ];

@@ -80,7 +80,7 @@ const MESSAGES: readonly Message[] = [
     outputsDigest: 0n,
     stateDigest: null,
   },
-  { kind: "receipt", seq: 4 },
+  { kind: "receipt", configuration: 3, seq: 4 },
   { kind: "payloadRequest", seq: 4 },
   { kind: "payload", seq: 4, outputs: [{ kind: "console", bytes: utf8Encode("y") }] },
   {
@@ -140,7 +140,7 @@ test("garbage ends in a WireError, at once and for ever; nothing else is thrown"
     }
     try {
       decoder.push(bytes);
-      decoder.push(encodeMessage({ kind: "receipt", seq: 1 }));
+      decoder.push(encodeMessage({ kind: "receipt", configuration: 3, seq: 1 }));
     } catch (error) {
       errors += 1;
       assert.ok(error instanceof WireError, String(error));
@@ -163,7 +163,7 @@ test("a failure of the receiver is not taken for garbage of the sender", () => {
   const decoder = new MessageDecoder(() => {
     throw new RangeError("the receiver's own");
   });
-  assert.throws(() => decoder.push(encodeMessage({ kind: "receipt", seq: 1 })), RangeError);
+  assert.throws(() => decoder.push(encodeMessage({ kind: "receipt", configuration: 3, seq: 1 })), RangeError);
 });
 
 test("UTF-8 as everybody else writes it", () => {

@@ -79,6 +79,8 @@ export class Member {
   #lastSeq = 0;
   #committed = 0;
   #expectedClone: number | null = null;
+  /** The I/O module that announced it. */
+  #expectedBy = "";
   #incomingClone: number | null = null;
   #donation: Donation | null = null;
   readonly #checkpoints: MemberCheckpoints;
@@ -134,13 +136,7 @@ export class Member {
     switch (event.kind) {
       case "ioConnected":
         this.#ios.set(event.io, { fullOutputs: false });
-        this.#toIo(event.io, {
-          kind: "memberState",
-          configuration: this.#seenConfiguration,
-          seq: this.#highestSeq(),
-          blank: this.#condition === "blank" && this.#queue.length === 0,
-        });
-        return;
+        return this.#tellState(event.io);
       case "ioDisconnected":
         this.#ios.delete(event.io);
         return;
@@ -155,6 +151,16 @@ export class Member {
       case "newcomerDisconnected":
         return this.#donationFailed(event.clone, event.why);
     }
+  }
+
+  #tellState(io: string): void {
+    const blank = this.#condition === "blank" && this.#queue.length === 0;
+    this.#toIo(io, { kind: "memberState", configuration: this.#seenConfiguration, seq: this.#highestSeq(), blank });
+  }
+
+  /** Blank no more: whoever else counts on a blank module must not begin anything with it. */
+  #tellOthers(io: string): void {
+    for (const other of this.#ios.keys()) if (other !== io) this.#tellState(other);
   }
 
   #toIo(io: string, message: Message): void {
@@ -226,8 +232,10 @@ export class Member {
     if (!isFirst && tick.seq <= this.#highestSeq()) return;
     assert(isFirst || tick.seq === this.#highestSeq() + 1, `tick ${tick.seq} follows ${this.#highestSeq()}`);
     assert(this.#queue.length < MAX_QUEUED_TICKS, "the sequencer bounds what waits here");
+    const wasBlank = this.#condition === "blank" && this.#queue.length === 0;
     this.#queue.push(tick);
-    if (this.#sendsReceipts) this.#toAll({ kind: "receipt", seq: tick.seq });
+    if (wasBlank && this.#expectedClone === null) this.#tellOthers(io);
+    if (this.#sendsReceipts) this.#toAll({ kind: "receipt", configuration: tick.configuration, seq: tick.seq });
     this.#forget(Math.min(tick.committed, tick.floor));
     this.#committed = tick.committed;
   }
@@ -387,6 +395,7 @@ export class Member {
     if (this.#condition !== "blank" || this.#queue.length > 0)
       return this.#toIo(io, { kind: "cloneFailed", clone, why: "the newcomer is not blank any more" });
     this.#expectedClone = clone;
+    this.#expectedBy = io;
     this.#toIo(io, { kind: "imageExpected", clone });
   }
 
@@ -425,6 +434,7 @@ export class Member {
     const first = this.#queue[0];
     assert(first === undefined || first.seq === seq + 1, "the ticks after the image are complete");
     this.#toAll({ kind: "restored", clone, seq });
+    this.#tellOthers(this.#expectedBy);
   }
 
   #donorLost(): void {

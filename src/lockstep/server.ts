@@ -265,13 +265,14 @@ export class LockstepServer implements ServerContext {
       case "result":
         return this.#result(row, message);
       case "receipt":
+        if (this.#isOvertaken(name, message.configuration)) return;
         return this.voter.receipt(name, message.seq);
       case "payload":
         return this.voter.payload(name, message.seq, message.outputs);
       case "memberState":
         return this.#memberState(row, message);
       case "refused":
-        if (message.seen > this.membership.number) this.#fenced(`${name} has seen configuration ${message.seen}`);
+        this.#isOvertaken(name, message.seen);
         return;
       case "checkpointPrepared":
       case "checkpointMarked":
@@ -302,6 +303,8 @@ export class LockstepServer implements ServerContext {
 
   #result(row: CpuRow, result: ResultMessage): void {
     if (this.phase === "resuming") return this.#resumption.message(row, result);
+    // Of a tick that another sequencer issued.
+    if (this.#isOvertaken(row.name, result.configuration) || result.seq > this.voter.issued) return;
     row.lastSeq = Math.max(row.lastSeq, result.seq);
     row.answeredAt = this.waitedMs;
     const ballot = this.voter.ballot(result.seq);
@@ -345,7 +348,7 @@ export class LockstepServer implements ServerContext {
 
   #settle(): void {
     while (!this.#adjudication.isPending) {
-      const decision: Decision = this.voter.decide(this.membership.voters);
+      const decision: Decision = this.voter.decide(this.membership.voters, this.membership.live);
       switch (decision.kind) {
         case "wait":
           return;
@@ -453,6 +456,13 @@ export class LockstepServer implements ServerContext {
       for (const row of this.membership.withRole("joining")) this.membership.setRole(row, "waiting");
       this.#power.ask();
     }
+  }
+
+  /** A CPU module that follows a later configuration than ours has another sequencer: what it says of ticks is not about ours. */
+  #isOvertaken(name: string, seen: number): boolean {
+    if (this.phase !== "running" || seen <= this.membership.number) return false;
+    this.#fenced(`${name} has seen configuration ${seen}`);
+    return true;
   }
 
   #fenced(why: string): void {

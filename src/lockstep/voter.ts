@@ -213,11 +213,11 @@ export class Voter {
     }
   }
 
-  /** What has been decided since the last call, one decision at a time until `wait`. */
-  decide(members: readonly string[]): Decision {
+  /** What has been decided since the last call, one decision at a time until `wait`. `live`: members that can be asked. */
+  decide(members: readonly string[], live = members): Decision {
     if (members.length === 0) return WAIT;
     if (this.#mode === "logged") {
-      const early = this.#releaseOnReceipt(members);
+      const early = this.#releaseOnReceipt(members, live);
       if (early.kind !== "wait") return early;
     }
     const ballot = this.#ballots.get(this.#agreed + 1);
@@ -230,7 +230,7 @@ export class Voter {
     if (truth === null) return WAIT;
     if (ballot.tick.seq > this.#released) {
       const outputs = this.#outputs(ballot, truth);
-      if (!Array.isArray(outputs)) return this.#ask(ballot, truth, members);
+      if (!Array.isArray(outputs)) return this.#ask(ballot, truth, live);
       this.#released = ballot.tick.seq;
       return { kind: "release", ballot, outputs };
     }
@@ -283,15 +283,15 @@ export class Voter {
     return null;
   }
 
-  #ask(ballot: Ballot, truth: ResultMessage, members: readonly string[]): Decision {
-    for (const module of members) {
+  #ask(ballot: Ballot, truth: ResultMessage, live: readonly string[]): Decision {
+    for (const module of live) {
       const result = ballot.results.get(module);
       if (result === undefined || !sameResult(result, truth)) continue;
       // It voted with the others and then sent something else: its word is worth nothing.
       if (ballot.payloads.has(module)) return { kind: "miscompare", seq: ballot.tick.seq, wrong: [module], tied: [] };
     }
     if (ballot.asked !== null) return WAIT;
-    for (const module of members) {
+    for (const module of live) {
       const result = ballot.results.get(module);
       if (result === undefined || !sameResult(result, truth)) continue;
       ballot.asked = module;
@@ -301,14 +301,14 @@ export class Voter {
   }
 
   /** Mode `logged`: every member has the tick, and one of them has run it. */
-  #releaseOnReceipt(members: readonly string[]): Decision {
+  #releaseOnReceipt(members: readonly string[], live: readonly string[]): Decision {
     const ballot = this.#ballots.get(this.#released + 1);
     if (ballot === undefined) return WAIT;
     for (const module of members) if (!ballot.receipts.has(module)) return WAIT;
     const first = members.map((module) => ballot.results.get(module)).find((result) => result !== undefined);
     if (first === undefined) return WAIT;
     const outputs = this.#outputs(ballot, first);
-    if (outputs === null) return this.#ask(ballot, first, members);
+    if (outputs === null) return this.#ask(ballot, first, live);
     this.#released = ballot.tick.seq;
     return { kind: "release", ballot, outputs };
   }

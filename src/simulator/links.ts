@@ -57,7 +57,7 @@ export class Links {
     const link = this.#link(from, to);
     link.isCut = false;
     // Before anything that is still on its way.
-    for (const deliver of link.held.splice(0)) this.#timeline.at(this.#timeline.nowMs, deliver);
+    for (const deliver of link.held.splice(0)) deliver();
   }
 
   get isWhole(): boolean {

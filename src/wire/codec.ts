@@ -17,7 +17,7 @@ const TYPE_RECEIPT = 9;
 /** Fields of each JSON message: a decoder accepts these kinds only, with these types. */
 const PLAIN_FIELDS: Readonly<Record<PlainMessage["kind"], Readonly<Record<string, "number" | "string" | "boolean" | "object">>>> = {
   hello: { protocolVersion: "number", module: "string", name: "string", incarnation: "number" },
-  receipt: { seq: "number" },
+  receipt: { configuration: "number", seq: "number" },
   payloadRequest: { seq: "number" },
   memberState: { configuration: "number", seq: "number", blank: "boolean" },
   expectImage: { clone: "number" },
@@ -216,9 +216,10 @@ function encodePages(pages: readonly ImagePage[]): Uint8Array {
   return frame;
 }
 
-function encodeReceipt(seq: number): Uint8Array {
-  const { frame, view } = newFrame(TYPE_RECEIPT, 8);
-  view.setFloat64(FRAME_HEADER_BYTES, seq, true);
+function encodeReceipt(configuration: number, seq: number): Uint8Array {
+  const { frame, view } = newFrame(TYPE_RECEIPT, 12);
+  view.setUint32(FRAME_HEADER_BYTES, configuration, true);
+  view.setFloat64(FRAME_HEADER_BYTES + 4, seq, true);
   return frame;
 }
 
@@ -233,7 +234,7 @@ export function encodeMessage(message: Message): Uint8Array {
     case "payload":
       return encodePayload(message.seq, message.outputs);
     case "receipt":
-      return encodeReceipt(message.seq);
+      return encodeReceipt(message.configuration, message.seq);
     case "imagePages":
       return encodePages(message.pages);
     case "imageState":
@@ -458,7 +459,7 @@ function decodeBinary(type: number, reader: Reader): Message {
     case TYPE_PAYLOAD:
       return { kind: "payload", seq: reader.seq(), outputs: readOutputs(reader) };
     case TYPE_RECEIPT:
-      return { kind: "receipt", seq: reader.seq() };
+      return { kind: "receipt", configuration: reader.u32(), seq: reader.seq() };
     case TYPE_IMAGE_PAGES:
       return { kind: "imagePages", pages: decodePages(reader) };
     default:

@@ -12,7 +12,7 @@ import type { MachineInput, MachineOutput } from "../machine/machine.js";
 import type { ModuleKind } from "./control.js";
 
 /** Raised whenever a message changes its meaning or form; modules of different versions refuse each other. */
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 
 /** A configuration: which modules count, decided by the arbiter (DESIGN section 4). */
 export interface ConfigurationRecord {
@@ -71,7 +71,7 @@ export type PlainMessage =
       readonly name: string;
       readonly incarnation: number;
     }
-  | { readonly kind: "receipt"; readonly seq: number }
+  | { readonly kind: "receipt"; readonly configuration: number; readonly seq: number }
   | { readonly kind: "payloadRequest"; readonly seq: number }
   /** First message of a CPU module to an I/O module after hello: what it knows. `blank`: its machine has never run. */
   | { readonly kind: "memberState"; readonly configuration: number; readonly seq: number; readonly blank: boolean }
