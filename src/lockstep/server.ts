@@ -4,13 +4,14 @@
  */
 import { assert } from "../foundation/assert.js";
 import type { MachineOutput } from "../machine/machine.js";
-import type { ServerCounters, ServerStatus } from "../wire/control.js";
+import type { ServerStatus } from "../wire/control.js";
 import type { ConfigurationRecord, Message, ResultMessage, TickMessage } from "../wire/messages.js";
 import { Adjudication } from "./adjudication.js";
 import { Checkpoints } from "./checkpoints.js";
 import type { ServerContext } from "./context.js";
+import { GuestClock } from "./guest-clock.js";
 import { GuestPower } from "./guest-power.js";
-import { CLAIM_RETRY_MS, MAX_UNRELEASED_TICKS, MOST_CREDITED_MS, MOST_LEAD_NS, START_WAIT_MS, WATCH_MS } from "./limits.js";
+import { CLAIM_RETRY_MS, MAX_UNRELEASED_TICKS, MOST_CREDITED_MS, START_WAIT_MS, WATCH_MS } from "./limits.js";
 import { localMember, Membership, type CpuRow } from "./membership.js";
 import { Recorder } from "./recorder.js";
 import { Reintegration } from "./reintegration.js";
@@ -43,13 +44,14 @@ export class LockstepServer implements ServerContext {
   readonly sequencer = new Sequencer(0);
   readonly reintegration: Reintegration;
   readonly counters: Counters = { ticks: 0, outages: 0, framesIn: 0, framesOut: 0 };
-  readonly #adjudication: Adjudication;
-  readonly #checkpoints: Checkpoints;
+  readonly adjudication: Adjudication;
+  readonly checkpoints: Checkpoints;
   readonly #recorder: Recorder;
   readonly #verification: Verification;
   readonly #watchdog: Watchdog;
   readonly #resumption: Resumption;
   readonly #power = new GuestPower(this);
+  readonly #clock: GuestClock;
   readonly #emit: (effect: ServerEffect) => void;
   phase: Phase = "asking";
   atMs = 0;
@@ -58,8 +60,6 @@ export class LockstepServer implements ServerContext {
   /** When to send a `wake` event at the latest; null: not needed. */
   wakeAtMs: number | null = null;
   mips = 0;
-  /** How far guest time goes ahead of the wall clock that this I/O module started with. */
-  #shiftNs = 0n;
   #startDeadlineMs = 0;
   #claimAgainAtMs: number | null = null;
   /** The machines have run since the last start from nothing: there is something to copy. */
@@ -68,15 +68,16 @@ export class LockstepServer implements ServerContext {
   constructor(options: ServerOptions, emit: (effect: ServerEffect) => void) {
     this.options = options;
     this.#emit = emit;
+    this.#clock = new GuestClock(options.anchorNs);
     const onCall = [...(options.emptySlots ?? []), ...(options.judge === undefined ? [] : [options.judge])];
     this.membership = new Membership(options.name, options.cpuModules, onCall, options.pairs);
     this.voter = new Voter(options.release, 0, options.pairs);
     this.reintegration = new Reintegration(this);
-    this.#adjudication = new Adjudication(this, this.reintegration);
-    this.#checkpoints = new Checkpoints(this, this.#adjudication);
-    this.#adjudication.checkpoints = this.#checkpoints;
-    this.#recorder = new Recorder(this, this.#checkpoints);
-    this.#verification = new Verification(this, this.#adjudication);
+    this.adjudication = new Adjudication(this, this.reintegration);
+    this.checkpoints = new Checkpoints(this, this.adjudication);
+    this.adjudication.checkpoints = this.checkpoints;
+    this.#recorder = new Recorder(this, this.checkpoints);
+    this.#verification = new Verification(this, this.adjudication);
     this.#watchdog = new Watchdog(this);
     this.#resumption = new Resumption(this);
   }
@@ -100,13 +101,7 @@ export class LockstepServer implements ServerContext {
 
   /** Guest time of the wall clock now. */
   get #wallNs(): bigint {
-    return this.options.anchorNs + this.#shiftNs + BigInt(Math.round(this.atMs * 1e6));
-  }
-
-  /** A wall clock that was set back must not make the guest's time stand still until it has come forward again. */
-  #notBefore(guestNs: bigint): void {
-    const behindNs = guestNs - this.#wallNs;
-    if (behindNs > MOST_LEAD_NS) this.#shiftNs += behindNs;
+    return this.#clock.at(this.atMs);
   }
 
   event(
@@ -260,7 +255,7 @@ export class LockstepServer implements ServerContext {
 
   #cpuMessage(name: string, message: Message): void {
     const row = this.membership.rows.get(name);
-    if (row === undefined || row.role === "shot" || this.#adjudication.message(row, message)) return;
+    if (row === undefined || row.role === "shot" || this.adjudication.message(row, message)) return;
     switch (message.kind) {
       case "result":
         return this.#result(row, message);
@@ -277,9 +272,9 @@ export class LockstepServer implements ServerContext {
       case "checkpointPrepared":
       case "checkpointMarked":
       case "checkpointFailed":
-        return this.#checkpoints.message(row, message);
+        return this.checkpoints.message(row, message);
       case "damaged":
-        return this.#adjudication.damaged(row, message.page, message.seq);
+        return this.adjudication.damaged(row, message.page, message.seq);
       case "keptTick":
       case "resumed":
         return this.#resumption.message(row, message);
@@ -311,7 +306,7 @@ export class LockstepServer implements ServerContext {
     const agrees = this.voter.result(row.name, result, this.waitedMs);
     if (row.role === "member") this.sequencer.result(row.name, result, this.#wallNs);
     else this.reintegration.result(row);
-    if (!agrees) return this.#adjudication.wrong(row.name, result.seq);
+    if (!agrees) return this.adjudication.wrong(row.name, result.seq);
     if (ballot !== undefined && ballot.truth !== null && row.role !== "member") this.reintegration.compared(row.name, result.seq);
   }
 
@@ -323,10 +318,10 @@ export class LockstepServer implements ServerContext {
       this.#retryClaim();
       this.#resumption.consider();
     }
-    if (this.phase === "running") this.#adjudication.consider();
+    if (this.phase === "running") this.adjudication.consider();
     if (this.phase === "running") this.#settle();
     // While two contradict each other, everything else waits for the judge.
-    if (this.phase === "running" && !this.#adjudication.isPending) this.#proceed();
+    if (this.phase === "running" && !this.adjudication.isPending) this.#proceed();
     if (this.phase !== "asking" && this.phase !== "fenced") this.#watchdog.watchAbsent();
     this.#planWake();
   }
@@ -338,16 +333,16 @@ export class LockstepServer implements ServerContext {
     if (this.#hasRun) this.reintegration.consider();
     // Both may wish for a tick: they come before the issue of ticks, or nothing would wake us for it.
     this.#verification.consider();
-    this.#checkpoints.consider(this.#hasRun && !this.reintegration.isActive && !this.#adjudication.isPending);
+    this.checkpoints.consider(this.#hasRun && !this.reintegration.isActive && !this.adjudication.isPending);
     this.#recorder.consider();
-    if (!this.#adjudication.isPending) this.#issue();
+    if (!this.adjudication.isPending) this.#issue();
     this.reintegration.watch();
     if (this.#watchdog.watch(this.#verification.isUnderWay)) this.#reconcile();
-    if (this.membership.live.length > 0) this.voter.forget(Math.min(this.#floor(), this.#checkpoints.keptFrom));
+    if (this.membership.live.length > 0) this.voter.forget(Math.min(this.#floor(), this.checkpoints.keptFrom));
   }
 
   #settle(): void {
-    while (!this.#adjudication.isPending) {
+    while (!this.adjudication.isPending) {
       const decision: Decision = this.voter.decide(this.membership.voters, this.membership.live);
       switch (decision.kind) {
         case "wait":
@@ -362,8 +357,8 @@ export class LockstepServer implements ServerContext {
           this.emit({ kind: "send", to: decision.module, message: { kind: "payloadRequest", seq: decision.seq } });
           break;
         case "miscompare":
-          for (const name of decision.wrong) this.#adjudication.wrong(name, decision.seq);
-          if (decision.tied.length > 0) this.#adjudication.tied(decision.tied, decision.seq, "results");
+          for (const name of decision.wrong) this.adjudication.wrong(name, decision.seq);
+          if (decision.tied.length > 0) this.adjudication.tied(decision.tied, decision.seq, "results");
       }
     }
   }
@@ -372,8 +367,8 @@ export class LockstepServer implements ServerContext {
     this.#hasRun = true;
     if (ballot.truth !== null) {
       this.sequencer.settle(ballot.truth);
-      this.#notBefore(ballot.truth.timeNs);
-      this.#checkpoints.agreed(ballot.truth);
+      this.#clock.notBefore(ballot.truth.timeNs, this.atMs);
+      this.checkpoints.agreed(ballot.truth);
     }
     const follower = this.reintegration.follower;
     if (follower !== null && ballot.results.has(follower.name)) this.reintegration.compared(follower.name, ballot.tick.seq);
@@ -396,7 +391,7 @@ export class LockstepServer implements ServerContext {
     this.phase = "running";
     this.#hasRun = false;
     this.sequencer.restart();
-    this.#notBefore(0n);
+    this.#clock.notBefore(0n, this.atMs);
     for (const row of waiting) {
       row.lastSeq = this.voter.issued;
       this.membership.setRole(row, "joining");
@@ -477,7 +472,7 @@ export class LockstepServer implements ServerContext {
     this.#hasRun = true;
     this.#power.adopt();
     for (const tick of ticks.values()) this.#power.issued(tick);
-    this.#notBefore(ticks.get(last)?.nowNs ?? 0n);
+    this.#clock.notBefore(ticks.get(last)?.nowNs ?? 0n, this.atMs);
     const text = `took over from an earlier sequencer at tick ${last}; what came after tick ${committed} is released again`;
     this.event("info", "RESUMED", text, undefined, { seq: last, committed, cpus: this.membership.live });
   }
@@ -493,9 +488,9 @@ export class LockstepServer implements ServerContext {
     this.sequencer.restart();
     this.membership.clear();
     this.#verification.giveUp();
-    this.#adjudication.abandon();
+    this.adjudication.abandon();
     this.#recorder.stop();
-    this.#checkpoints.discard();
+    this.checkpoints.discard();
     if (!wasRunning) return;
     this.counters.outages += 1;
     this.event("error", "OUTAGE", "no CPU module is left in lockstep: the guest is down and will be started again");
@@ -518,7 +513,7 @@ export class LockstepServer implements ServerContext {
         nowNs: next.nowNs,
         budget: next.budget,
         fullDigest,
-        checkpoint: !fullDigest && this.#checkpoints.take(next.seq),
+        checkpoint: !fullDigest && this.checkpoints.take(next.seq),
         inputs: next.inputs,
       };
       this.#power.issued(tick);
@@ -546,11 +541,11 @@ export class LockstepServer implements ServerContext {
       wakeAtMs = Math.min(wakeAtMs, this.atMs + MOST_CREDITED_MS);
     if (this.phase === "running") {
       if (this.#claimAgainAtMs !== null) wakeAtMs = this.#claimAgainAtMs;
-      const isWatching = this.reintegration.isActive || this.#watchdog.isOutstanding || this.#adjudication.isPending;
+      const isWatching = this.reintegration.isActive || this.#watchdog.isOutstanding || this.adjudication.isPending;
       if (isWatching) wakeAtMs = Math.min(wakeAtMs, this.atMs + WATCH_MS);
       if (this.membership.live.length > 0) {
         const due = this.sequencer.due(this.membership.settledSeq(), this.#wallNs);
-        if (due.kind === "atNs") wakeAtMs = Math.min(wakeAtMs, Number(due.ns - this.options.anchorNs - this.#shiftNs) / 1e6);
+        if (due.kind === "atNs") wakeAtMs = Math.min(wakeAtMs, this.#clock.toMs(due.ns));
       }
     }
     this.wakeAtMs = wakeAtMs === Infinity ? null : wakeAtMs;
@@ -562,25 +557,9 @@ export class LockstepServer implements ServerContext {
     return buildStatus(this);
   }
 
-  /** What checkpoints and adjudication have counted. */
-  get lockstepCounters(): Pick<ServerCounters, "miscompares" | "lastAdjudicationMs" | "checkpoints" | "worstCheckpointHoldMs"> {
-    const { miscompares, lastMs } = this.#adjudication;
-    return {
-      miscompares,
-      lastAdjudicationMs: Math.round(lastMs),
-      checkpoints: this.#checkpoints.completed,
-      worstCheckpointHoldMs: this.#checkpoints.worstHoldMs,
-    };
-  }
-
   /** Whether CPU modules compute for the guest at all. */
   get isRunning(): boolean {
     return this.phase === "running" && this.#hasRun;
-  }
-
-  /** Two contradict each other, and a third machine is asked who is right. */
-  get isAdjudicating(): boolean {
-    return this.#adjudication.isPending;
   }
 
   /** @internal Invariants that hold after every step; the tests call it. */

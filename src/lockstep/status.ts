@@ -28,7 +28,7 @@ function cpuStatus(server: LockstepServer, row: CpuRow): ModuleStatus {
 }
 
 export function buildStatus(server: LockstepServer): ServerStatus {
-  const { membership, voter, sequencer, counters, reintegration } = server;
+  const { membership, voter, sequencer, counters, reintegration, adjudication, checkpoints } = server;
   const modules: Record<string, ModuleStatus> = {};
   for (const row of membership.rows.values()) modules[row.name] = cpuStatus(server, row);
   // The only I/O module of the server: nobody could carry on for it.
@@ -42,7 +42,10 @@ export function buildStatus(server: LockstepServer): ServerStatus {
     modules,
     counters: {
       ticks: counters.ticks,
-      ...server.lockstepCounters,
+      miscompares: adjudication.miscompares,
+      lastAdjudicationMs: Math.round(adjudication.lastMs),
+      checkpoints: checkpoints.completed,
+      worstCheckpointHoldMs: checkpoints.worstHoldMs,
       outages: counters.outages,
       reintegrations: reintegration.completed,
       lastHoldMs: reintegration.lastHoldMs,

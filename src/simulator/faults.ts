@@ -51,7 +51,7 @@ export function putFaults(world: World, scenario: Scenario, mark: (name: string)
     const victim = random.pick(world.cpuNames);
     const isPossible = ERRORS.includes(kind)
       ? world.redundancy === world.fullRedundancy && !world.mayHideError
-      : !TAKES_MODULES.has(kind) || !world.mayHideError || world.server.isAdjudicating;
+      : !TAKES_MODULES.has(kind) || !world.mayHideError || world.server.adjudication.isPending;
     if (!isPossible) return;
     log.push(`${world.nowMs.toFixed(1)} ${kind} ${victim}`);
     noteCircumstances(world, kind, mark);
@@ -75,7 +75,7 @@ function whenJudged(world: World, strike: () => void): void {
   let looks = 200;
   const look = (): void => {
     looks -= 1;
-    if (world.server.isAdjudicating) world.after(world.random.below(60), strike);
+    if (world.server.adjudication.isPending) world.after(world.random.below(60), strike);
     else if (looks > 0) world.after(1, look);
   };
   look();
@@ -87,7 +87,7 @@ function noteCircumstances(world: World, kind: FaultKind, mark: (name: string) =
   if (world.isIoDown) mark(`${kind} while the sequencer is down`);
   else if (server.phase === "resuming") mark(`${kind} during a takeover`);
   else if (server.phase === "outage") mark(`${kind} during an outage`);
-  else if (server.isAdjudicating) mark(`${kind} during an adjudication`);
+  else if (server.adjudication.isPending) mark(`${kind} during an adjudication`);
   else if (server.membership.claiming !== null) mark(`${kind} during a claim`);
   else if (server.reintegration.isActive) mark(`${kind} during a reintegration`);
   else if (server.voter.issued > server.voter.released) mark(`${kind} with ticks in flight`);
