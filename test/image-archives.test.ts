@@ -5,31 +5,9 @@ import { test } from "node:test";
 import { writeCpio, type GuestEntry, type GuestTree } from "../dist/image/cpio.js";
 import { readElfNeeds } from "../dist/image/elf-needed.js";
 import { TarError, TarReader, type TarMember } from "../dist/image/tar.js";
+import { readCpio } from "./support/cpio-reader.js";
 
 const encode = (text: string) => new TextEncoder().encode(text);
-
-interface CpioMember {
-  readonly name: string;
-  readonly mode: number;
-  readonly owner: number;
-  readonly time: number;
-  readonly data: string;
-}
-
-function readCpio(archive: Uint8Array): CpioMember[] {
-  const members: CpioMember[] = [];
-  const text = (from: number, length: number) => new TextDecoder("latin1").decode(archive.subarray(from, from + length));
-  const align = (value: number) => Math.ceil(value / 4) * 4;
-  for (let at = 0; ;) {
-    assert.equal(text(at, 6), "070701");
-    const field = (index: number) => Number.parseInt(text(at + 6 + index * 8, 8), 16);
-    const name = text(at + 110, field(11) - 1);
-    if (name === "TRAILER!!!") return members;
-    const dataAt = align(at + 110 + field(11));
-    members.push({ name, mode: field(1), owner: field(2), time: field(5), data: text(dataAt, field(6)) });
-    at = align(dataAt + field(6));
-  }
-}
 
 function sampleTree(): GuestTree {
   return new Map<string, GuestEntry>([

@@ -50,6 +50,10 @@ export class History {
     }
   }
 
+  get powerOns(): number {
+    return this.courses.reduce((count, course) => count + [...course.values()].filter(isPowerOn).length, 0);
+  }
+
   get courses(): readonly ReadonlyMap<number, TickMessage>[] {
     return [...this.#past, this.#ticks];
   }

@@ -5,6 +5,8 @@
 import { TOY_PAGE_BYTES, TOY_SCRUB_PAGES } from "../machine/toy.js";
 import type { SimulatedCpu } from "./simulated-cpu.js";
 
+/** A module may be lost and replaced so often before the verdict on what it said. */
+const RESTARTS_UNTIL_VERDICT = 5;
 /** Ticks between the issue of one and its vote, generously. */
 const MOST_UNDER_WAY_TICKS = 100;
 
@@ -41,9 +43,9 @@ export class InjectedErrors {
   /** An event accuses a module. `present`: its process of now, which may be a successor already. */
   verdict(code: string, module: string, present: SimulatedCpu | undefined): void {
     const isRight = [...this.#tainted].some(
-      (cpu) => cpu.name === module && (cpu === present || cpu.incarnation + 1 === present?.incarnation),
+      (cpu) => cpu.name === module && present !== undefined && present.incarnation - cpu.incarnation < RESTARTS_UNTIL_VERDICT,
     );
-    if (isRight) return;
+    if (isRight || this.lostBy !== null) return;
     if (code === "MISCOMPARE_UNADJUDICATED") this.lostBy ??= `without a checkpoint the record decided against ${module}, which was right`;
     else this.falseVerdicts.push(`${code} names ${module}, which computed rightly`);
   }

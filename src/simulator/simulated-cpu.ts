@@ -31,10 +31,11 @@ class PacedMachine extends DrilledMachine {
   }
 }
 
-/** A connection to a newcomer. */
-export interface NewcomerLink {
+/** A connection from a donor to a newcomer. */
+export interface CloneLink {
   readonly clone: number;
-  readonly cpu: SimulatedCpu;
+  readonly donor: SimulatedCpu;
+  readonly newcomer: SimulatedCpu;
 }
 
 export interface CpuSetup {
@@ -54,7 +55,9 @@ export class SimulatedCpu {
   alive = true;
   /** How many times longer than usual its quanta take: a starved host. */
   slowness = 1;
-  newcomer: NewcomerLink | null = null;
+  /** As a donor, and as a newcomer. */
+  outgoing: CloneLink | null = null;
+  incoming: CloneLink | null = null;
   readonly #timeline: Timeline;
   readonly #random: SeededRandom;
   #isStopped = false;
@@ -134,7 +137,7 @@ export class SimulatedCpu {
       if (!this.alive || this.#isStopped) return;
       const { member } = this;
       if (member.hasWork) member.runOne();
-      const sent = member.isSending && this.newcomer !== null && member.sendSlice(0);
+      const sent = member.isSending && this.outgoing !== null && member.sendSlice(0);
       const prepared = member.isPreparing && member.prepareSlice();
       if (member.hasWork || sent || prepared) this.turn();
     });

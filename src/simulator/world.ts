@@ -16,7 +16,7 @@ import { InjectedErrors } from "./injected-errors.js";
 import { Links } from "./links.js";
 import { MemoryCheckpoints } from "./memory-checkpoints.js";
 import { SimulatedArbiter } from "./simulated-arbiter.js";
-import { SimulatedCpu } from "./simulated-cpu.js";
+import { SimulatedCpu, type CloneLink } from "./simulated-cpu.js";
 import { SimulatedIo, type TimelessEvent } from "./simulated-io.js";
 import { Timeline } from "./timeline.js";
 
@@ -200,8 +200,8 @@ export class World {
     const cpu = this.cpus.get(name);
     if (cpu === undefined || !cpu.alive) return;
     cpu.alive = false;
-    this.#closeNewcomerLink(cpu);
-    this.#donorsOf(cpu, "connection closed");
+    this.#leaveNewcomer(cpu);
+    this.#leaveDonor(cpu, "connection closed");
     for (const io of cpu.ios) {
       this.links.send(name, io.name, () => {
         if (io.connected.get(name) !== cpu) return;
@@ -412,6 +412,7 @@ export class World {
       case "RESUMED":
         this.#authority = io;
         this.history.adopt(io.server.voter, Number(effect.data?.["committed"]), Number(effect.data?.["seq"]));
+        this.#forgetLostPowerOns();
         return void this.releases.push({ kind: "resumed" });
       case "OUTAGE":
         if (!this.#hasAuthority(io)) return;
@@ -442,6 +443,12 @@ export class World {
       default:
         return;
     }
+  }
+
+  /** A power-on whose tick was lost with its sequencer never was; the next sequencer sees to it again. */
+  #forgetLostPowerOns(): void {
+    const ons = this.releases.filter((release) => release.kind === "poweredOn");
+    for (const on of ons.slice(this.history.powerOns)) this.releases.splice(this.releases.lastIndexOf(on), 1);
   }
 
   #live(io: SimulatedIo): SimulatedCpu[] {
@@ -496,54 +503,68 @@ export class World {
       case "toNewcomer":
         return this.#toNewcomer(cpu, effect.message);
       case "closeNewcomer":
-        return this.#closeNewcomerLink(cpu);
+        return this.#leaveNewcomer(cpu);
       case "closeDonor":
-        return this.#donorsOf(cpu, effect.why);
+        this.#leaveDonor(cpu, effect.why);
+        return cpu.deliver(() => cpu.member.step({ kind: "donorDisconnected" }));
     }
   }
 
   // ---- between donor and newcomer ----
 
-  #connectNewcomer(cpu: SimulatedCpu, clone: number, name: string): void {
+  #connectNewcomer(donor: SimulatedCpu, clone: number, name: string): void {
     const newcomer = this.cpus.get(name);
-    cpu.deliver(() => {
+    donor.deliver(() => {
       if (newcomer === undefined || !newcomer.alive)
-        return cpu.member.step({ kind: "newcomerDisconnected", clone, why: "it does not listen" });
-      cpu.newcomer = { clone, cpu: newcomer };
-      cpu.member.step({ kind: "newcomerConnected", clone });
-      this.errors.copied(cpu, this.server.voter.issued);
+        return donor.member.step({ kind: "newcomerDisconnected", clone, why: "it does not listen" });
+      // One donor at a time: a later one takes the place of an earlier one.
+      this.#leaveDonor(newcomer, "another donor came");
+      const link = { clone, donor, newcomer };
+      donor.outgoing = link;
+      newcomer.incoming = link;
+      donor.member.step({ kind: "newcomerConnected", clone });
+      this.errors.copied(donor, this.server.voter.issued);
       this.#noteLostTruth();
     });
   }
 
-  #toNewcomer(cpu: SimulatedCpu, message: Message): void {
-    const newcomer = cpu.newcomer?.cpu;
-    if (newcomer === undefined) return;
+  /** Delivers to the newcomer, in order, as long as the connection stands. */
+  #overClone(link: CloneLink, read: (newcomer: SimulatedCpu) => void): void {
+    const { donor, newcomer } = link;
+    const deliver = (): void => newcomer.deliver(() => newcomer.incoming === link && read(newcomer));
+    this.links.send(donor.id, newcomer.id, deliver, donor.busyUntilMs);
+  }
+
+  #toNewcomer(donor: SimulatedCpu, message: Message): void {
+    const link = donor.outgoing;
+    if (link === null) return;
     const frame = encodeMessage(message);
-    const read = (): void => decode(frame, (decoded) => newcomer.member.step({ kind: "donorMessage", message: decoded }));
-    const deliver = (): void => {
+    this.#overClone(link, (newcomer) => {
       // What a killed donor had not handed to the kernel yet is lost.
-      if (!cpu.alive && this.random.chance(0.3)) newcomer.deliver(() => newcomer.member.step({ kind: "donorDisconnected" }));
-      newcomer.deliver(read);
-    };
-    this.links.send(cpu.id, newcomer.id, deliver, cpu.busyUntilMs);
+      if (!donor.alive && this.random.chance(0.3)) return this.#donorWent(newcomer);
+      decode(frame, (decoded) => newcomer.member.step({ kind: "donorMessage", message: decoded }));
+    });
   }
 
-  #closeNewcomerLink(cpu: SimulatedCpu): void {
-    const newcomer = cpu.newcomer?.cpu;
-    cpu.newcomer = null;
-    if (newcomer === undefined) return;
-    this.links.send(cpu.id, newcomer.id, () => newcomer.deliver(() => newcomer.member.step({ kind: "donorDisconnected" })));
+  #donorWent(newcomer: SimulatedCpu): void {
+    newcomer.incoming = null;
+    newcomer.member.step({ kind: "donorDisconnected" });
   }
 
-  /** A newcomer's end of the connection goes away. */
-  #donorsOf(newcomer: SimulatedCpu, why: string): void {
-    for (const donor of this.cpus.values()) {
-      if (donor.newcomer?.cpu !== newcomer) continue;
-      const { clone } = donor.newcomer;
-      donor.newcomer = null;
-      this.after(0.1, () => donor.deliver(() => donor.member.step({ kind: "newcomerDisconnected", clone, why })));
-    }
+  /** The donor closes the connection, or dies. */
+  #leaveNewcomer(donor: SimulatedCpu): void {
+    const link = donor.outgoing;
+    donor.outgoing = null;
+    if (link !== null) this.#overClone(link, (newcomer) => this.#donorWent(newcomer));
+  }
+
+  /** The newcomer does. */
+  #leaveDonor(newcomer: SimulatedCpu, why: string): void {
+    const link = newcomer.incoming;
+    newcomer.incoming = null;
+    if (link === null || link.donor.outgoing !== link) return;
+    link.donor.outgoing = null;
+    this.after(0.1, () => link.donor.deliver(() => link.donor.member.step({ kind: "newcomerDisconnected", clone: link.clone, why })));
   }
 }
 
