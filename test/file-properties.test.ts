@@ -80,7 +80,7 @@ for (const format of ["gnu", "posix"]) {
       const bad = damaged(archive, list);
       assert.deepEqual(readTar(pieces(bad, cuts)), readTar([bad]));
     });
-    holds(anyBytes(), (garbage) => readTar([garbage]));
+    holds(anyBytes(), (garbage) => void readTar([garbage]));
   });
 }
 
@@ -97,10 +97,10 @@ test("cpio: what goes in comes out, parents included, and the order of the entri
     const byName = new Map(readCpio(archive).map((member) => [`/${member.name}`, member]));
     for (const [name, entry] of new Map(entries)) {
       assert.ok(entry.kind === "file");
-      assert.equal(byName.get(name)?.data, new TextDecoder().decode(entry.data));
+      assert.equal(byName.get(name)?.data, new TextDecoder("latin1").decode(entry.data));
       assert.equal(byName.get(name)?.mode, 0o100000 | entry.mode);
     }
-    assert.deepEqual(writeCpio(new Map([...new Map(entries)].reverse())), archive);
+    assert.ok(Buffer.from(archive).equals(writeCpio(new Map([...new Map(entries)].reverse()))));
   });
 });
 
@@ -233,12 +233,14 @@ test("state records of the engine: taken whole, or refused before anything is wr
   const { memory } = stubBoard();
   const description = { engine: "rv64", behaviour: 2, ramBytes: memory.ramBytes, harts: 1, epochNs: 5n, imageDigest: "ab" };
   const record = encodeState(memory, description);
+  // Magic, length, and the description that binds it to its machine; state comes after it, of which any is a state.
+  const HEADER_END = 8 + new DataView(record.buffer).getUint32(4, true);
   decodeState(record, memory, description);
   const before = encodeState(memory, description);
   const bad = fc.oneof(
     anyBytes(),
     fc.nat(record.length - 1).map((length) => record.slice(0, length)),
-    fc.tuple(fc.nat(60), fc.integer({ min: 1, max: 255 })).map(([at, change]) => {
+    fc.tuple(fc.nat(HEADER_END - 1), fc.integer({ min: 1, max: 255 })).map(([at, change]) => {
       const changed = record.slice();
       changed[at] = (changed[at] as number) ^ change;
       return changed;
@@ -251,7 +253,7 @@ test("state records of the engine: taken whole, or refused before anything is wr
         refusesOnly([SteadfastError], () => decodeState(bytes, memory, description)),
         null,
       );
-      assert.deepEqual(encodeState(memory, description), before);
+      assert.ok(Buffer.from(before).equals(encodeState(memory, description)));
     },
     60,
   );

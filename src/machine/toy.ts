@@ -30,7 +30,7 @@ export const TOY_BEHAVIOUR = 2;
 const BOOT_WORK = 20_000;
 const TIMER_WORK = 300;
 /** Instructions between two stores to RAM. */
-const STORE_EVERY = 64;
+const STORE_EVERY = 128;
 const WORDS_PER_PAGE = TOY_PAGE_BYTES / 4;
 /** Stores go to these first pages: the rest of a larger RAM stays zero, as in a guest that has more than it uses. */
 const HOT_PAGES = 48;
@@ -117,7 +117,7 @@ export class ToyMachine implements Machine {
   readonly #words: Uint32Array;
   readonly #hotWords: number;
   /** The pages that each watcher has still to take: one of these for a capture, one for checkpoints. */
-  readonly #watchers = new Set<PageWatcher>();
+  readonly #watchers: PageWatcher[] = [];
   readonly #pages: number;
   readonly #timerNs: bigint;
   readonly #requestWork: number;
@@ -291,7 +291,15 @@ export class ToyMachine implements Machine {
   }
 
   #hashState(hash: Hash, outputs: readonly MachineOutput[]): void {
-    hash.bytes(this.#stateRecord());
+    const r = this.#registers;
+    hash
+      .number(r.powered ? 1 : 0)
+      .number(r.instructions)
+      .big(r.timeNs)
+      .big(r.nextTimerNs)
+      .number(r.work);
+    hash.number(r.echoes).number(r.lines).number(r.scrub);
+    for (const job of this.#jobs) hash.number(job.kind.length).number(job.left).bytes(job.bytes);
     for (const output of outputs) {
       if (output.kind === "frame" || output.kind === "console") hash.bytes(output.bytes);
       else if (output.kind === "entropyRequest") hash.number(output.lengthBytes);
@@ -355,8 +363,12 @@ export class ToyMachine implements Machine {
 
   #watch(): PageWatcher {
     const watcher = new PageWatcher(this.#pages);
-    this.#watchers.add(watcher);
+    this.#watchers.push(watcher);
     return watcher;
+  }
+
+  #unwatch(watcher: PageWatcher): void {
+    this.#watchers.splice(this.#watchers.indexOf(watcher), 1);
   }
 
   #pieces(watcher: PageWatcher, maxPages: number): ImagePiece[] {
@@ -368,7 +380,7 @@ export class ToyMachine implements Machine {
     this.#isCaptured = true;
     const watcher = this.#watch();
     const end = (): void => {
-      this.#watchers.delete(watcher);
+      this.#unwatch(watcher);
       this.#isCaptured = false;
     };
     return {
@@ -419,7 +431,7 @@ export class ToyMachine implements Machine {
         return null;
       },
       stop: () => {
-        this.#watchers.delete(watcher);
+        this.#unwatch(watcher);
         this.#isCheckpointed = false;
       },
     };
