@@ -24,6 +24,7 @@ const PLAN: ServerPlan = {
   memoryMiB: 256,
   release: "compared",
   lagLimitMs: 250,
+  checkpoints: true,
   image: { name: "i", digest: "d", kernelKind: "stock", kernelRelease: "6", kernelPath: "/k", initrdPath: "/i", commandLine: "quiet" },
   network: { kind: "tap", bridge: "b0", hostAddress: "10.9.0.1/24", guestAddress: "" },
   faultThreshold: THRESHOLD,

@@ -3,6 +3,7 @@ import type { BenchContext } from "./bench-context.js";
 import type { Figure } from "./figures.js";
 import { faultRun, gapFigures, reintegrationFigures } from "./measure-faults.js";
 import { measureBoot, measureIdle, measureMemory } from "./measure-host.js";
+import { measureProtection } from "./measure-protection.js";
 import { measureCpu, measureHttpRate, measureLatency, measureRedis } from "./measure-speed.js";
 import { toolInstalled } from "./tools.js";
 
@@ -52,6 +53,7 @@ export async function measureAll(context: BenchContext): Promise<Figure[]> {
   await add("latency", () => measureLatency(context));
   await add("cpu", () => measureCpu(context, false));
   await add("redis", () => measureRedis(context, false));
+  await add("protection", () => measureProtection(context));
   await add("web", () => measureHttpRate(context, false));
   if (withQemu) await add("qemu", () => measureQemu(context));
   else context.options.onProgress("qemu-system-riscv64 is not installed (apt-get install qemu-system-misc): no figures beside it");

@@ -19,7 +19,7 @@ export interface BenchOptions {
 
 /** A guest to put load on, protected or not. */
 export interface Subject {
-  readonly label: "duplex" | "simplex" | "qemu";
+  readonly label: "duplex" | "simplex" | "qemu" | "unchecked";
   readonly host: string;
 }
 
@@ -30,12 +30,15 @@ const SIMPLEX_SUBNET = 102;
 const BOOT_SUBNET = 103;
 const TRIPLEX_NAME = "bench-triplex";
 const TRIPLEX_SUBNET = 104;
+const UNCHECKED_NAME = "bench-unchecked";
+const UNCHECKED_SUBNET = 105;
 const SUBNETS = { 1: SIMPLEX_SUBNET, 2: DUPLEX_SUBNET, 3: TRIPLEX_SUBNET } as const;
 
 export class BenchContext {
   private duplexServer: Promise<BenchServer> | undefined;
   private simplexServer: Promise<BenchServer> | undefined;
   private triplexServer: Promise<BenchServer> | undefined;
+  private uncheckedServer: Promise<BenchServer> | undefined;
   private qemuGuest: Promise<QemuGuest> | undefined;
 
   constructor(readonly options: BenchOptions) {}
@@ -60,6 +63,12 @@ export class BenchContext {
     return this.triplexServer;
   }
 
+  /** Duplex without checkpoints and memory check. */
+  unchecked(): Promise<BenchServer> {
+    this.uncheckedServer ??= this.start(UNCHECKED_NAME, 2, UNCHECKED_SUBNET, ["--no-checkpoints"]);
+    return this.uncheckedServer;
+  }
+
   /** Both kinds, in the order in which rounds alternate. */
   async pair(): Promise<readonly [BenchServer, BenchServer]> {
     return [await this.duplex(), await this.simplex()];
@@ -72,8 +81,9 @@ export class BenchContext {
 
   /** A measurement that is disturbed by other servers (idle, boot) says so by ending them first. */
   async stopAll(): Promise<void> {
-    const started = [this.duplexServer, this.simplexServer, this.triplexServer, this.qemuGuest];
+    const started = [this.duplexServer, this.simplexServer, this.triplexServer, this.uncheckedServer, this.qemuGuest];
     this.triplexServer = undefined;
+    this.uncheckedServer = undefined;
     this.duplexServer = undefined;
     this.simplexServer = undefined;
     this.qemuGuest = undefined;
@@ -84,8 +94,9 @@ export class BenchContext {
     }
   }
 
-  private async launch(name: string, cpuModules: CpuModuleCount, subnet: number): Promise<BenchServer> {
-    const { upParameters, openSource, signal } = this.options;
+  private async launch(name: string, cpuModules: CpuModuleCount, subnet: number, extra: readonly string[] = []): Promise<BenchServer> {
+    const { openSource, signal } = this.options;
+    const upParameters = [...this.options.upParameters, ...extra];
     // The measurement goes on until it notices; nothing new may be started behind the clean-up's back.
     signal.throwIfAborted();
     return BenchServer.start({ name, cpuModules, subnet, upParameters, openSource, signal });
@@ -98,8 +109,13 @@ export class BenchContext {
     return QemuGuest.start(imageOf(await source.read()));
   }
 
-  private start(name: string, cpuModules: CpuModuleCount): Promise<BenchServer> {
+  private start(
+    name: string,
+    cpuModules: CpuModuleCount,
+    subnet: number = SUBNETS[cpuModules],
+    extra: readonly string[] = [],
+  ): Promise<BenchServer> {
     this.options.onProgress(`starting ${name}`);
-    return this.launch(name, cpuModules, SUBNETS[cpuModules]);
+    return this.launch(name, cpuModules, subnet, extra);
   }
 }

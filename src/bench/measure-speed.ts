@@ -33,10 +33,10 @@ const JOB_SCRIPT =
   "local x = 1 for i = 1, tonumber(ARGV[1]) do x = x * 3 + i if x > 1000000 then x = x - 999983 * math.floor(x / 999983) end end return x";
 
 type Series = Record<Subject["label"], number[]>;
-const series = (): Series => ({ duplex: [], simplex: [], qemu: [] });
+const series = (): Series => ({ duplex: [], simplex: [], qemu: [], unchecked: [] });
 
 /** Runs `measure` for each subject, round by round: A B (C) A B (C) …, after one round that does not count. */
-async function interleave(
+export async function interleave(
   subjects: readonly Subject[],
   rounds: number,
   measure: (subject: Subject, warmUp: boolean) => Promise<void>,
@@ -56,7 +56,7 @@ async function subjects(context: BenchContext, withQemu: boolean): Promise<Subje
 /** Samples the server's own MIPS figure while something runs. */
 async function sampleMips<T>(context: BenchContext, label: Subject["label"], work: Promise<T>, samples: number[]): Promise<T> {
   if (label === "qemu") return work;
-  const server = label === "duplex" ? await context.duplex() : await context.simplex();
+  const server = await context[label]();
   let over = false;
   const sampling = (async () => {
     while (!over) {
@@ -73,12 +73,19 @@ async function sampleMips<T>(context: BenchContext, label: Subject["label"], wor
   }
 }
 
-export async function measureRedis(context: BenchContext, withQemu: boolean): Promise<Figure[]> {
+export interface RedisRates {
+  readonly set: Series;
+  readonly get: Series;
+  readonly mips: Series;
+}
+
+/** Rates of redis-benchmark against each subject, in interleaved rounds. */
+export async function redisRates(context: BenchContext, all: readonly Subject[]): Promise<RedisRates> {
   const set = series();
   const get = series();
   const mips: Series = series();
   let requests = REDIS_REQUESTS_MAXIMUM;
-  await interleave(await subjects(context, withQemu), context.options.rounds, async (subject, warmUp) => {
+  await interleave(all, context.options.rounds, async (subject, warmUp) => {
     const work = redisBenchmark(subject.host, REDIS_CLIENTS, warmUp ? REDIS_WARM_UP_REQUESTS : requests);
     const rates = await sampleMips(context, subject.label, work, warmUp ? [] : mips[subject.label]);
     context.options.onProgress(
@@ -91,6 +98,11 @@ export async function measureRedis(context: BenchContext, withQemu: boolean): Pr
     set[subject.label].push(rates.set);
     get[subject.label].push(rates.get);
   });
+  return { set, get, mips };
+}
+
+export async function measureRedis(context: BenchContext, withQemu: boolean): Promise<Figure[]> {
+  const { set, get, mips } = await redisRates(context, await subjects(context, withQemu));
   const command = "steadfast bench redis";
   const figures: Figure[] = [];
   for (const [name, rates] of [

@@ -11,6 +11,7 @@ import { hostFacts, hostLine } from "../bench/host.js";
 import { runHttpFaults } from "../bench/http-run.js";
 import { lockBenchmarks } from "../bench/lock.js";
 import { measureFlips, measureMiscompares } from "../bench/measure-errors.js";
+import { measureProtection } from "../bench/measure-protection.js";
 import { measureBoot, measureIdle, measureMemory } from "../bench/measure-host.js";
 import { measureCpu, measureHttpRate, measureLatency, measureRedis } from "../bench/measure-speed.js";
 import { runPayments } from "../bench/payments.js";
@@ -256,6 +257,7 @@ export function addBenchCommand(program: Command): void {
   addFigureCommand(bench, "miscompare", "Damaged outputs and wrong clocks: who was right, how long it took, what clients saw.", (context) =>
     measureMiscompares(context),
   );
+  addFigureCommand(bench, "protection", "What checkpoints, digests and the memory check cost.", (context) => measureProtection(context));
   addFigureCommand(bench, "gap", "What clients see of a killed and of a hung CPU module.", (context) => measureGap(context));
   addFigureCommand(bench, "idle", "Processor share of each module while the guest idles.", (context) => measureIdle(context));
   addFigureCommand(bench, "latency", "Round trip of a small request to an idle guest, duplex against unprotected.", (context) =>

@@ -38,7 +38,7 @@ export function addQuickstartCommand(program: Command): void {
 async function quickstart(json: boolean): Promise<void> {
   const say = (text: string): void => void (json ? process.stderr : process.stdout).write(`${text}\n`);
   installMissing(say);
-  const flags: UpFlags = { wait: WAIT_SECONDS, json };
+  const flags: UpFlags = { checkpoints: true, wait: WAIT_SECONDS, json };
   const settings = readSettings(undefined, flags);
   const client = new ServerClient(settings.name);
   let image = null;

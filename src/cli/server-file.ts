@@ -24,6 +24,7 @@ const serverFileSchema = z.strictObject({
   memoryMiB: wholeNumber(MEMORY_MIB_MIN, MEMORY_MIB_MAX).optional(),
   release: z.enum(["compared", "logged"]).optional(),
   lagLimitMs: wholeNumber(LAG_LIMIT_MS_MIN, LAG_LIMIT_MS_MAX).optional(),
+  checkpoints: z.boolean().optional(),
   image: z
     .strictObject({ recipe: text.optional(), kernel: text.optional(), initrd: text.optional(), commandLine: z.string().optional() })
     .optional(),
@@ -58,6 +59,7 @@ const FIELD_RULES: Readonly<Record<string, string>> = {
   memoryMiB: `it must be a whole number of MiB from ${MEMORY_MIB_MIN} to ${MEMORY_MIB_MAX}`,
   release: "it must be compared or logged",
   lagLimitMs: `it must be a whole number of milliseconds from ${LAG_LIMIT_MS_MIN} to ${LAG_LIMIT_MS_MAX}`,
+  checkpoints: "it must be true or false",
   image: "it must be a mapping with recipe, kernel, initrd or commandLine",
   "image.recipe": "it must be the path of a recipe file",
   "image.kernel": "it must be stock, hardened or the path of a kernel",

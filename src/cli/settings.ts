@@ -17,6 +17,8 @@ export interface UpFlags {
   readonly redundancy?: PlannedRedundancy;
   readonly address?: string;
   readonly lagLimit?: number;
+  /** False: --no-checkpoints. */
+  readonly checkpoints: boolean;
   readonly wait: number;
   readonly json?: boolean;
 }
@@ -102,6 +104,7 @@ export function makePlan({ file, name }: Settings, flags: UpFlags, image: ImageR
     memoryMiB: flags.memory ?? file.memoryMiB ?? image?.memoryMiB ?? TOY_MEMORY_MIB,
     release: flags.release ?? file.release ?? "compared",
     lagLimitMs: flags.lagLimit ?? file.lagLimitMs ?? LAG_LIMIT_MS_DEFAULT,
+    checkpoints: flags.checkpoints && (file.checkpoints ?? true),
     image: planned,
     network: {
       kind: file.network?.kind ?? "tap",

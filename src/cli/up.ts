@@ -39,6 +39,7 @@ export function addUpCommand(program: Command): void {
     .option("--redundancy <kind>", "simplex, duplex (default), triplex or pair-and-spare; or 1, 2, 3", redundancyFlag)
     .option("--address <address>", "the guest's IPv4 address (default: the first free one, 10.77.0.2)")
     .option("--lag-limit <ms>", "a CPU module this far behind the other is taken for hung", wholeNumber(20, 60_000))
+    .option("--no-checkpoints", "no proof of who was right when two modules disagree, and no memory check: a little faster")
     .option("--wait <seconds>", "how long -d waits", wholeNumber(0, 86_400), WAIT_SECONDS_DEFAULT)
     .option("--json", "print facts and errors as JSON")
     .action(async (file: string | undefined, flags: UpFlags) => up(readSettings(file, flags), flags));

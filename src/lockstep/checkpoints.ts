@@ -100,7 +100,8 @@ export class Checkpoints {
   consider(isPossible: boolean): void {
     if (this.#isStale()) this.#verified = null;
     const { live, voters } = this.#context.membership;
-    const isSettled = isPossible && live.length >= 2 && live.length === voters.length;
+    const isWanted = this.#context.options.checkpoints !== false;
+    const isSettled = isWanted && isPossible && live.length >= 2 && live.length === voters.length;
     if (!isSettled) return this.end();
     if (this.#stage.kind === "off") this.#begin(live);
     else if (live.join() !== this.#members.join()) {

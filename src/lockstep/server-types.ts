@@ -22,6 +22,8 @@ export interface ServerOptions {
   readonly sockets: Readonly<Record<string, string>>;
   readonly release: ReleaseMode;
   readonly lagLimitMs: number;
+  /** False: no checkpoints, so that nothing proves who was right, and members do not look through their own memory. Absent: true. */
+  readonly checkpoints?: boolean;
   /** Guest time at `atMs` 0 of the events' clock. */
   readonly anchorNs: bigint;
 }

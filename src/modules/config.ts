@@ -50,6 +50,8 @@ export interface ModuleConfig {
   readonly enclosures?: Readonly<Record<string, string>>;
   readonly release: "compared" | "logged";
   readonly lagLimitMs: number;
+  /** Absent: true. */
+  readonly checkpoints?: boolean;
   readonly machine: MachineConfig;
   readonly network: NetworkConfig;
   /** Wall-clock ns since 1970 at guest time 0, decimal (too long for a JSON number). */
@@ -90,6 +92,7 @@ const FIELDS: Readonly<Record<string, Check>> = {
   enclosures: optional(textMap),
   release: oneOf("compared", "logged"),
   lagLimitMs: positive,
+  checkpoints: optional((value) => typeof value === "boolean"),
   machine: isRecord,
   network: isRecord,
   epochNs: (value) => typeof value === "string" && /^\d{1,19}$/.test(value),

@@ -71,6 +71,7 @@ class IoModule {
         sockets: Object.fromEntries(slotsOf(config).map((name) => [name, socketPath(config, name)])),
         release: config.release,
         lagLimitMs: config.lagLimitMs,
+        checkpoints: config.checkpoints ?? true,
         anchorNs: BigInt(Math.round(performance.timeOrigin * 1000)) * 1000n - BigInt(config.epochNs),
       },
       (effect) => this.#execute(effect),

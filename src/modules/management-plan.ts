@@ -38,6 +38,7 @@ export interface ServerPlan {
   readonly memoryMiB: number;
   readonly release: "compared" | "logged";
   readonly lagLimitMs: number;
+  readonly checkpoints: boolean;
   readonly image: PlannedImage;
   readonly network: {
     readonly kind: "tap" | "none";
@@ -108,6 +109,7 @@ export function moduleConfigFor(context: ModuleConfigContext, module: PlannedMod
     enclosures: Object.fromEntries(modules.map((each) => [each.name, each.enclosure])),
     release: plan.release,
     lagLimitMs: plan.lagLimitMs,
+    checkpoints: plan.checkpoints,
     machine: {
       engine: plan.engine,
       kernelPath: plan.image.kernelPath,
