@@ -34,8 +34,8 @@ const HOST_PACKAGES = [
 const NODE_MAJORS = [20, 24];
 /** Tests whose outcome could depend on the JavaScript engine: run on every supported Node. */
 const ANY_NODE = /^(wire|lockstep|board|rv64|softfloat)/;
-/** Tests of whole servers need the machine for themselves; they run one after the other. */
-const ALONE = /^(server|modules|bench|image|management|cli|tap)/;
+/** Tests of whole servers, and the simulator, need the machine for themselves; they run one after the other. */
+const ALONE = /^(server|modules|bench|image|management|cli|tap|simulator)/;
 
 function isThere(program) {
   if (program.startsWith("/")) return existsSync(program);
