@@ -13,9 +13,10 @@ async function whilePaying(server: RealServer, seconds: number, during: () => Pr
   const paying: Promise<Outcome> = server.command(parameters, "", (seconds + 60) * 1000);
   await during();
   const outcome = await paying;
-  assert.equal(outcome.code, 0, outcome.out + outcome.error);
   const report = JSON.parse(outcome.out) as PaymentReport;
-  assert.deepEqual(report.broken, []);
+  // The workload does not know that a module was made to compute wrongly on purpose.
+  const broken = report.broken.filter((promise) => !/^the CPU modules disagreed 1 times$/.test(promise));
+  assert.deepEqual(broken, [], outcome.out + outcome.error);
   assert.equal(report.load.failures + report.load.lostConnections, 0);
 }
 
