@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { FileArbiter } from "../dist/arbiters/file.js";
 import { parseServerFile } from "../dist/cli/server-file.js";
 import { processStateOf } from "../dist/modules/management-process.js";
 import type { ServerReport } from "../dist/modules/management-status.js";
@@ -132,6 +133,25 @@ describe("a server", () => {
     process.kill(pidOf(second, "mgmt0"), "SIGKILL");
     assert.equal((await steadfast(["down", "--server", "orphan"])).code, 0);
     for (const module of second.modules) assert.ok(!alive(module.pid), `${module.name} of the second start`);
+  });
+
+  test("whose I/O module lost a claim starts another one, which takes over the living guest", async () => {
+    await facts(["up", "-d", serverFile("fenced")]);
+    const { configuration, modules } = await status("fenced");
+    const before = modules.find((module) => module.name === "io0")?.pid;
+    // Somebody else takes the next number, so that the claim that follows the loss of a module is lost.
+    await new FileArbiter(join(base, "state", "fenced", "arbiter")).claim({
+      number: configuration + 1,
+      cpus: ["cpu1"],
+      activeIo: "io9",
+      mirrors: [],
+    });
+    process.kill(pidOf(await status("fenced"), "cpu0"), "SIGKILL");
+    const after = await until("fenced", (report) => report.redundancy === "DUPLEX" && report.configuration > configuration + 2, "DUPLEX");
+    assert.notEqual(after.modules.find((module) => module.name === "io0")?.pid, before);
+    assert.equal(after.counters.outages, 0);
+    assert.equal((await steadfast(["verify", "--server", "fenced"])).code, 0);
+    assert.equal((await steadfast(["down", "--server", "fenced"])).code, 0);
   });
 
   test("a module that never gets there is BROKEN until it is cleared", async () => {

@@ -472,6 +472,8 @@ class Management implements ManagementActions {
     // A guest that was taken over alive is the new I/O module's own from here on.
     if (event.code === "RESUMED") this.#poweredOnBy = this.#ioIncarnation;
     this.#events.relay(event);
+    // It lost a claim, or CPU modules follow a later configuration: a new incarnation finds out what is in force, and takes over.
+    if (event.code === "FENCED") this.#supervisor(this.#ioName).kill("abandoned");
   }
 
   #shoot(module: string, why: string): void {

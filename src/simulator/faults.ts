@@ -20,6 +20,8 @@ export type FaultKind =
   | "powerLoss"
   | "pullEnclosure"
   | "resize"
+  | "storeFull"
+  | "storeRot"
   | "flip"
   | "corruptOutput"
   | "skewClock";
@@ -28,6 +30,7 @@ export type FaultKind =
 export const LOSSES: readonly FaultKind[] = [
   ...(["kill", "kill", "kill", "kill", "stop", "pause", "slow", "restartIo", "restartIo", "overtakeIo"] as const),
   ...(["arbiterOutage", "arbiterSlow", "cut", "cut", "batch", "clockJump", "wallClock", "pullEnclosure", "resize"] as const),
+  ...(["storeFull", "storeRot"] as const),
 ];
 /** Modules compute wrongly. */
 export const ERRORS: readonly FaultKind[] = ["flip", "flip", "flip", "corruptOutput", "corruptOutput", "skewClock"];
@@ -156,6 +159,13 @@ const FAULTS: Readonly<Record<FaultKind, Fault>> = {
     const [slot] = world.options.emptySlots ?? [];
     if (slot !== undefined) world.expect(slot, !world.cpuNames.includes(slot));
   },
+  storeFull: (world, _victim, random) => {
+    world.checkpoints.isFull = true;
+    world.after(random.below(500), () => {
+      world.checkpoints.isFull = false;
+    });
+  },
+  storeRot: (world) => world.checkpoints.rot(),
   flip: (world, victim, random) => world.flip(victim, random.below(0x40_0000), random.below(8)),
   corruptOutput: (world, victim) => world.corruptOutput(victim),
   skewClock: (world, victim) => world.skewClock(victim),

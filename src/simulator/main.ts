@@ -32,7 +32,16 @@ const EXPECTED_MARKS = [
     "wallClock while the sequencer is down",
   ],
   ...["server: duplex", "server: triplex", "server: pair-and-spare", "double fault: the truth was lost"],
-  ...["ADJUDICATION_STARTED", "CHECKPOINT_VERIFIED", "FENCED", "GUEST_PANIC", "GUEST_RESET", "JUDGE_PROMOTED", "MEMORY_DAMAGED"],
+  ...[
+    "ADJUDICATION_STARTED",
+    "CHECKPOINT_FAILED",
+    "CHECKPOINT_VERIFIED",
+    "FENCED",
+    "GUEST_PANIC",
+    "GUEST_RESET",
+    "JUDGE_PROMOTED",
+    "MEMORY_DAMAGED",
+  ],
   ...["MISCOMPARE", "MISCOMPARE_UNADJUDICATED", "MODULE_HUNG", "MODULE_RETIRED", "MODULE_STALE", "NEWCOMER_PROMOTED", "OUTAGE"],
   ...["PAIR_DROPPED", "REINTEGRATION_FAILED", "RESUMED", "STALLED"],
 ] as const;

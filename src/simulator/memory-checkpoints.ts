@@ -10,6 +10,19 @@ interface Stored {
 
 export class MemoryCheckpoints {
   readonly #stored = new Map<string, Stored>();
+  /** Nothing more can be written. */
+  isFull = false;
+
+  /** Every stored page changes by itself, as on a disk that rots. */
+  rot(): void {
+    for (const { pieces } of this.#stored.values()) {
+      for (const [page, bytes] of pieces) if (page >= 0 && bytes.length > 0) bytes[0] = (bytes[0] as number) ^ 1;
+    }
+  }
+
+  #demandRoom(): void {
+    if (this.isFull) throw new Error("no space left");
+  }
 
   /** The store of one incarnation of a module. */
   storeFor(prefix: string): CheckpointStore {
@@ -19,6 +32,7 @@ export class MemoryCheckpoints {
     let sealed: StoredCheckpoint | null = null;
     return {
       open: () => {
+        this.#demandRoom();
         opened += 1;
         name = `${prefix}-${opened}`;
         pending = new Map();
@@ -27,6 +41,7 @@ export class MemoryCheckpoints {
         return name;
       },
       put: (pieces) => {
+        this.#demandRoom();
         for (const { page, bytes } of pieces) pending.set(page, bytes.slice());
       },
       seal: (checkpoint) => {

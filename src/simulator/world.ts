@@ -78,7 +78,7 @@ export class World {
   /** The host's wall clock is this far off; only an I/O module that starts looks at it. */
   wallOffsetNs = 0n;
   readonly #expected: string[];
-  readonly #checkpoints = new MemoryCheckpoints();
+  readonly checkpoints = new MemoryCheckpoints();
   #overtaken: SimulatedIo | null = null;
   /** Whose ticks the CPU modules run: it changes when another one has taken their state over. */
   #authority: SimulatedIo | null = null;
@@ -157,7 +157,7 @@ export class World {
       name,
       incarnation,
       machine: this.newMachine(),
-      store: this.#checkpoints.storeFor(`${name}-${incarnation}`),
+      store: this.checkpoints.storeFor(`${name}-${incarnation}`),
       sendsReceipts: this.options.release === "logged",
     };
     const cpu = new SimulatedCpu(setup, this.timeline, this.random, (from, effect) => this.#memberEffect(from, effect));
