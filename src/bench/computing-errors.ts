@@ -25,6 +25,8 @@ export interface ComputingError {
   foundAtMs: number | undefined;
   /** How long adjudication held the guest; 0: it did not. */
   heldMs: number;
+  /** Running time of the guest between the checkpoint and the tick in dispute: what the third machine had to run again. */
+  checkpointBusyMs: number;
   /** Why nothing told who was right. */
   why: string;
   /** Another module was taken for the wrong one. */
@@ -67,6 +69,7 @@ async function settle(source: DrillSource, error: ComputingError, since: number)
       error.isInnocentAccused = event.module !== error.module;
       error.why = String(event.data?.["why"] ?? "");
       error.heldMs = Number(event.data?.["heldMs"] ?? 0);
+      error.checkpointBusyMs = Number(event.data?.["checkpointBusyMs"] ?? 0);
       return;
     }
     await pause(POLL_MS);
@@ -118,6 +121,7 @@ export async function runComputingErrors(
       finding: "missed",
       foundAtMs: undefined,
       heldMs: 0,
+      checkpointBusyMs: 0,
       why: "",
       isInnocentAccused: false,
     };

@@ -20,6 +20,8 @@ interface Case {
   readonly groups: readonly (readonly string[])[];
   readonly claims: ReadonlyMap<string, ResultMessage>;
   readonly checkpoint: VerifiedCheckpoint;
+  /** Running time of the guest since then. */
+  readonly busyMs: number;
   readonly sinceWaitedMs: number;
   readonly sinceMs: number;
   isRestoring: boolean;
@@ -88,7 +90,8 @@ export class Adjudication {
     const { voter, options, waitedMs, atMs } = this.#context;
     const isPossible = checkpoint !== null && this.#judge !== null && voter.ballot(checkpoint.seq + 1) !== undefined;
     if (!isPossible) return this.#byRecord(groups, seq, what, claims, "there is no verified checkpoint");
-    this.#case = { seq, what, groups, claims, checkpoint, sinceWaitedMs: waitedMs, sinceMs: atMs, isRestoring: false, found: [] };
+    const busyMs = Math.round(this.checkpoints?.busySinceVerifiedMs ?? 0);
+    this.#case = { seq, what, groups, claims, checkpoint, busyMs, sinceWaitedMs: waitedMs, sinceMs: atMs, isRestoring: false, found: [] };
     const text = `${groups.map((group) => group.join(" and ")).join(" and ")} disagree at tick ${seq} (${what}): a third machine runs again what they ran since tick ${checkpoint.seq}`;
     this.#context.event("warning", "ADJUDICATION_STARTED", text, options.judge, { seq, what, checkpointSeq: checkpoint.seq });
     this.#context.emit({ kind: "judge", wanted: true });
@@ -198,6 +201,7 @@ export class Adjudication {
         right,
         instructionCount: String(pending.claims.get(name)?.instructionCount ?? 0n),
         checkpointSeq: pending.checkpoint.seq,
+        checkpointBusyMs: pending.busyMs,
         heldMs: Math.round(this.lastMs),
       });
       this.#isolate(membership.row(name), pending.seq);

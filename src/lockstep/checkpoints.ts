@@ -65,6 +65,11 @@ export class Checkpoints {
     return this.#verified;
   }
 
+  /** Running time of the guest since the verified checkpoint: about what running it again takes. */
+  get busySinceVerifiedMs(): number {
+    return this.#verifiedBusyMicros / 1000;
+  }
+
   /** Ticks after this one are needed to run on from the checkpoint. */
   get keptFrom(): number {
     if (this.#verified !== null) return this.#verified.seq;

@@ -6,9 +6,10 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { closeSync, openSync, renameSync, statSync, truncateSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { ModuleConfig } from "./config.js";
-import { writeJsonFile, type FaultThreshold, type PlannedModule } from "./management-plan.js";
+import { JUDGE, writeJsonFile, type FaultThreshold, type PlannedModule } from "./management-plan.js";
 import { judgeLoss, noteLockstep, NO_FAULTS, type FaultRecord, type LossCause } from "./management-policy.js";
 import { MODULE_MARK_VARIABLE, processStateOf, recordProcess, type ProcessRecord } from "./management-process.js";
+import { yieldWhileStarting } from "./start-priority.js";
 
 const MAIN_PATH = fileURLToPath(new URL("./main.js", import.meta.url));
 /** A module's standard error; one older file is kept. */
@@ -100,6 +101,8 @@ export class ModuleSupervisor {
     child.once("error", (error) => this.#gone(child, "crashed", error.message));
     child.once("exit", (code, signal) => this.#gone(child, causeOf(code, signal), describeEnd(code, signal)));
     if (child.pid !== undefined) this.#process = recordProcess(this.name, child.pid);
+    // Others wait for the judge: it takes what it can get.
+    if (child.pid !== undefined && this.module.kind === "cpu" && this.name !== JUDGE.name) yieldWhileStarting(child.pid);
     this.#hooks.changed(this);
   }
 
