@@ -119,14 +119,14 @@ test("a quorum is all of one or two, a majority of more", () => {
 test("duplex: nothing is released before both agree, and nothing twice", () => {
   const voter = new Voter("compared", 0);
   voter.issue(tick(1), 0);
-  assert.equal(voter.decide(["a", "b"]).kind, "wait");
+  assert.equal(voter.decide(["a", "b"], 0).kind, "wait");
   voter.result("a", result(1, { hasOutputs: true, outputs: OUTPUTS }), 0);
-  assert.equal(voter.decide(["a", "b"]).kind, "wait");
+  assert.equal(voter.decide(["a", "b"], 0).kind, "wait");
   voter.result("b", result(1, { hasOutputs: true }), 0);
-  const decision = voter.decide(["a", "b"]);
+  const decision = voter.decide(["a", "b"], 0);
   assert.ok(decision.kind === "release" && decision.outputs === OUTPUTS);
-  assert.equal(voter.decide(["a", "b"]).kind, "agreed");
-  assert.equal(voter.decide(["a", "b"]).kind, "wait");
+  assert.equal(voter.decide(["a", "b"], 0).kind, "agreed");
+  assert.equal(voter.decide(["a", "b"], 0).kind, "wait");
   assert.equal(voter.released, 1);
 });
 
@@ -134,12 +134,12 @@ test("a payload that is missing is asked for once, and again when the one who wa
   const voter = new Voter("compared", 0);
   voter.issue(tick(1), 0);
   for (const name of ["a", "b"]) voter.result(name, result(1, { hasOutputs: true }), 0);
-  assert.deepEqual(voter.decide(["a", "b"]), { kind: "ask", module: "a", seq: 1 });
-  assert.equal(voter.decide(["a", "b"]).kind, "wait");
+  assert.deepEqual(voter.decide(["a", "b"], 0), { kind: "ask", module: "a", seq: 1 });
+  assert.equal(voter.decide(["a", "b"], 0).kind, "wait");
   voter.discardModule("a");
-  assert.deepEqual(voter.decide(["b"]), { kind: "ask", module: "b", seq: 1 });
+  assert.deepEqual(voter.decide(["b"], 0), { kind: "ask", module: "b", seq: 1 });
   voter.payload("b", 1, OUTPUTS);
-  assert.equal(voter.decide(["b"]).kind, "release");
+  assert.equal(voter.decide(["b"], 0).kind, "release");
 });
 
 test("every part of a result is compared", () => {
@@ -154,7 +154,7 @@ test("every part of a result is compared", () => {
     voter.issue(tick(1), 0);
     voter.result("a", result(1), 0);
     voter.result("b", result(1, difference), 0);
-    assert.deepEqual(voter.decide(["a", "b"]), { kind: "miscompare", seq: 1, wrong: [], tied: [["a"], ["b"]] });
+    assert.deepEqual(voter.decide(["a", "b"], 0), { kind: "miscompare", seq: 1, wrong: [], tied: [["a"], ["b"]] });
   }
 });
 
@@ -163,13 +163,13 @@ test("triplex: a majority releases, names the odd one, and late contradiction is
   for (const seq of [1, 2]) voter.issue(tick(seq), 0);
   voter.result("a", result(1, { digest: 1n }), 0);
   voter.result("b", result(1), 0);
-  assert.equal(voter.decide(["a", "b", "c"]).kind, "wait");
+  assert.equal(voter.decide(["a", "b", "c"], 0).kind, "wait");
   voter.result("c", result(1), 0);
-  assert.deepEqual(voter.decide(["a", "b", "c"]), { kind: "miscompare", seq: 1, wrong: ["a"], tied: [] });
-  assert.equal(voter.decide(["a", "b", "c"]).kind, "release");
-  assert.equal(voter.decide(["a", "b", "c"]).kind, "agreed");
+  assert.deepEqual(voter.decide(["a", "b", "c"], 0), { kind: "miscompare", seq: 1, wrong: ["a"], tied: [] });
+  assert.equal(voter.decide(["a", "b", "c"], 0).kind, "release");
+  assert.equal(voter.decide(["a", "b", "c"], 0).kind, "agreed");
   for (const name of ["b", "c"]) assert.ok(voter.result(name, result(2), 0));
-  assert.equal(voter.decide(["a", "b", "c"]).kind, "release");
+  assert.equal(voter.decide(["a", "b", "c"], 0).kind, "release");
   assert.equal(voter.result("a", result(2, { digest: 1n }), 0), false);
 });
 
@@ -178,11 +178,11 @@ test("outputs that are not what was voted are not released, wherever they were d
   voter.issue(tick(1), 0);
   voter.result("a", result(1, { hasOutputs: true, outputs: [{ kind: "console", bytes: Uint8Array.of(9) }] }), 0);
   voter.result("b", result(1, { hasOutputs: true }), 0);
-  assert.deepEqual(voter.decide(["a", "b"]), { kind: "miscompare", seq: 1, wrong: ["a"], tied: [] });
+  assert.deepEqual(voter.decide(["a", "b"], 0), { kind: "miscompare", seq: 1, wrong: ["a"], tied: [] });
   voter.discardModule("a");
-  assert.deepEqual(voter.decide(["b"]), { kind: "ask", module: "b", seq: 1 });
+  assert.deepEqual(voter.decide(["b"], 0), { kind: "ask", module: "b", seq: 1 });
   voter.payload("b", 1, OUTPUTS);
-  assert.equal(voter.decide(["b"]).kind, "release");
+  assert.equal(voter.decide(["b"], 0).kind, "release");
 });
 
 test("logged: released on receipt by all and one result; compared afterwards all the same", () => {
@@ -190,12 +190,12 @@ test("logged: released on receipt by all and one result; compared afterwards all
   voter.issue(tick(1), 0);
   voter.result("a", result(1, { hasOutputs: true, outputs: OUTPUTS }), 0);
   voter.receipt("a", 1);
-  assert.equal(voter.decide(["a", "b"]).kind, "wait");
+  assert.equal(voter.decide(["a", "b"], 0).kind, "wait");
   voter.receipt("b", 1);
-  assert.equal(voter.decide(["a", "b"]).kind, "release");
-  assert.equal(voter.decide(["a", "b"]).kind, "wait");
+  assert.equal(voter.decide(["a", "b"], 0).kind, "release");
+  assert.equal(voter.decide(["a", "b"], 0).kind, "wait");
   voter.result("b", result(1, { hasOutputs: true, digest: 1n }), 0);
-  assert.equal(voter.decide(["a", "b"]).kind, "miscompare");
+  assert.equal(voter.decide(["a", "b"], 0).kind, "miscompare");
 });
 
 test("what is not settled is never forgotten", () => {
@@ -204,7 +204,7 @@ test("what is not settled is never forgotten", () => {
   voter.forget(3);
   assert.equal(voter.keptTicks, 3);
   voter.result("a", result(1), 0);
-  while (voter.decide(["a"]).kind !== "wait");
+  while (voter.decide(["a"], 0).kind !== "wait");
   voter.forget(3);
   assert.equal(voter.keptTicks, 2);
 });

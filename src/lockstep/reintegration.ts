@@ -277,7 +277,7 @@ export class Reintegration {
       return this.fail("too many ticks had to be kept for it");
     }
     if (waitedMs - clone.movedAt <= CLONE_STALL_MS) return;
-    const unanswered = voter.ballot(membership.row(clone.donor).lastSeq + 1);
+    const unanswered = voter.firstAfter(membership.row(clone.donor).lastSeq);
     const donorWorks = clone.imageSeq !== null || unanswered === undefined || waitedMs - unanswered.issuedAt < HEALTHY_DONOR_MS;
     if (donorWorks) this.fail("it made no progress");
   }

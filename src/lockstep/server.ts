@@ -343,7 +343,7 @@ export class LockstepServer implements ServerContext {
 
   #settle(): void {
     while (!this.adjudication.isPending) {
-      const decision: Decision = this.voter.decide(this.membership.voters, this.membership.live);
+      const decision: Decision = this.voter.decide(this.membership.voters, this.waitedMs, this.membership.live);
       switch (decision.kind) {
         case "wait":
           return;

@@ -25,8 +25,8 @@ export interface Ballot {
   firstResultAt: number | null;
   /** What the members agreed on. */
   truth: ResultMessage | null;
-  /** Who was asked for the outputs. */
-  asked: string | null;
+  /** Who was asked for the outputs, and when (on the clock that counts waiting). */
+  asked: { readonly module: string; readonly at: number } | null;
 }
 
 export type Decision =
@@ -115,6 +115,19 @@ export class Voter {
     return this.#ballots.get(seq);
   }
 
+  /**
+   * What a module that answered up to `seq` is measured by. After a takeover that need not be its next tick: a sequencer begins at
+   * the last tick that took effect, and a module may still have to run ticks before that one.
+   */
+  firstAfter(seq: number): Ballot | undefined {
+    return this.#ballots.get(Math.max(seq + 1, this.#oldest));
+  }
+
+  /** The tick whose outputs are waited for. */
+  get firstUnreleased(): Ballot | undefined {
+    return this.#ballots.get(this.#released + 1);
+  }
+
   /** A kept tick for a module that runs it later: under the configuration in force, since lower ones are refused as overtaken. */
   keptTick(seq: number, configuration: number): TickMessage {
     const ballot = this.#ballots.get(seq);
@@ -161,7 +174,7 @@ export class Voter {
 
   /** A module that is gone cannot answer what it was asked. */
   forgetModule(module: string): void {
-    for (const ballot of this.#ballots.values()) if (ballot.asked === module) ballot.asked = null;
+    for (const ballot of this.#ballots.values()) if (ballot.asked?.module === module) ballot.asked = null;
   }
 
   /**
@@ -214,10 +227,10 @@ export class Voter {
   }
 
   /** What has been decided since the last call, one decision at a time until `wait`. `live`: members that can be asked. */
-  decide(members: readonly string[], live = members): Decision {
+  decide(members: readonly string[], at: number, live = members): Decision {
     if (members.length === 0) return WAIT;
     if (this.#mode === "logged") {
-      const early = this.#releaseOnReceipt(members, live);
+      const early = this.#releaseOnReceipt(members, live, at);
       if (early.kind !== "wait") return early;
     }
     const ballot = this.#ballots.get(this.#agreed + 1);
@@ -230,7 +243,7 @@ export class Voter {
     if (truth === null) return WAIT;
     if (ballot.tick.seq > this.#released) {
       const outputs = this.#outputs(ballot, truth);
-      if (!Array.isArray(outputs)) return this.#ask(ballot, truth, live);
+      if (!Array.isArray(outputs)) return this.#ask(ballot, truth, live, at);
       this.#released = ballot.tick.seq;
       return { kind: "release", ballot, outputs };
     }
@@ -283,7 +296,7 @@ export class Voter {
     return null;
   }
 
-  #ask(ballot: Ballot, truth: ResultMessage, live: readonly string[]): Decision {
+  #ask(ballot: Ballot, truth: ResultMessage, live: readonly string[], at: number): Decision {
     for (const module of live) {
       const result = ballot.results.get(module);
       if (result === undefined || !sameResult(result, truth)) continue;
@@ -294,21 +307,21 @@ export class Voter {
     for (const module of live) {
       const result = ballot.results.get(module);
       if (result === undefined || !sameResult(result, truth)) continue;
-      ballot.asked = module;
+      ballot.asked = { module, at };
       return { kind: "ask", module, seq: ballot.tick.seq };
     }
     return WAIT;
   }
 
   /** Mode `logged`: every member has the tick, and one of them has run it. */
-  #releaseOnReceipt(members: readonly string[], live: readonly string[]): Decision {
-    const ballot = this.#ballots.get(this.#released + 1);
+  #releaseOnReceipt(members: readonly string[], live: readonly string[], at: number): Decision {
+    const ballot = this.firstUnreleased;
     if (ballot === undefined) return WAIT;
     for (const module of members) if (!ballot.receipts.has(module)) return WAIT;
     const first = members.map((module) => ballot.results.get(module)).find((result) => result !== undefined);
     if (first === undefined) return WAIT;
     const outputs = this.#outputs(ballot, first);
-    if (outputs === null) return this.#ask(ballot, first, live);
+    if (outputs === null) return this.#ask(ballot, first, live, at);
     this.#released = ballot.tick.seq;
     return { kind: "release", ballot, outputs };
   }

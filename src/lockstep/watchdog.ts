@@ -10,10 +10,10 @@ export class Watchdog {
     this.#context = context;
   }
 
-  /** Some member has not answered a tick. */
+  /** Some member has not answered a tick, or not sent the outputs that it was asked for. */
   get isOutstanding(): boolean {
     const { membership, voter } = this.#context;
-    return membership.live.some((name) => membership.row(name).lastSeq < voter.issued);
+    return (voter.firstUnreleased?.asked ?? null) !== null || membership.live.some((name) => membership.row(name).lastSeq < voter.issued);
   }
 
   /** Some module is expected and not there. */
@@ -31,7 +31,7 @@ export class Watchdog {
     const overdue: CpuRow[] = [];
     let stalled = true;
     for (const row of live) {
-      const ballot = voter.ballot(row.lastSeq + 1);
+      const ballot = voter.firstAfter(row.lastSeq);
       if (ballot === undefined || waitedMs - ballot.issuedAt <= stallLimitMs) stalled = false;
       // Only beside another living member: the last one gets the time of a stall.
       if (ballot === undefined || ballot.firstResultAt === null || !live.some((other) => other.lastSeq > row.lastSeq)) continue;
@@ -41,16 +41,33 @@ export class Watchdog {
       const since = Math.max(ballot.firstResultAt, row.answeredAt);
       if (waitedMs - since > options.lagLimitMs + allowanceMs) overdue.push(row);
     }
-    for (const row of overdue) this.#hung(row);
-    if (overdue.length === 0 && stalled) this.#stalled(live);
-    return overdue.length > 0 || stalled;
+    for (const row of overdue) this.#hung(row, `answered tick ${row.lastSeq + 1}`, row.lastSeq + 1);
+    if (overdue.length > 0) return true;
+    const debtor = this.#debtor(stallLimitMs);
+    if (debtor === null && !stalled) return false;
+    if (debtor !== null && live.length > 1) this.#hung(debtor, `sent the outputs of tick ${voter.released + 1}`, voter.released + 1);
+    else this.#stalled(live);
+    return true;
   }
 
-  #hung(row: CpuRow): void {
-    const seq = row.lastSeq + 1;
-    const text = `${row.name} has not answered tick ${seq} within ${this.#context.options.lagLimitMs} ms of another module: it hangs`;
+  /**
+   * Who answered every tick and then fell silent, while its outputs are waited for: no result of it is overdue, and none ever
+   * will be, since no tick is issued before those outputs are released.
+   */
+  #debtor(stallLimitMs: number): CpuRow | null {
+    const { membership, voter, waitedMs, options } = this.#context;
+    const asked = voter.firstUnreleased?.asked ?? null;
+    if (asked === null) return null;
+    const row = membership.row(asked.module);
+    // Whoever owes results besides is judged by those; the last one gets the time of a stall.
+    const limitMs = membership.live.length > 1 ? options.lagLimitMs : stallLimitMs;
+    return row.lastSeq >= voter.issued && waitedMs - asked.at > limitMs ? row : null;
+  }
+
+  #hung(row: CpuRow, what: string, seq: number): void {
+    const text = `${row.name} has not ${what} within ${this.#context.options.lagLimitMs} ms of another module: it hangs`;
     this.#context.event("warning", "MODULE_HUNG", text, row.name, { seq });
-    this.#context.shoot(row, "its result is overdue", false);
+    this.#context.shoot(row, "its answer is overdue", false);
   }
 
   #stalled(live: readonly CpuRow[]): void {
