@@ -78,9 +78,8 @@ export class Member {
   #seenConfiguration = 0;
   #lastSeq = 0;
   #committed = 0;
-  #expectedClone: number | null = null;
-  /** The I/O module that announced it. */
-  #expectedBy = "";
+  /** The image that is to come, and the I/O module that announced it. */
+  #expected: { readonly clone: number; readonly io: string } | null = null;
   #incomingClone: number | null = null;
   #donation: Donation | null = null;
   readonly #checkpoints: MemberCheckpoints;
@@ -109,7 +108,9 @@ export class Member {
   get hasWork(): boolean {
     const next = this.#queue[0];
     if (next === undefined) return false;
-    return this.#condition === "running" || (this.#condition === "blank" && next.inputs.some((input) => input.kind === "powerOn"));
+    if (this.#condition === "running") return true;
+    // Ticks may overtake the image that they belong to. One that powers on would run on a blank machine, and make it refuse the image.
+    return this.#condition === "blank" && this.#expected === null && next.inputs.some((input) => input.kind === "powerOn");
   }
 
   /** Pages are being taken for a checkpoint. */
@@ -139,6 +140,7 @@ export class Member {
         return this.#tellState(event.io);
       case "ioDisconnected":
         this.#ios.delete(event.io);
+        this.#forgetExpected((expected) => expected.io === event.io);
         return;
       case "ioMessage":
         return this.#ioMessage(event.io, event.message);
@@ -227,6 +229,7 @@ export class Member {
   #tick(io: string, tick: TickMessage): void {
     if (this.#refuses(io, tick.configuration)) return;
     this.#seenConfiguration = tick.configuration;
+    this.#forgetExpected((expected) => expected.io !== io);
     // Gap filling by a new sequencer may repeat what we already have.
     const isFirst = this.#queue.length === 0 && this.#condition !== "running";
     if (!isFirst && tick.seq <= this.#highestSeq()) return;
@@ -234,7 +237,7 @@ export class Member {
     assert(this.#queue.length < MAX_QUEUED_TICKS, "the sequencer bounds what waits here");
     const wasBlank = this.#condition === "blank" && this.#queue.length === 0;
     this.#queue.push(tick);
-    if (wasBlank && this.#expectedClone === null) this.#tellOthers(io);
+    if (wasBlank && this.#expected === null) this.#tellOthers(io);
     if (this.#sendsReceipts) this.#toAll({ kind: "receipt", configuration: tick.configuration, seq: tick.seq });
     this.#forget(Math.min(tick.committed, tick.floor));
     this.#committed = tick.committed;
@@ -394,14 +397,19 @@ export class Member {
   #expectImage(io: string, clone: number): void {
     if (this.#condition !== "blank" || this.#queue.length > 0)
       return this.#toIo(io, { kind: "cloneFailed", clone, why: "the newcomer is not blank any more" });
-    this.#expectedClone = clone;
-    this.#expectedBy = io;
+    this.#expected = { clone, io };
     this.#toIo(io, { kind: "imageExpected", clone });
+  }
+
+  /** Whoever ordered the image is gone, or overtaken: another sequencer may begin with this machine while it is blank. */
+  #forgetExpected(condition: (expected: { readonly io: string }) => boolean): void {
+    const isUntouched = this.#condition === "blank" && this.#queue.length === 0;
+    if (this.#expected !== null && isUntouched && condition(this.#expected)) this.#expected = null;
   }
 
   #donorMessage(message: Message): void {
     if (message.kind === "imageStart") {
-      if (message.clone !== this.#expectedClone || this.#condition !== "blank") {
+      if (message.clone !== this.#expected?.clone || this.#condition !== "blank") {
         this.#emit({ kind: "closeDonor", why: "this image is not expected" });
         return;
       }
@@ -425,8 +433,9 @@ export class Member {
   }
 
   #restored(clone: number, seq: number, configuration: number): void {
+    const announcer = this.#expected?.io ?? "";
     this.#incomingClone = null;
-    this.#expectedClone = null;
+    this.#expected = null;
     this.#condition = "running";
     this.#lastSeq = seq;
     this.#seenConfiguration = Math.max(this.#seenConfiguration, configuration);
@@ -434,7 +443,7 @@ export class Member {
     const first = this.#queue[0];
     assert(first === undefined || first.seq === seq + 1, "the ticks after the image are complete");
     this.#toAll({ kind: "restored", clone, seq });
-    this.#tellOthers(this.#expectedBy);
+    this.#tellOthers(announcer);
   }
 
   #donorLost(): void {
