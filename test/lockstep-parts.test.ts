@@ -375,7 +375,14 @@ test("transport: a peer that refuses, and a socket that is not there, are told o
   });
 });
 
-test("a tick counts as overdue only from the module's own last answer on, however long that one took", () => {
+/** A watchdog over two modules that have answered up to tick 1; ticks 1 and 2 are issued at 0 ms. */
+function watched(): {
+  watchdog: Watchdog;
+  voter: Voter;
+  shot: string[];
+  at: (ms: number) => void;
+  answered: (name: string, seq: number, ms: number) => void;
+} {
   const rows = new Map(["a", "b"].map((name) => [name, { name, lastSeq: 1, answeredAt: 0, expected: true, role: "member" }]));
   const voter = new Voter("compared", 0);
   const shot: string[] = [];
@@ -387,15 +394,56 @@ test("a tick counts as overdue only from the module's own last answer on, howeve
     event: () => undefined,
     shoot: (row: { name: string }) => shot.push(row.name),
   };
-  const watchdog = new Watchdog(context as unknown as ServerContext);
   for (const seq of [1, 2]) voter.issue(tick(seq), 0);
+  return {
+    watchdog: new Watchdog(context as unknown as ServerContext),
+    voter,
+    shot,
+    at: (ms) => (context.waitedMs = ms),
+    answered: (name, seq, ms) => Object.assign(rows.get(name) ?? {}, { lastSeq: seq, answeredAt: ms }),
+  };
+}
+
+test("a tick counts as overdue only from the module's own last answer on, however long that one took", () => {
+  const { watchdog, voter, shot, at, answered } = watched();
   // a has answered both ticks at 10 ms; b needed 1000 ms for the first one.
   voter.result("a", result(2), 10);
-  Object.assign(rows.get("a") ?? {}, { lastSeq: 2, answeredAt: 10 });
-  Object.assign(rows.get("b") ?? {}, { lastSeq: 1, answeredAt: 1000 });
-  context.waitedMs = 1200;
+  answered("a", 2, 10);
+  answered("b", 1, 1000);
+  at(1200);
   assert.equal(watchdog.watch(false), false);
-  context.waitedMs = 1251;
+  at(1251);
+  assert.equal(watchdog.watch(false), true);
+  assert.deepEqual(shot, ["b"]);
+});
+
+test("outputs that were asked for count as overdue, though every tick was answered", () => {
+  const { watchdog, voter, shot, at, answered } = watched();
+  for (const name of ["a", "b"]) {
+    for (const seq of [1, 2]) voter.result(name, { ...result(seq), hasOutputs: true }, 10);
+    answered(name, 2, 10);
+  }
+  assert.deepEqual(voter.decide(["a", "b"], 10), { kind: "ask", module: "a", seq: 1 });
+  assert.ok(watchdog.isOutstanding);
+  at(260);
+  assert.equal(watchdog.watch(false), false);
+  at(261);
+  assert.equal(watchdog.watch(false), true);
+  assert.deepEqual(shot, ["a"]);
+});
+
+test("a module that lags from before a takeover is measured by the ticks since", () => {
+  const { watchdog, voter, shot, at, answered } = watched();
+  for (const name of ["a", "b"]) for (const seq of [1, 2]) voter.result(name, result(seq), 10);
+  while (voter.decide(["a", "b"], 10).kind !== "wait") continue;
+  // As after a takeover: b has yet to answer tick 2, which took effect before and is not kept.
+  voter.forget(2);
+  voter.issue(tick(3), 20);
+  voter.result("a", result(3), 30);
+  answered("a", 3, 30);
+  at(280);
+  assert.equal(watchdog.watch(false), false);
+  at(281);
   assert.equal(watchdog.watch(false), true);
   assert.deepEqual(shot, ["b"]);
 });
