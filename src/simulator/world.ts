@@ -82,6 +82,8 @@ export class World {
   #overtaken: SimulatedIo | null = null;
   /** Whose ticks the CPU modules run: it changes when another one has taken their state over. */
   #authority: SimulatedIo | null = null;
+  /** The highest configuration under which that happened. */
+  #resumedNumber = 0;
   #ioIncarnations = 0;
   #judgeIsWanted = false;
 
@@ -406,11 +408,14 @@ export class World {
 
   #event(io: SimulatedIo, effect: Extract<ServerEffect, { kind: "event" }>): void {
     const { code, module, text } = effect;
+    // Whoever the CPU modules follow is followed here too, though management may not have heard of it.
+    if (code === "RESUMED" && io.server.membership.number > this.#resumedNumber) this.#authority = io;
     if (!this.#isHeard(io)) return;
     this.events.push({ code, module, text: `${this.nowMs.toFixed(1)}: ${text}` });
     switch (code) {
       case "RESUMED":
-        this.#authority = io;
+        if (!this.#hasAuthority(io)) return;
+        this.#resumedNumber = io.server.membership.number;
         this.history.adopt(io.server.voter, Number(effect.data?.["committed"]), Number(effect.data?.["seq"]));
         this.#forgetLostPowerOns();
         return void this.releases.push({ kind: "resumed" });
