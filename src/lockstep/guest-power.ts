@@ -3,6 +3,7 @@ import type { MachineOutput } from "../machine/machine.js";
 import type { TickMessage } from "../wire/messages.js";
 import type { ServerContext } from "./context.js";
 import { MAX_ENTROPY_BYTES, POWER_ON_ENTROPY_BYTES } from "./limits.js";
+import type { ServerEvent } from "./server-types.js";
 import { PanicWatch } from "./panic-watch.js";
 
 export class GuestPower {
@@ -29,7 +30,7 @@ export class GuestPower {
   }
 
   /** The entropy is here: the next tick powers the guest on. */
-  powerOn(entropy: Uint8Array): void {
+  #powerOn(entropy: Uint8Array): void {
     if (!this.#isWanted) return;
     this.#isWanted = false;
     this.#isOn = true;
@@ -37,6 +38,21 @@ export class GuestPower {
     this.#context.event("info", "POWER_ON", "the guest is powered on");
     this.#panicWatch.poweredOn();
     this.#context.emit({ kind: "guest", what: "poweredOn", failure: false });
+  }
+
+  /** Whatever comes for the guest from outside. False: it is off, and hears nothing. */
+  hear(event: Extract<ServerEvent, { kind: "frames" | "console" | "powerButton" | "entropy" }>, isRunning: boolean): boolean {
+    if (event.kind === "entropy" && event.purpose === "powerOn") {
+      if (isRunning) this.#powerOn(event.bytes);
+      return true;
+    }
+    if (!this.#isOn) return false;
+    const { sequencer } = this.#context;
+    if (event.kind === "frames") {
+      for (const bytes of event.frames) sequencer.input({ kind: "frame", port: event.port, bytes });
+    } else if (event.kind === "powerButton") sequencer.input({ kind: "powerButton" });
+    else sequencer.input({ kind: event.kind, bytes: event.bytes });
+    return true;
   }
 
   /** A tick that was issued, by us or by the sequencer before us. */

@@ -58,6 +58,13 @@ export const MOST_CREDITED_MS = 20;
 export const WATCH_MS = 10;
 export const CLAIM_RETRY_MS = 200;
 
+/** Between two heartbeats of an I/O module to the others; not more than what is credited as waiting, or silence would count too little. */
+export const HEARTBEAT_MS = 20;
+/** An active I/O module that is silent for this long has its place taken. */
+export const IO_SILENCE_MS = 300;
+/** Frames that a standby keeps, in case that it has to take over. */
+export const MAX_BACKLOG_FRAMES = 512;
+
 /** A clone without progress for this long is given up. */
 export const CLONE_STALL_MS = 3000;
 /** A newcomer this close to the last tick is asked to join. */

@@ -204,7 +204,7 @@ export class Member {
       case "endCheckpoints":
         return this.#checkpoints.end(message.retire);
       case "restoreCheckpoint":
-        return this.#restoreCheckpoint(message.store);
+        return this.#restoreCheckpoint(io, message.store);
       default:
         // Messages of other directions: not for us.
         return;
@@ -290,13 +290,14 @@ export class Member {
   }
 
   /** As the judge: stands where the members stood, and runs what they ran since. */
-  #restoreCheckpoint(store: string): void {
+  #restoreCheckpoint(io: string, store: string): void {
     assert(this.#condition === "blank", "the judge begins with a blank machine");
     const restored = this.#checkpoints.restore(store);
     this.#condition = restored === null ? "spoiled" : "running";
     if (restored === null) return;
     this.#lastSeq = restored.seq;
     this.#seenConfiguration = Math.max(this.#seenConfiguration, restored.configuration);
+    this.#tellOthers(io);
     this.#toAll({ kind: "checkpointRestored", seq: restored.seq, digest: restored.digest });
   }
 

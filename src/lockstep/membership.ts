@@ -19,6 +19,7 @@ export interface CpuRow {
   /** Held out modules are not expected, and not waited for. */
   expected: boolean;
   incarnation: number;
+  isConnected: boolean;
   /** Incarnations up to here are not let in any more. */
   shotIncarnation: number;
   /** It was isolated after a miscompare (else for being slow or of no use). */
@@ -56,6 +57,7 @@ export class Membership {
           role: "absent",
           expected: !onCall.includes(name),
           incarnation: 0,
+          isConnected: false,
           shotIncarnation: -1,
           miscompared: false,
           reported: null,

@@ -78,7 +78,12 @@ export class Resumption {
     const named = membership.lastNamed;
     const candidates = this.#candidates();
     const blank = membership.withRole("waiting").map((row) => row.name);
-    const isComplete = named.every((name) => blank.includes(name) || candidates.some((row) => row.name === name));
+    // Who was here and went, which a standby has seen, is not waited for.
+    const hasLeft = (name: string): boolean => {
+      const row = membership.rows.get(name);
+      return row !== undefined && row.incarnation > 0 && !row.isConnected;
+    };
+    const isComplete = named.every((name) => blank.includes(name) || hasLeft(name) || candidates.some((row) => row.name === name));
     if (!isComplete && atMs < this.#deadlineMs) return;
     // So many that at least one of them has every tick that ever took effect.
     this.#needed = named.length - leastSettlers(named, this.#server.options.pairs ?? []) + 1;

@@ -70,6 +70,7 @@ export class Sequencer {
   #pausedUntilNs = 0n;
   #pauseMicros = 0;
   gentle = false;
+  framesIn = 0;
   droppedFrames = 0;
   #instructions = 0;
   #micros = 0;
@@ -95,6 +96,7 @@ export class Sequencer {
         return false;
       }
       this.#queuedFrames += 1;
+      this.framesIn += 1;
     } else if (input.kind === "console") {
       if (this.#queuedConsoleBytes + input.bytes.length > MAX_QUEUED_CONSOLE_BYTES) return false;
       this.#queuedConsoleBytes += input.bytes.length;

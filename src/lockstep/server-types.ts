@@ -10,6 +10,8 @@ export interface ServerOptions {
   /** Raised at every start of this module. */
   readonly incarnation: number;
   readonly cpuModules: readonly string[];
+  /** All I/O modules, this one too; the first begins as the active one. Absent: there is no other. */
+  readonly ioModules?: readonly string[];
   /** CPU modules that may be added later: expected once an `expect` event says so. */
   readonly emptySlots?: readonly string[];
   /** Self-checking pairs of CPU modules (voter.ts); none: each stands for itself. */
@@ -39,6 +41,10 @@ export type ServerEvent = { readonly atMs: number } & (
   | { readonly kind: "cpuConnected"; readonly name: string; readonly incarnation: number }
   | { readonly kind: "cpuDisconnected"; readonly name: string; readonly why: string }
   | { readonly kind: "cpuMessage"; readonly name: string; readonly message: Message }
+  /** Another I/O module. */
+  | { readonly kind: "ioConnected"; readonly name: string }
+  | { readonly kind: "ioDisconnected"; readonly name: string }
+  | { readonly kind: "ioMessage"; readonly name: string; readonly message: Message }
   | { readonly kind: "frames"; readonly port: number; readonly frames: readonly Uint8Array[] }
   | { readonly kind: "console"; readonly bytes: Uint8Array }
   | { readonly kind: "entropy"; readonly purpose: EntropyPurpose; readonly bytes: Uint8Array }
@@ -51,6 +57,12 @@ export type ServerEvent = { readonly atMs: number } & (
   /** The time asked for by `wakeAtMs` has come. */
   | { readonly kind: "wake" }
 );
+
+export interface Counters {
+  ticks: number;
+  outages: number;
+  framesOut: number;
+}
 
 export type RecordAction = "start" | "imageTaken" | "stop";
 
@@ -65,6 +77,8 @@ export type ServerEffect =
   | { readonly kind: "readHighest" }
   /** Claim this number at the arbiter; answer `claimed` with whatever record won it. */
   | { readonly kind: "claim"; readonly record: ConfigurationRecord }
+  /** The guest is behind this module's network port from now on. */
+  | { readonly kind: "announce" }
   | { readonly kind: "transmit"; readonly port: number; readonly bytes: Uint8Array }
   | { readonly kind: "console"; readonly bytes: Uint8Array }
   /** Draw from the host's entropy source and answer `entropy`. */
@@ -121,5 +135,6 @@ export type EventCode =
   | "OUTAGE"
   | "STALLED"
   | "RESUMED"
+  | "IO_TAKEOVER"
   | "FENCED"
   | "ARBITER_UNAVAILABLE";

@@ -4,7 +4,7 @@
  */
 import { assert } from "../foundation/assert.js";
 import type { MachineOutput } from "../machine/machine.js";
-import type { ServerStatus } from "../wire/control.js";
+import type { IoRole, ServerStatus } from "../wire/control.js";
 import type { ConfigurationRecord, Message, ResultMessage, TickMessage } from "../wire/messages.js";
 import { Adjudication } from "./adjudication.js";
 import { Checkpoints } from "./checkpoints.js";
@@ -17,8 +17,9 @@ import { Recorder } from "./recorder.js";
 import { Reintegration } from "./reintegration.js";
 import { Resumption } from "./resumption.js";
 import { Sequencer } from "./sequencer.js";
-import type { EventCode, ServerEffect, ServerEvent, ServerOptions } from "./server-types.js";
+import type { Counters, EventCode, ServerEffect, ServerEvent, ServerOptions } from "./server-types.js";
 import { buildStatus } from "./status.js";
+import { Standby } from "./standby.js";
 import { Watchdog } from "./watchdog.js";
 import { Verification } from "./verification.js";
 import { Voter, type Ballot, type Decision } from "./voter.js";
@@ -28,14 +29,7 @@ import { Voter, type Ballot, type Decision } from "./voter.js";
  * earlier sequencer. running: a configuration is in force or being claimed. outage: the guest runs nowhere. fenced: another I/O
  * module won, this one must not act.
  */
-export type Phase = "asking" | "starting" | "resuming" | "running" | "outage" | "fenced";
-
-export interface Counters {
-  ticks: number;
-  outages: number;
-  framesIn: number;
-  framesOut: number;
-}
+export type Phase = "asking" | "standby" | "starting" | "resuming" | "running" | "outage" | "fenced";
 
 export class LockstepServer implements ServerContext {
   readonly options: ServerOptions;
@@ -43,7 +37,7 @@ export class LockstepServer implements ServerContext {
   readonly voter: Voter;
   readonly sequencer = new Sequencer(0);
   readonly reintegration: Reintegration;
-  readonly counters: Counters = { ticks: 0, outages: 0, framesIn: 0, framesOut: 0 };
+  readonly counters: Counters = { ticks: 0, outages: 0, framesOut: 0 };
   readonly adjudication: Adjudication;
   readonly checkpoints: Checkpoints;
   readonly #recorder: Recorder;
@@ -51,6 +45,7 @@ export class LockstepServer implements ServerContext {
   readonly #watchdog: Watchdog;
   readonly #resumption: Resumption;
   readonly #power = new GuestPower(this);
+  readonly standby: Standby;
   readonly #clock: GuestClock;
   readonly #emit: (effect: ServerEffect) => void;
   phase: Phase = "asking";
@@ -80,6 +75,7 @@ export class LockstepServer implements ServerContext {
     this.#verification = new Verification(this, this.adjudication);
     this.#watchdog = new Watchdog(this);
     this.#resumption = new Resumption(this);
+    this.standby = new Standby(this);
   }
 
   emit(effect: ServerEffect): void {
@@ -128,20 +124,16 @@ export class LockstepServer implements ServerContext {
     switch (event.kind) {
       case "cpuMessage":
         return this.#cpuMessage(event.name, event.message);
-      case "frames":
-        return this.#frames(event.port, event.frames);
       case "wake":
         return;
+      case "frames":
       case "console":
-        if (this.#power.isOn) this.sequencer.input({ kind: "console", bytes: event.bytes });
-        return;
       case "powerButton":
-        if (this.#power.isOn) this.sequencer.input({ kind: "powerButton" });
-        return;
       case "entropy":
-        return this.#entropy(event.purpose, event.bytes);
+        if (!this.#power.hear(event, this.phase === "running") && event.kind === "frames") this.standby.keep(event.port, event.frames);
+        return;
       case "reset":
-        if (this.phase === "running" && this.#hasRun) this.#power.ask();
+        if (this.isRunning) this.#power.ask();
         return;
       case "verify":
         return this.#verification.ask();
@@ -154,6 +146,10 @@ export class LockstepServer implements ServerContext {
         return this.#disconnected(event.name, event.why);
       case "expect":
         return this.#expect(event.module, event.present);
+      case "ioConnected":
+      case "ioDisconnected":
+      case "ioMessage":
+        return this.standby.hear(event);
       default:
         return this.#arbiterEvent(event);
     }
@@ -167,6 +163,7 @@ export class LockstepServer implements ServerContext {
     if (present || row.role !== "member" || this.membership.live.length < 2) return;
     this.event("info", "MODULE_RETIRED", `${name} is taken out of the configuration`, name);
     row.shotIncarnation = row.incarnation;
+    row.isConnected = false;
     this.#gone(row);
     this.emit({ kind: "disconnect", name, why: "it is not wanted any more" });
   }
@@ -178,6 +175,10 @@ export class LockstepServer implements ServerContext {
         return;
       case "highest":
         if (this.phase !== "asking") return;
+        if (this.standby.considerStandingBy(event.record)) {
+          this.phase = "standby";
+          return this.emit({ kind: "statusChanged" });
+        }
         this.membership.learn(event.record);
         // A judge that was promoted is a member like any other; one that was only asked has lost whoever asked it.
         if (this.options.judge !== undefined)
@@ -193,20 +194,6 @@ export class LockstepServer implements ServerContext {
     }
   }
 
-  #frames(port: number, frames: readonly Uint8Array[]): void {
-    this.counters.framesIn += frames.length;
-    if (!this.#power.isOn) return;
-    for (const bytes of frames) this.sequencer.input({ kind: "frame", port, bytes });
-  }
-
-  #entropy(purpose: "powerOn" | "guest", bytes: Uint8Array): void {
-    if (purpose === "guest") {
-      if (this.#power.isOn) this.sequencer.input({ kind: "entropy", bytes });
-      return;
-    }
-    if (this.phase === "running") this.#power.powerOn(bytes);
-  }
-
   // ---- CPU modules come, go and speak ----
 
   #connected(name: string, incarnation: number): void {
@@ -215,6 +202,7 @@ export class LockstepServer implements ServerContext {
     if (incarnation <= row.shotIncarnation) return this.emit({ kind: "disconnect", name, why: "this incarnation was isolated" });
     if (row.role !== "absent" && row.role !== "shot") this.#gone(row);
     row.incarnation = incarnation;
+    row.isConnected = true;
     row.reported = null;
     row.lastSeq = 0;
     row.miscompared = false;
@@ -225,7 +213,10 @@ export class LockstepServer implements ServerContext {
 
   #disconnected(name: string, why: string): void {
     const row = this.membership.rows.get(name);
-    if (row === undefined || row.role === "absent" || row.role === "shot") return;
+    if (row === undefined) return;
+    row.isConnected = false;
+    row.reported = null;
+    if (row.role === "absent" || row.role === "shot") return;
     const wasMember = row.role === "member";
     if (wasMember) row.faults += 1;
     this.#gone(row);
@@ -243,6 +234,7 @@ export class LockstepServer implements ServerContext {
   shoot(row: CpuRow, why: string, miscompared: boolean): void {
     if (row.role === "shot") return;
     row.shotIncarnation = row.incarnation;
+    row.isConnected = false;
     row.miscompared = miscompared;
     row.faults += 1;
     this.#gone(row, miscompared);
@@ -255,19 +247,21 @@ export class LockstepServer implements ServerContext {
 
   #cpuMessage(name: string, message: Message): void {
     const row = this.membership.rows.get(name);
-    if (row === undefined || row.role === "shot" || this.adjudication.message(row, message)) return;
+    if (row === undefined || row.role === "shot") return;
+    if (this.phase === "standby" && message.kind !== "memberState") return;
+    if (this.adjudication.message(row, message)) return;
     switch (message.kind) {
       case "result":
         return this.#result(row, message);
       case "receipt":
-        if (this.#isOvertaken(name, message.configuration)) return;
+        if (this.isOvertaken(name, message.configuration)) return;
         return this.voter.receipt(name, message.seq);
       case "payload":
         return this.voter.payload(name, message.seq, message.outputs);
       case "memberState":
         return this.#memberState(row, message);
       case "refused":
-        this.#isOvertaken(name, message.seen);
+        this.isOvertaken(name, message.seen);
         return;
       case "checkpointPrepared":
       case "checkpointMarked":
@@ -284,9 +278,10 @@ export class LockstepServer implements ServerContext {
   }
 
   #memberState(row: CpuRow, state: Extract<Message, { kind: "memberState" }>): void {
+    if (this.isOvertaken(row.name, state.configuration)) return;
     row.reported = { configuration: state.configuration, seq: state.seq, blank: state.blank };
     if (state.blank) this.membership.setRole(row, "waiting");
-    else if (this.phase === "starting" || this.phase === "asking" || this.phase === "resuming") this.#resumption.offer(row);
+    else if (!this.acts || this.phase === "starting" || this.phase === "resuming") this.#resumption.offer(row);
     else this.stale(row);
   }
 
@@ -299,7 +294,7 @@ export class LockstepServer implements ServerContext {
   #result(row: CpuRow, result: ResultMessage): void {
     if (this.phase === "resuming") return this.#resumption.message(row, result);
     // Of a tick that another sequencer issued.
-    if (this.#isOvertaken(row.name, result.configuration) || result.seq > this.voter.issued) return;
+    if (this.isOvertaken(row.name, result.configuration) || result.seq > this.voter.issued) return;
     row.lastSeq = Math.max(row.lastSeq, result.seq);
     row.answeredAt = this.waitedMs;
     const ballot = this.voter.ballot(result.seq);
@@ -313,6 +308,7 @@ export class LockstepServer implements ServerContext {
   // ---- decisions ----
 
   #pump(): void {
+    if (this.phase === "standby") this.standby.consider();
     if (this.phase === "starting" || this.phase === "outage") this.#considerStart();
     if (this.phase === "resuming") {
       this.#retryClaim();
@@ -322,8 +318,18 @@ export class LockstepServer implements ServerContext {
     if (this.phase === "running") this.#settle();
     // While two contradict each other, everything else waits for the judge.
     if (this.phase === "running" && !this.adjudication.isPending) this.#proceed();
-    if (this.phase !== "asking" && this.phase !== "fenced") this.#watchdog.watchAbsent();
+    if (this.acts) this.#watchdog.watchAbsent();
+    this.standby.beat();
     this.#planWake();
+  }
+
+  /** Whether this module sequences, or is about to. */
+  get acts(): boolean {
+    return this.phase !== "asking" && this.phase !== "standby" && this.phase !== "fenced";
+  }
+
+  get role(): IoRole {
+    return this.phase === "fenced" ? "fenced" : this.acts ? "active" : "standby";
   }
 
   #proceed(): void {
@@ -453,9 +459,9 @@ export class LockstepServer implements ServerContext {
     }
   }
 
-  /** A CPU module that follows a later configuration than ours has another sequencer: what it says of ticks is not about ours. */
-  #isOvertaken(name: string, seen: number): boolean {
-    if (this.phase !== "running" || seen <= this.membership.number) return false;
+  /** A module that follows a later configuration than ours has another sequencer: what it says of ticks is not about ours. */
+  isOvertaken(name: string, seen: number): boolean {
+    if (!this.acts || seen <= this.membership.number) return false;
     this.#fenced(`${name} has seen configuration ${seen}`);
     return true;
   }
@@ -475,6 +481,8 @@ export class LockstepServer implements ServerContext {
     this.#clock.notBefore(ticks.get(last)?.nowNs ?? 0n, this.atMs);
     const text = `took over from an earlier sequencer at tick ${last}; what came after tick ${committed} is released again`;
     this.event("info", "RESUMED", text, undefined, { seq: last, committed, cpus: this.membership.live });
+    this.emit({ kind: "announce" });
+    for (const { port, bytes } of this.standby.takeFrames()) this.sequencer.input({ kind: "frame", port, bytes });
   }
 
   /** All members are gone. What was not released never will be; the guest starts again when a module comes back. */
@@ -534,20 +542,18 @@ export class LockstepServer implements ServerContext {
   }
 
   #planWake(): void {
-    let wakeAtMs = Infinity;
-    if (this.phase === "starting" && this.atMs < this.#startDeadlineMs) wakeAtMs = this.#startDeadlineMs;
-    if (this.phase === "resuming") wakeAtMs = this.atMs + WATCH_MS;
-    if (this.phase !== "asking" && this.phase !== "fenced" && this.#watchdog.isMissing)
-      wakeAtMs = Math.min(wakeAtMs, this.atMs + MOST_CREDITED_MS);
+    if (this.phase === "fenced") return;
+    const times = [this.standby.peers.nextBeatMs];
+    if (this.phase === "starting" && this.atMs < this.#startDeadlineMs) times.push(this.#startDeadlineMs);
+    if (this.phase === "resuming") times.push(this.atMs + WATCH_MS);
+    if (this.acts && this.#watchdog.isMissing) times.push(this.atMs + MOST_CREDITED_MS);
     if (this.phase === "running") {
-      if (this.#claimAgainAtMs !== null) wakeAtMs = this.#claimAgainAtMs;
-      const isWatching = this.reintegration.isActive || this.#watchdog.isOutstanding || this.adjudication.isPending;
-      if (isWatching) wakeAtMs = Math.min(wakeAtMs, this.atMs + WATCH_MS);
-      if (this.membership.live.length > 0) {
-        const due = this.sequencer.due(this.membership.settledSeq(), this.#wallNs);
-        if (due.kind === "atNs") wakeAtMs = Math.min(wakeAtMs, this.#clock.toMs(due.ns));
-      }
+      if (this.#claimAgainAtMs !== null) times.push(this.#claimAgainAtMs);
+      if (this.reintegration.isActive || this.#watchdog.isOutstanding || this.adjudication.isPending) times.push(this.atMs + WATCH_MS);
+      const due = this.membership.live.length > 0 ? this.sequencer.due(this.membership.settledSeq(), this.#wallNs) : null;
+      if (due?.kind === "atNs") times.push(this.#clock.toMs(due.ns));
     }
+    const wakeAtMs = Math.min(...times);
     this.wakeAtMs = wakeAtMs === Infinity ? null : wakeAtMs;
   }
 

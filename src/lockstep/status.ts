@@ -27,13 +27,31 @@ function cpuStatus(server: LockstepServer, row: CpuRow): ModuleStatus {
   };
 }
 
+/** The active one has lockstep's states like any other: DUPLEX when another one could take its place at this moment. */
+function ioStatus(server: LockstepServer): Record<string, ModuleStatus> {
+  const { membership, options, role } = server;
+  const ioPeers = server.standby.peers;
+  const ready = ioPeers.names.filter((name) => ioPeers.isReady(name, membership.live));
+  const together = (["SIMPLEX", "DUPLEX", "TRIPLEX"] as const)[Math.min(ready.length, 2)] ?? "SIMPLEX";
+  const own: ModuleStatus = {
+    state: role === "fenced" ? "OFFLINE" : role === "standby" ? "INITIALIZING" : together,
+    safeToPull: ready.length > 0,
+    lagTicks: 0,
+  };
+  const peers = ioPeers.names.map((name): [string, ModuleStatus] => {
+    const state = ready.includes(name) ? together : ioPeers.fresh(name) === null ? "OFFLINE" : "INITIALIZING";
+    return [name, { state, safeToPull: true, lagTicks: 0 }];
+  });
+  return Object.fromEntries([[options.name, own], ...peers]);
+}
+
 export function buildStatus(server: LockstepServer): ServerStatus {
   const { membership, voter, sequencer, counters, reintegration, adjudication, checkpoints } = server;
   const modules: Record<string, ModuleStatus> = {};
   for (const row of membership.rows.values()) modules[row.name] = cpuStatus(server, row);
-  // The only I/O module of the server: nobody could carry on for it.
-  modules[server.options.name] = { state: server.phase === "fenced" ? "OFFLINE" : "SIMPLEX", safeToPull: false, lagTicks: 0 };
+  Object.assign(modules, ioStatus(server));
   return {
+    role: server.role,
     configuration: membership.number,
     seq: voter.issued,
     committed: voter.released,
@@ -49,7 +67,7 @@ export function buildStatus(server: LockstepServer): ServerStatus {
       outages: counters.outages,
       reintegrations: reintegration.completed,
       lastHoldMs: reintegration.lastHoldMs,
-      framesIn: counters.framesIn,
+      framesIn: sequencer.framesIn,
       framesOut: counters.framesOut,
       droppedFrames: sequencer.droppedFrames,
     },

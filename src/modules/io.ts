@@ -8,6 +8,7 @@ import { FileArbiter } from "../arbiters/file.js";
 import type { CourseStep } from "../lockstep/miscompare-report.js";
 import { LockstepServer } from "../lockstep/server.js";
 import type { ServerEffect, ServerEvent } from "../lockstep/server-types.js";
+import { announcement, isFor, parseMac } from "../ports/ethernet.js";
 import type { NetworkPort } from "../ports/port.js";
 import { encodeMessage } from "../wire/codec.js";
 import type { EventMessage, IoToManagement } from "../wire/control.js";
@@ -42,6 +43,9 @@ class IoModule {
   readonly #arbiter: FileArbiter;
   readonly #port: NetworkPort | null;
   readonly #cpus = new Map<string, Peer>();
+  /** Other I/O modules. */
+  readonly #ios = new Map<string, Peer>();
+  readonly #guestMac: Uint8Array | null;
   readonly #managers = new Set<Peer>();
   readonly #timer = new PreciseTimer(() => this.#dispatch({ kind: "wake" }));
   readonly #pending: Untimed[] = [];
@@ -58,12 +62,14 @@ class IoModule {
     this.#config = config;
     this.#port = port;
     this.#self = { module: "io", name: config.name, incarnation: config.incarnation };
+    this.#guestMac = config.network.macAddress === "" ? null : parseMac(config.network.macAddress);
     this.#arbiter = new FileArbiter(config.arbiterDirectory);
     this.#server = new LockstepServer(
       {
         name: config.name,
         incarnation: config.incarnation,
         cpuModules: config.cpuModules,
+        ioModules: config.ioModules,
         emptySlots: config.emptySlots ?? [],
         pairs: config.cpuPairs ?? [],
         ...(config.judge !== undefined && { judge: config.judge }),
@@ -79,10 +85,18 @@ class IoModule {
   }
 
   async start(): Promise<void> {
-    await listenForPeers(socketPath(this.#config, this.#config.name), this.#self, (peer) => this.#acceptManager(peer));
+    await listenForPeers(socketPath(this.#config, this.#config.name), this.#self, (peer) => this.#accept(peer));
     this.#dispatch({ kind: "start" });
     for (const name of this.#config.cpuModules) this.#linkCpu(name);
-    await this.#port?.start((frames) => this.#dispatch({ kind: "frames", port: 0, frames }));
+    // One connection for each two: the later one makes it.
+    const { ioModules, name: own } = this.#config;
+    for (const name of ioModules.slice(0, Math.max(0, ioModules.indexOf(own)))) {
+      keepConnected(socketPath(this.#config, name), this.#self, (peer) => (peer.hello.name === name ? this.#acceptIo(peer) : null));
+    }
+    await this.#port?.start((frames) => {
+      const ours = frames.filter((frame) => this.#guestMac === null || isFor(frame, this.#guestMac));
+      if (ours.length > 0) this.#dispatch({ kind: "frames", port: 0, frames: ours });
+    });
     setInterval(() => {
       const isDue = performance.now() - this.#reportedAtMs >= SIGN_OF_LIFE_MS;
       if (isDue || this.#server.voter.issued !== this.#reportedSeq) this.#sendStatus();
@@ -138,7 +152,10 @@ class IoModule {
         return;
       }
       case "send":
-        this.#cpus.get(effect.to)?.send(effect.message);
+        (this.#cpus.get(effect.to) ?? this.#ios.get(effect.to))?.send(effect.message);
+        return;
+      case "announce":
+        if (this.#guestMac !== null) this.#port?.send(announcement(this.#guestMac));
         return;
       case "transmit":
         this.#port?.send(effect.bytes);
@@ -192,7 +209,7 @@ class IoModule {
   #record(effect: Extract<ServerEffect, { kind: "recordingStarted" | "recordStep" | "recordingEnded" }>): void {
     switch (effect.kind) {
       case "recordingStarted":
-        this.#course = new CourseFile(`${this.#config.runDirectory}/course-${this.#config.incarnation}-recording`);
+        this.#course = new CourseFile(`${this.#config.runDirectory}/course-${this.#config.name}-${this.#config.incarnation}-recording`);
         return this.#tell(effect);
       case "recordStep":
         if (this.#course?.add(effect.step) === false) this.#dispatch({ kind: "record", action: "stop" });
@@ -208,7 +225,7 @@ class IoModule {
   /** Where the ticks are for whoever makes a file of a report; empty: there are none, or they could not be written. */
   #writeCourse(course: readonly CourseStep[]): string {
     if (course.length === 0) return "";
-    const path = `${this.#config.runDirectory}/course-${this.#config.incarnation}-${course.at(-1)?.tick.seq}`;
+    const path = `${this.#config.runDirectory}/course-${this.#config.name}-${this.#config.incarnation}-${course.at(-1)?.tick.seq}`;
     try {
       writeCourse(path, course);
       return path;
@@ -229,8 +246,29 @@ class IoModule {
 
   // ---- management ----
 
-  #acceptManager(peer: Peer): PeerHandlers | null {
-    if (peer.hello.module !== "management") return null;
+  #accept(peer: Peer): PeerHandlers | null {
+    if (peer.hello.module === "management") return this.#acceptManager(peer);
+    return peer.hello.module === "io" && this.#config.ioModules.includes(peer.hello.name) ? this.#acceptIo(peer) : null;
+  }
+
+  #acceptIo(peer: Peer): PeerHandlers | null {
+    const { name } = peer.hello;
+    this.#ios.get(name)?.close("it connected again");
+    this.#ios.set(name, peer);
+    queueMicrotask(() => {
+      if (this.#ios.get(name) === peer) this.#dispatch({ kind: "ioConnected", name });
+    });
+    return {
+      onMessage: (message) => this.#dispatch({ kind: "ioMessage", name, message }),
+      onClose: () => {
+        if (this.#ios.get(name) !== peer) return;
+        this.#ios.delete(name);
+        this.#dispatch({ kind: "ioDisconnected", name });
+      },
+    };
+  }
+
+  #acceptManager(peer: Peer): PeerHandlers {
     this.#managers.add(peer);
     queueMicrotask(() => {
       const unheard = this.#unheard;

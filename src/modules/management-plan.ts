@@ -8,7 +8,7 @@ import { SteadfastError } from "../foundation/errors.js";
 import { macAddressFor, type HostNetwork } from "../ports/network-host.js";
 import type { ModuleKind } from "../wire/control.js";
 import type { ModuleConfig } from "./config.js";
-import { cpuModuleCount, cpuPairs, cpuSlots, type PlannedRedundancy } from "./redundancy.js";
+import { cpuModuleCount, cpuPairs, cpuSlots, ioModuleCount, ioSlots, type PlannedRedundancy } from "./redundancy.js";
 import type { ServerPaths } from "./management-paths.js";
 
 export const MANAGEMENT_NAME = "mgmt0";
@@ -56,10 +56,11 @@ export interface PlannedModule {
   readonly enclosure: string;
 }
 
-/** Every module that the server may come to have. Enclosure 0 holds the I/O module and management. */
+/** Every module that the server may come to have. */
 export function plannedModules(plan: ServerPlan): PlannedModule[] {
   const cpus = cpuSlots(plan.redundancy).map((slot): PlannedModule => ({ ...slot, kind: "cpu" }));
-  return [...cpus, { name: "io0", kind: "io", enclosure: "enclosure0" }];
+  const ios = ioSlots(plan.redundancy).map((slot): PlannedModule => ({ ...slot, kind: "io" }));
+  return [...cpus, ...ios];
 }
 
 /** CPU modules that the planned redundancy takes; the other slots stand empty. */
@@ -67,6 +68,12 @@ export function cpusInUse(plan: ServerPlan): string[] {
   return cpuSlots(plan.redundancy)
     .slice(0, cpuModuleCount(plan.redundancy))
     .map((slot) => slot.name);
+}
+
+/** CPU and I/O modules that the planned redundancy takes. */
+export function modulesInUse(plan: ServerPlan): string[] {
+  const ios = ioSlots(plan.redundancy).slice(0, ioModuleCount(plan.redundancy));
+  return [...cpusInUse(plan), ...ios.map((slot) => slot.name)];
 }
 
 /** The guest learns its address from the kernel command line; an init that does not know these words ignores them. */

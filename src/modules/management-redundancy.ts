@@ -3,7 +3,7 @@ import { SteadfastError } from "../foundation/errors.js";
 import type { ServerStatus } from "../wire/control.js";
 import { inLockstep } from "./management-status.js";
 import type { ModuleSupervisor } from "./management-supervisor.js";
-import { CHANGEABLE, cpuModuleCount, cpuSlots, type PlannedRedundancy } from "./redundancy.js";
+import { CHANGEABLE, cpuModuleCount, cpuSlots, ioModuleCount, ioSlots, type PlannedRedundancy } from "./redundancy.js";
 
 export interface RedundancyHooks {
   supervisor(module: string): ModuleSupervisor;
@@ -25,7 +25,8 @@ export class RedundancyChange {
   change(from: PlannedRedundancy, to: PlannedRedundancy): void {
     if (!CHANGEABLE.includes(from) || !CHANGEABLE.includes(to)) throw new SteadfastError("REDUNDANCY_FIXED", { from, to });
     const slots = cpuSlots(to).map((slot) => slot.name);
-    const kept = slots.slice(0, cpuModuleCount(to));
+    const ios = ioSlots(to).map((slot) => slot.name);
+    const kept = [...slots.slice(0, cpuModuleCount(to)), ...ios.slice(0, ioModuleCount(to))];
     const surplus = slots.slice(cpuModuleCount(to), cpuModuleCount(from));
     if (surplus.length > 0) this.#demandLockstep(kept, to);
     for (const name of slots.slice(cpuModuleCount(from), cpuModuleCount(to))) {
@@ -37,6 +38,9 @@ export class RedundancyChange {
       this.#retiring.add(name);
       this.#hooks.expect(name, false);
     }
+    for (const name of ios.slice(ioModuleCount(from), ioModuleCount(to))) this.#hooks.supervisor(name).insert();
+    // If the active one is among them, another one takes over at once.
+    for (const name of ios.slice(ioModuleCount(to), ioModuleCount(from))) this.#hooks.supervisor(name).hold();
   }
 
   /** Those that stay must be able to carry on without those that go. */

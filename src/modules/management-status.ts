@@ -8,7 +8,7 @@ import type {
   ServerCounters,
   ServerStatus,
 } from "../wire/control.js";
-import { cpusInUse, MANAGEMENT_NAME, type ServerPlan } from "./management-plan.js";
+import { MANAGEMENT_NAME, modulesInUse, type ServerPlan } from "./management-plan.js";
 import { residentBytesOf } from "./management-process.js";
 import { fullRedundancy } from "./redundancy.js";
 import type { ModuleSupervisor } from "./management-supervisor.js";
@@ -69,10 +69,9 @@ export interface ReportSources {
   readonly startedAtMs: number;
   readonly lastEventId: number;
   readonly supervisors: readonly ModuleSupervisor[];
-  /** Null: the I/O module is not connected. */
+  /** Of the active I/O module; null: it is not connected. */
   readonly io: ServerStatus | null;
-  /** What earlier incarnations of the I/O module counted. */
-  readonly pastCounters: ServerCounters;
+  readonly counters: ServerCounters;
   readonly cpu: ReadonlyMap<string, CpuToManagement>;
   readonly managementIncarnation: number;
 }
@@ -116,7 +115,9 @@ function moduleState(supervisor: ModuleSupervisor, io: ServerStatus | null): Mod
   if (supervisor.presence === "broken") return "BROKEN";
   if (supervisor.presence === "held") return "OFFLINE";
   if (supervisor.process === null) return "OFFLINE";
-  return io?.modules[supervisor.name]?.state ?? "INITIALIZING";
+  const state = io?.modules[supervisor.name]?.state ?? "INITIALIZING";
+  // An I/O module that the active one does not hear yet is on its way, as long as it has a process.
+  return state === "OFFLINE" && supervisor.module.kind === "io" ? "INITIALIZING" : state;
 }
 
 function reportModule(supervisor: ModuleSupervisor, sources: ReportSources): ModuleReport {
@@ -130,8 +131,8 @@ function reportModule(supervisor: ModuleSupervisor, sources: ReportSources): Mod
     enclosure: module.enclosure,
     pid: process?.pid ?? 0,
     state,
-    // Nothing is lost with a CPU module that is out anyway; whatever we do not know is not safe.
-    safeToPull: view?.safeToPull ?? (module.kind === "cpu" && presence !== "present"),
+    // Nothing is lost with a module that is out anyway; whatever we do not know is not safe.
+    safeToPull: view?.safeToPull ?? presence !== "present",
     held: presence === "held",
     incarnation,
     faults: faults.total,
@@ -144,7 +145,7 @@ function reportModule(supervisor: ModuleSupervisor, sources: ReportSources): Mod
 
 /** The judge is there only while it is needed, and empty slots are not shown. */
 function isShown(supervisor: ModuleSupervisor, plan: ServerPlan): boolean {
-  return supervisor.module.kind !== "cpu" || supervisor.process !== null || cpusInUse(plan).includes(supervisor.name);
+  return supervisor.process !== null || modulesInUse(plan).includes(supervisor.name);
 }
 
 export function makeReport(sources: ReportSources): ServerReport {
@@ -186,7 +187,7 @@ export function makeReport(sources: ReportSources): ServerReport {
     lagLimitMs: plan.lagLimitMs,
     uptimeMs: Date.now() - sources.startedAtMs,
     mips: io?.mips ?? 0,
-    counters: io === null ? sources.pastCounters : addCounters(sources.pastCounters, io.counters),
+    counters: sources.counters,
     lastEventId: sources.lastEventId,
     modules: [...sources.supervisors.filter((each) => isShown(each, plan)).map((each) => reportModule(each, sources)), management],
   };

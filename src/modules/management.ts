@@ -9,17 +9,18 @@ import { assert } from "../foundation/assert.js";
 import { SteadfastError } from "../foundation/errors.js";
 import type { MiscompareReport } from "../lockstep/miscompare-report.js";
 import { plannedDevices, setUpHostNetwork, tearDownHostNetwork, type HostNetwork } from "../ports/network-host.js";
-import type { CpuToManagement, EventMessage, GuestHappening, ServerCounters, ServerStatus } from "../wire/control.js";
+import type { CpuToManagement, EventMessage, GuestHappening, ServerStatus } from "../wire/control.js";
 import type { ModuleConfig } from "./config.js";
 import { serveControlApi, type ControlApi, type ManagementActions, type VerifyAnswer } from "./management-api.js";
 import { ConsoleHub } from "./management-console.js";
 import { EventLog } from "./management-events.js";
 import { drill, type FaultDetails, type FaultDone } from "./management-faults.js";
 import { GuestWatch } from "./management-guest.js";
+import { IoView } from "./management-io.js";
 import { ManagementLinks, type ParsedControl } from "./management-links.js";
 import { makeServerDirectories, serverPaths, type ServerPaths } from "./management-paths.js";
 import {
-  cpusInUse,
+  modulesInUse,
   JUDGE,
   MANAGEMENT_NAME,
   moduleConfigFor,
@@ -34,7 +35,7 @@ import type { LossCause } from "./management-policy.js";
 import { cleanUpServer, recordProcess, waitUntilGone, type MadeRecord, type ProcessRecord } from "./management-process.js";
 import { Recordings, type RecordingDone } from "./management-recordings.js";
 import { headerFor, writeMiscompareReport } from "./management-reports.js";
-import { addCounters, inLockstep, makeReport, NO_COUNTERS, type ServerReport } from "./management-status.js";
+import { inLockstep, makeReport, type ServerReport } from "./management-status.js";
 import { boundLog, ModuleSupervisor } from "./management-supervisor.js";
 
 /** Descriptor on which the starter waits for one line: what became of the start. */
@@ -112,21 +113,19 @@ class Management implements ManagementActions {
   readonly #verdicts = new Map<string, LossCause>();
   /** Made to compute wrongly by a drill: the next miscompare of theirs is no fault of their own. */
   readonly #drilled = new Set<string>();
-  /** What I/O modules that are gone had counted. */
-  #pastCounters: ServerCounters = NO_COUNTERS;
+  readonly #io: IoView;
   readonly #redundancy = new RedundancyChange({
     supervisor: (module) => this.#supervisor(module),
     expect: (module, present) => this.#expect(module, present),
-    status: () => this.#ioStatus,
+    status: () => this.#io.status,
   });
-  /** Incarnation of the I/O module under which the guest was powered on; 0: not yet. */
-  #poweredOnBy = 0;
+  /** Name and incarnation of the I/O module that drives the guest; empty: it was not powered on yet. */
+  #poweredOnBy = "";
   #verifyWaiters: VerifyWaiter[] = [];
   #network: HostNetwork | null = null;
   #guest = new GuestWatch("", () => undefined);
   #links: ManagementLinks | null = null;
   #api: ControlApi | null = null;
-  #ioStatus: ServerStatus | null = null;
   #checkTimer: NodeJS.Timeout | null = null;
   #graceTimer: NodeJS.Timeout | null = null;
   #stopping = false;
@@ -153,13 +152,18 @@ class Management implements ManagementActions {
       lost: (supervisor: ModuleSupervisor, cause: LossCause, detail: string) => this.#moduleLost(supervisor, cause, detail),
       becameBroken: (supervisor: ModuleSupervisor) => this.#moduleBroken(supervisor),
     };
+    this.#io = new IoView(plannedModules(plan).find((module) => module.kind === "io")?.name ?? "");
     this.#supervisors = [...plannedModules(plan), JUDGE].map(
       (module) => new ModuleSupervisor(module, plan.faultThreshold, paths.runDirectory, paths.logDirectory, hooks),
     );
   }
 
   get #ioName(): string {
-    return this.#supervisors.find((each) => each.module.kind === "io")?.name ?? "io0";
+    return this.#io.active;
+  }
+
+  get #ioNames(): string[] {
+    return this.#supervisors.filter((each) => each.module.kind === "io").map((each) => each.name);
   }
 
   async start(): Promise<void> {
@@ -171,8 +175,7 @@ class Management implements ManagementActions {
     this.#writeMade();
     try {
       if (plan.network.kind === "tap") {
-        const ioModules = this.#supervisors.filter((each) => each.module.kind === "io").map((each) => each.name);
-        this.#network = await setUpHostNetwork({ server: plan.server, ...plan.network, ioModules });
+        this.#network = await setUpHostNetwork({ server: plan.server, ...plan.network, ioModules: this.#ioNames });
       }
       this.#guest = new GuestWatch(this.#network?.guestAddress ?? "", (state) => this.#guestChanged(state));
       this.#api = await serveControlApi(this.#paths.controlSocket, this);
@@ -184,8 +187,8 @@ class Management implements ManagementActions {
       this.#events.add("warning", "LEFTOVERS_REMOVED", "What an earlier run of this server had left on the host was ended and removed.");
     this.#events.add("info", "SERVER_STARTED", `Server ${plan.server} starts in ${plan.redundancy}.`);
     const names = this.#supervisors.map((each) => each.name);
-    const inUse = cpusInUse(plan);
-    for (const each of this.#supervisors) if (each.module.kind === "cpu" && !inUse.includes(each.name)) each.hold();
+    const inUse = modulesInUse(plan);
+    for (const each of this.#supervisors) if (!inUse.includes(each.name)) each.hold();
     for (const supervisor of this.#supervisors) supervisor.start();
     this.#links = new ManagementLinks(this.#paths.runDirectory, { name: MANAGEMENT_NAME, incarnation: this.#incarnation }, names, {
       connected: (module) => this.#moduleConnected(module),
@@ -207,8 +210,8 @@ class Management implements ManagementActions {
       startedAtMs: this.#startedAtMs,
       lastEventId: this.#events.lastId,
       supervisors: this.#supervisors,
-      io: this.#ioStatus,
-      pastCounters: this.#pastCounters,
+      io: this.#io.status,
+      counters: this.#io.counters,
       cpu: this.#cpuStatus,
       managementIncarnation: this.#incarnation,
     });
@@ -337,8 +340,8 @@ class Management implements ManagementActions {
 
   /** A module that an operator may name: those in use. */
   #find(module: string): ModuleSupervisor {
-    const inUse = cpusInUse(this.#plan);
-    const known = this.#supervisors.filter((each) => each.module.kind !== "cpu" || inUse.includes(each.name));
+    const inUse = modulesInUse(this.#plan);
+    const known = this.#supervisors.filter((each) => inUse.includes(each.name));
     const supervisor = known.find((each) => each.name === module);
     if (supervisor !== undefined) return supervisor;
     if (module === MANAGEMENT_NAME) throw new SteadfastError("MODULE_IS_MANAGEMENT", { module });
@@ -347,7 +350,7 @@ class Management implements ManagementActions {
   }
 
   #expect(module: string, present: boolean): void {
-    this.#links?.send(this.#ioName, { kind: "expect", module, present });
+    for (const io of this.#ioNames) this.#links?.send(io, { kind: "expect", module, present });
   }
 
   #processesChanged(supervisor: ModuleSupervisor): void {
@@ -358,11 +361,10 @@ class Management implements ManagementActions {
   #writeMade(): void {
     const processes = this.#supervisors.map((each) => each.process).filter((each): each is ProcessRecord => each !== null);
     const tap = this.#plan.network.kind === "tap";
-    const ioModules = this.#supervisors.filter((each) => each.module.kind === "io").map((each) => each.name);
     const made: MadeRecord = {
       server: this.#plan.server,
       bridge: tap ? this.#plan.network.bridge : "",
-      devices: tap ? Object.values(plannedDevices(this.#plan.server, ioModules)) : [],
+      devices: tap ? Object.values(plannedDevices(this.#plan.server, this.#ioNames)) : [],
       management: recordProcess(MANAGEMENT_NAME, process.pid),
       processes,
     };
@@ -371,7 +373,7 @@ class Management implements ManagementActions {
 
   #moduleLost(supervisor: ModuleSupervisor, cause: LossCause, detail: string): void {
     const module = supervisor.name;
-    if (module === this.#ioName) this.#ioGone();
+    this.#io.gone(module);
     this.#verdicts.delete(module);
     const severity = cause === "drill" ? "info" : "warning";
     this.#events.add(severity, "MODULE_ENDED", `The process of ${module} is gone: ${detail}.`, { module, data: { cause } });
@@ -386,29 +388,34 @@ class Management implements ManagementActions {
   }
 
   #moduleConnected(module: string): void {
-    if (module !== this.#ioName) return;
+    if (!this.#ioNames.includes(module)) return;
     for (const each of this.#supervisors) if (each.presence !== "present") this.#expect(each.name, false);
+    if (module !== this.#ioName) return;
     if (this.#guest.state === "off") this.#guest.booting();
     if (this.#verifyWaiters.length > 0) this.#links?.send(this.#ioName, { kind: "verify" });
   }
 
   #moduleDisconnected(module: string): void {
-    if (module === this.#ioName) this.#ioGone();
+    this.#io.gone(module);
     this.#cpuStatus.delete(module);
   }
 
   #moduleSaid(module: string, message: ParsedControl): void {
     this.#supervisors.find((each) => each.name === module)?.noteAlive();
-    if (module !== this.#ioName) {
+    if (!this.#ioNames.includes(module)) {
       if (message.kind === "status") this.#cpuStatus.set(module, message as unknown as CpuToManagement);
       else if (message.kind === "event") this.#events.relay(message as unknown as EventMessage);
       return;
     }
+    if (this.#stopping) return;
+    if (message.kind === "status") return this.#ioReported(module, message["status"] as ServerStatus);
+    if (message.kind === "event") return this.#ioEvent(module, message as unknown as EventMessage);
+    // One that was overtaken may not know it yet.
+    if (module === this.#ioName) this.#activeSaid(message);
+  }
+
+  #activeSaid(message: ParsedControl): void {
     switch (message.kind) {
-      case "status":
-        return this.#ioReported(message["status"] as ServerStatus);
-      case "event":
-        return this.#ioEvent(message as unknown as EventMessage);
       case "shoot":
         return this.#shoot(String(message["module"]), String(message["why"]));
       case "recordingStarted":
@@ -457,23 +464,25 @@ class Management implements ManagementActions {
     }
   }
 
-  #ioReported(status: ServerStatus): void {
-    this.#ioStatus = status;
+  #ioReported(module: string, status: ServerStatus): void {
+    if (!this.#io.reported(module, status)) return;
     this.#redundancy.reported(status);
     for (const supervisor of this.#supervisors) {
       if (supervisor.presence === "present" && inLockstep(status.modules[supervisor.name]?.state)) supervisor.noteLockstep();
     }
   }
 
-  #ioEvent(event: EventMessage): void {
+  #ioEvent(module: string, event: EventMessage): void {
+    if (event.code === "IO_TAKEOVER" || event.code === "RESUMED") this.#io.takesOver(module);
+    if (event.code === "IO_TAKEOVER" && this.#verifyWaiters.length > 0) this.#verified({ seq: 0, digests: {}, equal: false });
     if (event.module !== undefined && (event.code.startsWith("MISCOMPARE") || event.code === "MEMORY_DAMAGED"))
       this.#verdicts.set(event.module, "miscompared");
     if (event.module !== undefined && event.code === "MODULE_HUNG") this.#verdicts.set(event.module, "hung");
     // A guest that was taken over alive is the new I/O module's own from here on.
-    if (event.code === "RESUMED") this.#poweredOnBy = this.#ioIncarnation;
+    if (event.code === "RESUMED") this.#poweredOnBy = this.#ioIncarnation(module);
     this.#events.relay(event);
     // It lost a claim, or CPU modules follow a later configuration: a new incarnation finds out what is in force, and takes over.
-    if (event.code === "FENCED") this.#supervisor(this.#ioName).kill("abandoned");
+    if (event.code === "FENCED") this.#supervisor(module).kill("abandoned");
   }
 
   #shoot(module: string, why: string): void {
@@ -484,22 +493,16 @@ class Management implements ManagementActions {
     supervisor.kill(verdict === "miscompared" && this.#drilled.delete(module) ? "drill" : verdict);
   }
 
-  /** Its counters begin at zero with its next incarnation; the server's do not. */
-  #ioGone(): void {
-    if (this.#ioStatus !== null) this.#pastCounters = addCounters(this.#pastCounters, this.#ioStatus.counters);
-    this.#ioStatus = null;
-  }
-
-  get #ioIncarnation(): number {
-    return this.#supervisors.find((each) => each.name === this.#ioName)?.incarnation ?? 0;
+  #ioIncarnation(module: string): string {
+    return `${module}#${this.#supervisor(module).incarnation}`;
   }
 
   /** A guest that a new I/O module had to power on again was lost with the old one. */
   #guestPoweredOn(): void {
-    const incarnation = this.#ioIncarnation;
-    if (this.#poweredOnBy !== 0 && this.#poweredOnBy !== incarnation) {
-      this.#pastCounters = { ...this.#pastCounters, outages: this.#pastCounters.outages + 1 };
-      const text = "The guest was lost together with its only I/O module, and was started again.";
+    const incarnation = this.#ioIncarnation(this.#ioName);
+    if (this.#poweredOnBy !== "" && this.#poweredOnBy !== incarnation) {
+      this.#io.countOutage();
+      const text = "The guest was lost together with the I/O module that drove it, and was started again.";
       this.#events.add("error", "OUTAGE", text, { module: this.#ioName });
     }
     this.#poweredOnBy = incarnation;
@@ -564,8 +567,7 @@ class Management implements ManagementActions {
   async #removeEverything(): Promise<void> {
     const { server, network } = this.#plan;
     if (network.kind === "tap") {
-      const ioModules = this.#supervisors.filter((each) => each.module.kind === "io").map((each) => each.name);
-      const devices = this.#network === null ? [] : Object.values(plannedDevices(server, ioModules));
+      const devices = this.#network === null ? [] : Object.values(plannedDevices(server, this.#ioNames));
       await tearDownHostNetwork(server, network.bridge, devices);
     }
     await this.#api?.close();

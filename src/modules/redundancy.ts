@@ -1,4 +1,4 @@
-/** How much redundancy a server may have, what operators call it, and which CPU modules that takes. */
+/** How much redundancy a server may have, what operators call it, and which CPU and I/O modules that takes. */
 import type { Redundancy } from "../wire/control.js";
 
 export const REDUNDANCIES = ["simplex", "duplex", "triplex", "pair-and-spare"] as const;
@@ -21,6 +21,16 @@ export function cpuSlots(redundancy: PlannedRedundancy): { readonly name: string
   return Array.from({ length: count }, (_, index) => {
     return { name: `cpu${index}`, enclosure: `enclosure${isPaired ? Math.floor(index / MODULES_PER_PAIR) : index}` };
   });
+}
+
+export function ioModuleCount(redundancy: PlannedRedundancy): number {
+  return redundancy === "pair-and-spare" ? MODULES["pair-and-spare"] / MODULES_PER_PAIR : MODULES[redundancy];
+}
+
+/** All I/O modules that such a server may ever come to have: one in each enclosure. The first ones are in use. */
+export function ioSlots(redundancy: PlannedRedundancy): { readonly name: string; readonly enclosure: string }[] {
+  const count = Math.max(ioModuleCount(redundancy), CHANGEABLE.includes(redundancy) ? MODULES.triplex : 0);
+  return Array.from({ length: count }, (_, index) => ({ name: `io${index}`, enclosure: `enclosure${index}` }));
 }
 
 export function cpuPairs(redundancy: PlannedRedundancy): (readonly [string, string])[] {

@@ -254,6 +254,8 @@ function makeTap(device: string, plan: HostNetworkPlan, guestAddress: string): v
   mustIp(["link", "set", "dev", device, "alias", portMark(plan.server, guestAddress)], device);
   quietIpv6(device);
   mustIp(["link", "set", "dev", device, "master", plan.bridge, "up"], device);
+  // Every I/O module gets every frame, so that none is lost with the active one: the bridge must not learn where the guest is.
+  if (plan.ioModules.length > 1) mustIp(["link", "set", "dev", device, "type", "bridge_slave", "learning", "off"], device);
 }
 
 /** Neighbour discovery would send frames into an idle guest for nothing. */

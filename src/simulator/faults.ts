@@ -10,6 +10,7 @@ export type FaultKind =
   | "slow"
   | "restartIo"
   | "overtakeIo"
+  | "cutIo"
   | "arbiterOutage"
   | "arbiterSlow"
   | "cut"
@@ -28,7 +29,7 @@ export type FaultKind =
 
 /** Modules, links, clocks and the arbiter fail. */
 export const LOSSES: readonly FaultKind[] = [
-  ...(["kill", "kill", "kill", "kill", "stop", "pause", "slow", "restartIo", "restartIo", "overtakeIo"] as const),
+  ...(["kill", "kill", "kill", "kill", "stop", "pause", "slow", "restartIo", "restartIo", "overtakeIo", "cutIo"] as const),
   ...(["arbiterOutage", "arbiterSlow", "cut", "cut", "batch", "clockJump", "wallClock", "pullEnclosure", "resize"] as const),
   ...(["storeFull", "storeRot"] as const),
 ];
@@ -97,6 +98,15 @@ function noteCircumstances(world: World, kind: FaultKind, mark: (name: string) =
   else mark(`${kind} at rest`);
 }
 
+type Way = readonly [from: string, to: string];
+
+function cutFor(world: World, ways: readonly Way[], forMs: number): void {
+  for (const [from, to] of ways) world.links.cut(from, to);
+  world.after(forMs, () => {
+    for (const [from, to] of ways) world.links.heal(from, to);
+  });
+}
+
 type Fault = (world: World, victim: string, random: SeededRandom, scenario: Scenario) => void;
 
 const FAULTS: Readonly<Record<FaultKind, Fault>> = {
@@ -111,7 +121,7 @@ const FAULTS: Readonly<Record<FaultKind, Fault>> = {
     world.slow(victim, 2 + random.below(60));
     world.after(random.below(400), () => world.slow(victim, 1));
   },
-  restartIo: (world) => world.restartIo(),
+  restartIo: (world, _victim, random) => world.restartIo(random.chance(0.7) ? world.io.name : random.pick([...world.ios.keys()])),
   overtakeIo: (world, _victim, random) => world.overtakeIo(random.below(300), random.below(200)),
   arbiterOutage: (world, _victim, random) => {
     world.arbiter.isDown = true;
@@ -127,14 +137,35 @@ const FAULTS: Readonly<Record<FaultKind, Fault>> = {
   },
   cut: (world, victim, random) => {
     const io = world.io.name;
-    const ways = random.pick([[[io, victim]], [[victim, io]], [[io, victim] as const, [victim, io] as const]]) as readonly [
-      string,
-      string,
-    ][];
-    for (const [from, to] of ways) world.links.cut(from, to);
-    world.after(random.below(random.chance(0.5) ? 60 : 500), () => {
-      for (const [from, to] of ways) world.links.heal(from, to);
-    });
+    cutFor(
+      world,
+      random.pick<readonly Way[]>([
+        [[io, victim]],
+        [[victim, io]],
+        [
+          [io, victim],
+          [victim, io],
+        ],
+      ]),
+      random.below(random.chance(0.5) ? 60 : 500),
+    );
+  },
+  cutIo: (world, _victim, random) => {
+    const from = world.io.name;
+    const to = random.pick([...world.ios.keys()]);
+    if (from === to) return;
+    cutFor(
+      world,
+      random.pick<readonly Way[]>([
+        [[from, to]],
+        [[to, from]],
+        [
+          [from, to],
+          [to, from],
+        ],
+      ]),
+      random.below(900),
+    );
   },
   batch: (world, _victim, random) => {
     world.links.batchMs = 1 + random.below(30);
@@ -153,7 +184,7 @@ const FAULTS: Readonly<Record<FaultKind, Fault>> = {
   pullEnclosure: (world, victim, _random, scenario) => {
     const pulled = scenario.enclosures[victim];
     for (const name of world.cpuNames) if (scenario.enclosures[name] === pulled) world.kill(name);
-    if (scenario.enclosures[world.io.name] === pulled) world.restartIo();
+    for (const name of [...world.ios.keys()]) if (scenario.enclosures[name] === pulled) world.restartIo(name);
   },
   resize: (world) => {
     const [slot] = world.options.emptySlots ?? [];

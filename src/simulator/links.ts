@@ -3,6 +3,8 @@
  * as with a socket, what was sent meanwhile arrives afterwards, all at once. Or it delivers in batches, as a busy host does.
  */
 import type { SeededRandom } from "../foundation/random.js";
+import { MessageDecoder } from "../wire/codec.js";
+import type { Message } from "../wire/messages.js";
 import type { Timeline } from "./timeline.js";
 
 const LEAST_MS = 0.02;
@@ -64,4 +66,9 @@ export class Links {
     for (const link of this.#links.values()) if (link.isCut || link.held.length > 0) return false;
     return this.batchMs === 0;
   }
+}
+
+/** What travels is encoded, so that the codec is exercised too. */
+export function decodeFrame(frame: Uint8Array, deliver: (message: Message) => void): void {
+  new MessageDecoder(deliver).push(frame);
 }

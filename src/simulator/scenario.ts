@@ -10,6 +10,7 @@ export interface Scenario {
   readonly seed: number;
   readonly shape: Shape;
   readonly cpus: readonly string[];
+  readonly ioCount: number;
   readonly emptySlots: readonly string[];
   readonly enclosures: Readonly<Record<string, string>>;
   readonly release: "compared" | "logged";
@@ -44,11 +45,12 @@ export function scenarioOf(seed: number, faultsUntilMs: number): Scenario {
     (kind) => kind !== "resize" || (shape === "duplex" && !isWrong),
   );
   const enclosureCount = 1 + random.below(3);
-  const names = ["io0", "io1", ...cpus, "cpu2"];
+  const names = ["io0", "io1", "io2", ...cpus, "cpu2"];
   return {
     seed,
     shape,
     cpus,
+    ioCount: random.chance(0.3) ? 1 : shape === "triplex" ? 3 : 2,
     emptySlots: shape === "duplex" ? ["cpu2"] : [],
     enclosures: Object.fromEntries(names.map((name) => [name, `enclosure${Number(name.slice(-1)) % enclosureCount}`])),
     release,
@@ -63,6 +65,7 @@ export function worldOf(scenario: Scenario): World {
   return new World({
     seed: scenario.seed,
     cpus: scenario.cpus,
+    ioCount: scenario.ioCount,
     emptySlots: scenario.emptySlots,
     ...(scenario.shape === "pair-and-spare" ? { pairs: PAIRS } : {}),
     hasJudge: true,

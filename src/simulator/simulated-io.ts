@@ -12,18 +12,27 @@ const LEAST_WAIT_MS = 0.01;
 /** An event without its time, which is put in when it is handled. */
 export type TimelessEvent = { readonly kind: ServerEvent["kind"] } & Readonly<Record<string, unknown>>;
 
+/** `before`: what comes with the event, when it is handled and not when it arrives; false: it does not count any more. */
+interface Pending {
+  readonly event: TimelessEvent;
+  readonly before: () => boolean;
+  readonly after: () => void;
+}
+
 export class SimulatedIo {
   readonly name: string;
   readonly incarnation: number;
   readonly server: LockstepServer;
   readonly connected = new Map<string, SimulatedCpu>();
+  /** Other I/O modules that it is connected to. */
+  readonly peers = new Map<string, SimulatedIo>();
   readonly #timeline: Timeline;
   readonly #bornMs: number;
   /** How fast its clock goes. */
   readonly #rate: number;
   #jumpedMs = 0;
   state: "up" | "held" | "ended" = "up";
-  readonly #pending: TimelessEvent[] = [];
+  readonly #pending: Pending[] = [];
   #isStepping = false;
   #wakeToken = 0;
 
@@ -65,9 +74,9 @@ export class SimulatedIo {
     this.#pending.length = 0;
   }
 
-  dispatch(event: TimelessEvent): void {
+  dispatch(event: TimelessEvent, before: () => boolean = () => true, after: () => void = () => undefined): void {
     if (this.state === "ended") return;
-    this.#pending.push(event);
+    this.#pending.push({ event, before, after });
     if (!this.#isStepping && this.state === "up") this.#handleAll();
   }
 
@@ -75,8 +84,10 @@ export class SimulatedIo {
     this.#isStepping = true;
     try {
       for (let next = this.#pending.shift(); next !== undefined; next = this.#pending.shift()) {
-        this.server.step({ ...next, atMs: this.localMs } as unknown as ServerEvent);
+        if (!next.before()) continue;
+        this.server.step({ ...next.event, atMs: this.localMs } as unknown as ServerEvent);
         this.server.check();
+        next.after();
       }
     } finally {
       this.#isStepping = false;

@@ -9,20 +9,24 @@ import type { LockstepServer } from "../lockstep/server.js";
 import type { ServerEffect } from "../lockstep/server-types.js";
 import type { MachineOutput } from "../machine/machine.js";
 import { ToyMachine } from "../machine/toy.js";
-import { MessageDecoder, encodeMessage } from "../wire/codec.js";
+import { encodeMessage } from "../wire/codec.js";
 import type { ConfigurationRecord, Message } from "../wire/messages.js";
+import { CloneLinks } from "./clone-links.js";
 import { History } from "./history.js";
 import { InjectedErrors } from "./injected-errors.js";
-import { Links } from "./links.js";
+import { IoLinks } from "./io-links.js";
+import { decodeFrame, Links } from "./links.js";
 import { MemoryCheckpoints } from "./memory-checkpoints.js";
 import { SimulatedArbiter } from "./simulated-arbiter.js";
-import { SimulatedCpu, type CloneLink } from "./simulated-cpu.js";
+import { SimulatedCpu } from "./simulated-cpu.js";
 import { SimulatedIo, type TimelessEvent } from "./simulated-io.js";
 import { Timeline } from "./timeline.js";
 
 export interface WorldOptions {
   readonly seed: number;
   readonly cpus?: readonly string[];
+  /** How many I/O modules; 1 if absent. */
+  readonly ioCount?: number;
   /** CPU modules that may be added later. */
   readonly emptySlots?: readonly string[];
   readonly pairs?: readonly (readonly [string, string])[];
@@ -39,8 +43,9 @@ export interface WorldOptions {
 
 export const IO_RESTART_MS = 30;
 const CPU_RESTART_MS = 40;
+/** One of several I/O modules is held long enough for another one to lose patience, most of the time. */
+const HELD_FACTOR = 5;
 const RECONNECT_MS = 5;
-const CONNECT_NEWCOMER_MS = 0.2;
 const ARBITER_RETRY_MS = 50;
 const JUDGE = "judge0";
 const EPOCH_NS = 1_000_000_000n;
@@ -62,10 +67,13 @@ export class World {
   readonly options: WorldOptions;
   readonly timeline = new Timeline();
   readonly links: Links;
+  readonly #clones: CloneLinks;
+  readonly #ioLinks: IoLinks;
   readonly arbiter: SimulatedArbiter;
   readonly errors = new InjectedErrors();
   readonly history = new History();
   readonly cpus = new Map<string, SimulatedCpu>();
+  readonly ios = new Map<string, SimulatedIo>();
   /** The I/O module that management takes for the active one. */
   io: SimulatedIo;
   readonly releases: Release[] = [];
@@ -91,10 +99,25 @@ export class World {
     this.options = options;
     this.random = new SeededRandom(options.seed);
     this.links = new Links(this.timeline, this.random);
+    this.#ioLinks = new IoLinks(this.links);
+    this.#clones = new CloneLinks(this.timeline, this.links, this.random, (donor) => {
+      this.errors.copied(donor, this.server.voter.issued);
+      this.#noteLostTruth();
+    });
     this.arbiter = new SimulatedArbiter(options.arbiter);
     this.#expected = [...(options.cpus ?? ["cpu0", "cpu1"])];
-    this.io = this.#startIo("io0");
+    for (const name of this.#ioNames) this.#startIo(name);
+    this.io = this.ios.get("io0") as SimulatedIo;
     for (const name of this.#expected) this.#startCpu(name);
+  }
+
+  /** With one alone, management starts another one in its place; several stand by for each other. */
+  get #ioNames(): string[] {
+    return ["io0", "io1", "io2"].slice(0, this.options.ioCount ?? 1);
+  }
+
+  get #hasStandby(): boolean {
+    return this.#ioNames.length > 1;
   }
 
   get nowMs(): number {
@@ -124,7 +147,9 @@ export class World {
   }
 
   input(event: TimelessEvent): void {
-    this.io.dispatch(event);
+    // The network and management reach all of them.
+    const reached = event.kind === "frames" || event.kind === "expect" ? this.ios.values() : [this.io];
+    for (const io of reached) if (this.#hasStandby || io === this.io) io.dispatch(event);
   }
 
   get redundancy(): string {
@@ -144,7 +169,18 @@ export class World {
   /** No fault is waiting to be found. */
   get isHealthy(): boolean {
     const isWell = (cpu: SimulatedCpu | undefined): boolean => cpu !== undefined && cpu.alive && !cpu.stopped && cpu.slowness === 1;
-    return !this.isIoDown && this.#overtaken === null && this.links.isWhole && this.#expected.every((name) => isWell(this.cpus.get(name)));
+    const areIosWell = !this.isIoDown && this.#overtaken === null && (!this.#hasStandby || this.#areIosReady());
+    return areIosWell && this.links.isWhole && this.#expected.every((name) => isWell(this.cpus.get(name)));
+  }
+
+  #areIosReady(): boolean {
+    const { modules } = this.server.status();
+    const isReady = (name: string): boolean => this.ios.get(name)?.state === "up" && modules[name]?.state === this.#fullIoState;
+    return this.server.role === "active" && this.#ioNames.every(isReady);
+  }
+
+  get #fullIoState(): string {
+    return this.#ioNames.length > 2 ? "TRIPLEX" : "DUPLEX";
   }
 
   get mayHideError(): boolean {
@@ -164,20 +200,20 @@ export class World {
     };
     const cpu = new SimulatedCpu(setup, this.timeline, this.random, (from, effect) => this.#memberEffect(from, effect));
     this.cpus.set(name, cpu);
-    this.after(1 + this.random.below(30), () => this.#connect(cpu));
+    for (const io of this.ios.keys()) this.after(1 + this.random.below(30), () => this.#connect(cpu, io));
   }
 
-  #connect(cpu: SimulatedCpu): void {
-    const { io } = this;
-    if (!cpu.alive || cpu.ios.has(io)) return;
-    if (cpu.stopped || io.state === "ended") return this.after(RECONNECT_MS, () => this.#connect(cpu));
+  #connect(cpu: SimulatedCpu, name: string): void {
+    const io = this.ios.get(name);
+    if (io === undefined || !cpu.alive || cpu.ios.has(io)) return;
+    if (cpu.stopped || io.state === "ended") return this.after(RECONNECT_MS, () => this.#connect(cpu, name));
     cpu.ios.add(io);
     this.links.send(cpu.name, io.name, () => {
       if (io.state === "ended") return void cpu.ios.delete(io);
-      io.connected.set(cpu.name, cpu);
-      io.dispatch({ kind: "cpuConnected", name: cpu.name, incarnation: cpu.incarnation });
-      if (io.connected.get(cpu.name) !== cpu) return;
-      this.#tellCpu(io, cpu, () => cpu.member.step({ kind: "ioConnected", io: io.name }));
+      const connect = (): boolean => io.connected.set(cpu.name, cpu).size > 0;
+      io.dispatch({ kind: "cpuConnected", name: cpu.name, incarnation: cpu.incarnation }, connect, () => {
+        if (io.connected.get(cpu.name) === cpu) this.#tellCpu(io, cpu, () => cpu.member.step({ kind: "ioConnected", io: io.name }));
+      });
     });
   }
 
@@ -193,7 +229,7 @@ export class World {
     this.#tellCpu(io, cpu, () => {
       cpu.ios.delete(io);
       cpu.member.step({ kind: "ioDisconnected", io: io.name });
-      this.after(RECONNECT_MS, () => this.#connect(cpu));
+      this.after(RECONNECT_MS, () => this.#connect(cpu, io.name));
     });
   }
 
@@ -202,13 +238,12 @@ export class World {
     const cpu = this.cpus.get(name);
     if (cpu === undefined || !cpu.alive) return;
     cpu.alive = false;
-    this.#leaveNewcomer(cpu);
-    this.#leaveDonor(cpu, "connection closed");
+    this.#clones.leaveNewcomer(cpu);
+    this.#clones.leaveDonor(cpu, "connection closed");
     for (const io of cpu.ios) {
       this.links.send(name, io.name, () => {
-        if (io.connected.get(name) !== cpu) return;
-        io.connected.delete(name);
-        io.dispatch({ kind: "cpuDisconnected", name, why: "connection closed" });
+        const isOurs = (): boolean => io.connected.get(name) === cpu && io.connected.delete(name);
+        io.dispatch({ kind: "cpuDisconnected", name, why: "connection closed" }, isOurs);
       });
     }
     this.after(CPU_RESTART_MS + this.random.below(40), () => {
@@ -280,12 +315,20 @@ export class World {
     this.#ioIncarnations += 1;
     const drift = options.clockDrift ?? 0;
     const slots = [...this.#expected, ...(options.emptySlots ?? [])];
-    const enclosures = { io0: "enclosure0", io1: "enclosure1", cpu0: "enclosure0", cpu1: "enclosure1", cpu2: "enclosure2" };
+    const enclosures = {
+      io0: "enclosure0",
+      io1: "enclosure1",
+      io2: "enclosure2",
+      cpu0: "enclosure0",
+      cpu1: "enclosure1",
+      cpu2: "enclosure2",
+    };
     const io = new SimulatedIo(
       {
         name,
         incarnation: this.#ioIncarnations,
         cpuModules: [...this.#expected],
+        ioModules: this.#hasStandby ? this.#ioNames : [name],
         emptySlots: (options.emptySlots ?? []).filter((slot) => !this.#expected.includes(slot)),
         ...(options.pairs === undefined ? {} : { pairs: options.pairs }),
         ...(options.hasJudge === true ? { judge: JUDGE } : {}),
@@ -299,7 +342,12 @@ export class World {
       1 + drift * (this.random.next() / 0x8000_0000 - 1),
       (from, effect) => this.#serverEffect(from, effect),
     );
+    const others = [...this.ios.values()].filter((other) => other.name !== name);
+    this.ios.set(name, io);
     io.dispatch({ kind: "start" });
+    for (const cpu of this.cpus.values()) this.after(this.random.below(20), () => this.#connect(cpu, name));
+    if (this.#hasStandby)
+      for (const other of others) this.after(1 + this.random.below(10), () => this.#ioLinks.connect(io, this.ios.get(other.name)));
     return io;
   }
 
@@ -307,6 +355,7 @@ export class World {
     const connected = [...io.connected.values()];
     io.end();
     for (const cpu of connected) this.#hangUp(io, cpu);
+    this.#ioLinks.close(io);
   }
 
   #replaceIo(name: string): void {
@@ -314,12 +363,21 @@ export class World {
     this.after(IO_RESTART_MS, () => {
       if (this.io !== last) return;
       this.io = this.#startIo(name);
-      for (const cpu of this.cpus.values()) this.after(this.random.below(20), () => this.#connect(cpu));
+    });
+  }
+
+  /** One of several dies, and is started again. */
+  #killIo(io: SimulatedIo): void {
+    if (io.state === "ended") return;
+    this.#endIo(io);
+    this.after(IO_RESTART_MS, () => {
+      if (this.ios.get(io.name) === io) this.#startIo(io.name);
     });
   }
 
   /** The I/O module dies and is started again. */
-  restartIo(): void {
+  restartIo(name = this.io.name): void {
+    if (this.#hasStandby) return this.#killIo(this.ios.get(name) ?? this.io);
     if (this.io.state === "ended") return;
     this.#endIo(this.io);
     this.#replaceIo(this.io.name);
@@ -328,22 +386,34 @@ export class World {
   /** It hangs, another one takes over, and then it goes on for a while, before management gets round to killing it. */
   overtakeIo(heldMs: number, livesOnMs: number): void {
     if (this.io.state !== "up" || this.#overtaken !== null) return this.restartIo();
+    if (this.#hasStandby) return this.#holdIo(this.io, heldMs * HELD_FACTOR);
     const io = this.io;
     this.#overtaken = io;
     io.hold();
     this.#replaceIo(io.name === "io0" ? "io1" : "io0");
     this.after(heldMs, () => io.continue());
     this.after(heldMs + livesOnMs, () => {
-      if (this.#overtaken !== null) this.#endIo(this.#overtaken);
-      this.#overtaken = null;
+      this.#endOvertaken();
     });
+  }
+
+  #endOvertaken(): void {
+    if (this.#overtaken === null) return;
+    this.#endIo(this.#overtaken);
+    this.ios.delete(this.#overtaken.name);
+    this.#overtaken = null;
+  }
+
+  #holdIo(io: SimulatedIo, heldMs: number): void {
+    io.hold();
+    this.after(heldMs, () => io.continue());
   }
 
   /** Everything loses its power at once; `forgetsLast`: the arbiter's last record was not on the disk. */
   losePower(forgetsLast: boolean): void {
-    if (this.#overtaken !== null) this.#endIo(this.#overtaken);
+    this.#endOvertaken();
     for (const name of [...this.cpus.keys()]) this.kill(name);
-    this.restartIo();
+    for (const name of this.#hasStandby ? this.#ioNames : [this.io.name]) this.restartIo(name);
     if (forgetsLast) this.arbiter.forgetLast();
   }
 
@@ -356,6 +426,7 @@ export class World {
         for (const name of effect.to) this.#toCpu(io, name, effect.tick);
         return;
       case "send":
+        if (this.ios.has(effect.to)) return this.#ioLinks.send(io, effect.to, effect.message);
         return this.#toCpu(io, effect.to, effect.message);
       case "disconnect": {
         const cpu = io.connected.get(effect.name);
@@ -378,7 +449,8 @@ export class World {
       case "event":
         return this.#event(io, effect);
       default:
-        if (this.#isHeard(io)) this.#toManagement(effect);
+        if (effect.kind === "statusChanged") this.#noteActive();
+        else if (this.#isHeard(io)) this.#toManagement(effect);
     }
   }
 
@@ -389,6 +461,14 @@ export class World {
   /** Management listens to the one that it takes for active, and to the one that is. */
   #isHeard(io: SimulatedIo): boolean {
     return io === this.io || this.#hasAuthority(io) || this.arbiter.highest?.activeIo === io.name;
+  }
+
+  /** One that was about to take over, and found that another one had, is not the active one. */
+  #noteActive(): void {
+    if (!this.#hasStandby || this.server.phase !== "standby") return;
+    const active = [...this.ios.values()].filter((io) => io.state === "up" && io.server.role === "active");
+    active.sort((left, right) => right.server.membership.number - left.server.membership.number);
+    this.io = active[0] ?? this.io;
   }
 
   #toManagement(effect: ServerEffect): void {
@@ -410,11 +490,14 @@ export class World {
     const { code, module, text } = effect;
     // Whoever the CPU modules follow is followed here too, though management may not have heard of it.
     if (code === "RESUMED" && io.server.membership.number > this.#resumedNumber) this.#authority = io;
+    if (code === "FENCED" && this.#hasStandby) this.after(0, () => this.#killIo(io));
+    if (code === "IO_TAKEOVER") this.io = io;
     if (!this.#isHeard(io)) return;
     this.events.push({ code, module, text: `${this.nowMs.toFixed(1)}: ${text}` });
     switch (code) {
       case "RESUMED":
         if (!this.#hasAuthority(io)) return;
+        if (this.#hasStandby) this.io = io;
         this.#resumedNumber = io.server.membership.number;
         this.history.adopt(io.server.voter, Number(effect.data?.["committed"]), Number(effect.data?.["seq"]));
         this.#forgetLostPowerOns();
@@ -430,10 +513,11 @@ export class World {
           this.history.begin();
         }
         this.#authority = io;
+        if (this.#hasStandby) this.io = io;
         return void this.releases.push({ kind: "poweredOn" });
       case "FENCED":
         // The one that seemed to hang was quicker: it stays the active one.
-        if (io !== this.io) return;
+        if (io !== this.io || this.#hasStandby) return;
         if (this.#overtaken !== null) [this.io, this.#overtaken] = [this.#overtaken, this.io];
         else this.restartIo();
         return;
@@ -443,6 +527,7 @@ export class World {
         if (module !== undefined) this.errors.verdict(code, module, this.cpus.get(module));
         return this.#noteLostTruth();
       case "CONFIGURATION":
+        if (this.#hasStandby) this.io = io;
         this.errors.onlyThese(this.#live(io), io.server.voter.issued);
         return this.#noteLostTruth();
       default:
@@ -488,7 +573,7 @@ export class World {
     const cpu = io.connected.get(name);
     if (cpu === undefined) return;
     const frame = encodeMessage(message);
-    this.#tellCpu(io, cpu, () => decode(frame, (decoded) => cpu.member.step({ kind: "ioMessage", io: io.name, message: decoded })));
+    this.#tellCpu(io, cpu, () => decodeFrame(frame, (decoded) => cpu.member.step({ kind: "ioMessage", io: io.name, message: decoded })));
   }
 
   #memberEffect(cpu: SimulatedCpu, effect: MemberEffect): void {
@@ -498,83 +583,22 @@ export class World {
         if (io === undefined) return;
         const frame = encodeMessage(effect.message);
         const deliver = (): void => {
-          if (io.connected.get(cpu.name) !== cpu) return;
-          decode(frame, (message) => io.dispatch({ kind: "cpuMessage", name: cpu.name, message }));
+          const isOurs = (): boolean => io.connected.get(cpu.name) === cpu;
+          decodeFrame(frame, (message) => io.dispatch({ kind: "cpuMessage", name: cpu.name, message }, isOurs));
         };
         return this.links.send(cpu.name, io.name, deliver, cpu.busyUntilMs);
       }
       case "connectNewcomer":
-        return this.after(CONNECT_NEWCOMER_MS, () => this.#connectNewcomer(cpu, effect.clone, effect.newcomer));
+        return this.#clones.connect(cpu, effect.clone, () => this.cpus.get(effect.newcomer) ?? null);
       case "toNewcomer":
-        return this.#toNewcomer(cpu, effect.message);
+        return this.#clones.send(cpu, effect.message);
       case "closeNewcomer":
-        return this.#leaveNewcomer(cpu);
+        return this.#clones.leaveNewcomer(cpu);
       case "closeDonor":
-        this.#leaveDonor(cpu, effect.why);
+        this.#clones.leaveDonor(cpu, effect.why);
         return cpu.deliver(() => cpu.member.step({ kind: "donorDisconnected" }));
     }
   }
-
-  // ---- between donor and newcomer ----
-
-  #connectNewcomer(donor: SimulatedCpu, clone: number, name: string): void {
-    const newcomer = this.cpus.get(name);
-    donor.deliver(() => {
-      if (newcomer === undefined || !newcomer.alive)
-        return donor.member.step({ kind: "newcomerDisconnected", clone, why: "it does not listen" });
-      // One donor at a time: a later one takes the place of an earlier one.
-      this.#leaveDonor(newcomer, "another donor came");
-      const link = { clone, donor, newcomer };
-      donor.outgoing = link;
-      newcomer.incoming = link;
-      donor.member.step({ kind: "newcomerConnected", clone });
-      this.errors.copied(donor, this.server.voter.issued);
-      this.#noteLostTruth();
-    });
-  }
-
-  /** Delivers to the newcomer, in order, as long as the connection stands. */
-  #overClone(link: CloneLink, read: (newcomer: SimulatedCpu) => void): void {
-    const { donor, newcomer } = link;
-    const deliver = (): void => newcomer.deliver(() => newcomer.incoming === link && read(newcomer));
-    this.links.send(donor.id, newcomer.id, deliver, donor.busyUntilMs);
-  }
-
-  #toNewcomer(donor: SimulatedCpu, message: Message): void {
-    const link = donor.outgoing;
-    if (link === null) return;
-    const frame = encodeMessage(message);
-    this.#overClone(link, (newcomer) => {
-      // What a killed donor had not handed to the kernel yet is lost.
-      if (!donor.alive && this.random.chance(0.3)) return this.#donorWent(newcomer);
-      decode(frame, (decoded) => newcomer.member.step({ kind: "donorMessage", message: decoded }));
-    });
-  }
-
-  #donorWent(newcomer: SimulatedCpu): void {
-    newcomer.incoming = null;
-    newcomer.member.step({ kind: "donorDisconnected" });
-  }
-
-  /** The donor closes the connection, or dies. */
-  #leaveNewcomer(donor: SimulatedCpu): void {
-    const link = donor.outgoing;
-    donor.outgoing = null;
-    if (link !== null) this.#overClone(link, (newcomer) => this.#donorWent(newcomer));
-  }
-
-  /** The newcomer does. */
-  #leaveDonor(newcomer: SimulatedCpu, why: string): void {
-    const link = newcomer.incoming;
-    newcomer.incoming = null;
-    if (link === null || link.donor.outgoing !== link) return;
-    link.donor.outgoing = null;
-    this.after(0.1, () => link.donor.deliver(() => link.donor.member.step({ kind: "newcomerDisconnected", clone: link.clone, why })));
-  }
-}
-
-function decode(frame: Uint8Array, deliver: (message: Message) => void): void {
-  new MessageDecoder(deliver).push(frame);
 }
 
 export function outputText(output: MachineOutput): string {

@@ -34,6 +34,7 @@ const PLAIN_FIELDS: Readonly<Record<PlainMessage["kind"], Readonly<Record<string
   resume: { configuration: "number" },
   resumed: { seq: "number", committed: "number" },
   refused: { configuration: "number", seen: "number" },
+  heartbeat: { isActive: "boolean", configuration: "number", cpus: "object" },
   prepareCheckpoint: { keep: "boolean", urgent: "boolean" },
   checkpointPrepared: {},
   checkpointMarked: { seq: "number", holdMicros: "number", pages: "number", store: "string" },

@@ -51,6 +51,9 @@ export interface ServerCounters {
   readonly droppedFrames: number;
 }
 
+/** `active`: it sequences, or is about to. `fenced`: it was overtaken. */
+export type IoRole = "active" | "standby" | "fenced";
+
 export interface ServerStatus {
   /** Number of the configuration in force; 0 before the first one. */
   readonly configuration: number;
@@ -61,7 +64,9 @@ export interface ServerStatus {
   /** Guest time of the last committed tick, ns since the server's epoch, decimal. */
   readonly guestTimeNs: string;
   readonly redundancy: Redundancy;
-  /** CPU modules and this I/O module, by name. */
+  /** Of this I/O module: only the active one's view of the others counts. */
+  readonly role: IoRole;
+  /** CPU and I/O modules, by name. */
   readonly modules: Readonly<Record<string, ModuleStatus>>;
   readonly counters: ServerCounters;
   /** Guest speed over the last second in which it was busy: millions of instructions a second of run time. */

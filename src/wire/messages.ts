@@ -6,13 +6,14 @@
  * checkpointVerified, endCheckpoints, restoreCheckpoint. cpu -> io: memberState, receipt, result, payload, imageExpected, captured,
  * cloneFailed, cloneProgress, restored, keptTick, resumed, refused, checkpointPrepared, checkpointMarked, checkpointRestored,
  * checkpointFailed, damaged.
+ * io -> io: heartbeat.
  * donor cpu -> newcomer cpu: imageStart, imagePages, imageState, imageEnd. Either way with management: control. All: hello first.
  */
 import type { MachineInput, MachineOutput } from "../machine/machine.js";
 import type { ModuleKind } from "./control.js";
 
 /** Raised whenever a message changes its meaning or form; modules of different versions refuse each other. */
-export const PROTOCOL_VERSION = 2;
+export const PROTOCOL_VERSION = 3;
 
 /** A configuration: which modules count, decided by the arbiter (DESIGN section 4). */
 export interface ConfigurationRecord {
@@ -130,7 +131,9 @@ export type PlainMessage =
   /** RAM of this module changed without having been written to: the page, and the tick after which it was seen. */
   | { readonly kind: "damaged"; readonly page: number; readonly seq: number }
   /** A tick or notice of a configuration lower than one already seen was refused. */
-  | { readonly kind: "refused"; readonly configuration: number; readonly seen: number };
+  | { readonly kind: "refused"; readonly configuration: number; readonly seen: number }
+  /** Between I/O modules: whether the sender sequences (or is about to), under which configuration, and which CPU modules it reaches. */
+  | { readonly kind: "heartbeat"; readonly isActive: boolean; readonly configuration: number; readonly cpus: readonly string[] };
 
 export type Message =
   | TickMessage
