@@ -1,6 +1,8 @@
 /** A server's report and its events as text, for `status`, `events` and the live view. */
 import type { LoggedEvent } from "../modules/management-events.js";
 import type { ModuleReport, ServerReport } from "../modules/management-status.js";
+import { publishedText } from "../ports/published-port.js";
+import { USER_NETWORK_LIMIT } from "./network-choice.js";
 import { duration, paint, table, type Colour } from "./output.js";
 
 const MIB = 1024 * 1024;
@@ -37,17 +39,24 @@ function moduleRows(report: ServerReport): string[][] {
   return [header, ...rows];
 }
 
+function whereGuestIs(report: ServerReport): string {
+  if (report.network === "none") return "no network";
+  if (report.network === "tap") return report.address;
+  if (report.published.length === 0) return "network user, no port published";
+  return `network user, ports ${report.published.map(publishedText).join(", ")}`;
+}
+
 export function reportLines(report: ServerReport): string[] {
   const { counters } = report;
   const redundancy = paint(report.redundancy, report.redundancy === report.wantedRedundancy ? "green" : stateColour(report.redundancy));
-  const guest = report.address === "" ? "no network" : report.address;
   const kernel = report.image.kernelRelease === "" ? report.engine : `${report.image.kernelRelease} (${report.image.kernel})`;
   return [
     `${paint(report.server, "bold")}  ${redundancy}  up ${duration(report.uptimeMs)}`,
-    `guest ${guest}, ${report.guest}; ${report.memoryMiB} MiB, kernel ${kernel}, image ${report.image.name}`,
+    `guest ${whereGuestIs(report)}, ${report.guest}; ${report.memoryMiB} MiB, kernel ${kernel}, image ${report.image.name}`,
     `configuration ${report.configuration}, tick ${report.seq}, committed ${report.committed}, ${Math.round(report.mips)} MIPS, release ${report.release}`,
     `reintegrations ${counters.reintegrations} (last hold ${counters.lastHoldMs.toFixed(1)} ms), miscompares ${counters.miscompares}, ` +
       `outages ${counters.outages}, frames in ${counters.framesIn}, out ${counters.framesOut}, dropped ${counters.droppedFrames}`,
+    ...(report.network === "user" ? [USER_NETWORK_LIMIT] : []),
     "",
     ...table(moduleRows(report)),
   ];

@@ -5,6 +5,7 @@ import { isMap, LineCounter, parseDocument, type Document } from "yaml";
 import { z } from "zod";
 import { REDUNDANCIES } from "../modules/redundancy.js";
 import { SteadfastError } from "../foundation/errors.js";
+import { MAX_PUBLISHED_PORTS, parsePublished, PUBLISH_RULE } from "../ports/published-port.js";
 
 export const MEMORY_MIB_MIN = 64;
 export const MEMORY_MIB_MAX = 3072;
@@ -30,7 +31,7 @@ const serverFileSchema = z.strictObject({
     .optional(),
   network: z
     .strictObject({
-      kind: z.enum(["tap", "none"]).optional(),
+      kind: z.enum(["tap", "user", "none"]).optional(),
       bridge: z
         .string()
         .regex(/^[A-Za-z][A-Za-z0-9_.-]{0,14}$/)
@@ -42,6 +43,10 @@ const serverFileSchema = z.strictObject({
       guestAddress: z
         .string()
         .regex(/^\d{1,3}(\.\d{1,3}){3}$/)
+        .optional(),
+      publish: z
+        .array(z.string().refine((each) => parsePublished(each) !== null))
+        .max(MAX_PUBLISHED_PORTS)
         .optional(),
     })
     .optional(),
@@ -65,11 +70,13 @@ const FIELD_RULES: Readonly<Record<string, string>> = {
   "image.kernel": "it must be stock, hardened or the path of a kernel",
   "image.initrd": "it must be the path of an initial RAM disk",
   "image.commandLine": "it must be a text",
-  network: "it must be a mapping with kind, bridge, hostAddress or guestAddress",
-  "network.kind": "it must be tap or none",
+  network: "it must be a mapping with kind, bridge, hostAddress, guestAddress or publish",
+  "network.kind": "it must be tap, user or none",
   "network.bridge": "it must be an interface name of at most 15 characters",
   "network.hostAddress": "it must be an IPv4 address with prefix length such as 10.77.0.1/24",
   "network.guestAddress": "it must be an IPv4 address such as 10.77.0.2",
+  "network.publish": `it must be a list of at most ${MAX_PUBLISHED_PORTS} texts, each such as "8080:80"`,
+  "network.publish.*": PUBLISH_RULE,
   faultThreshold: "it must be a mapping with count and windowHours",
   "faultThreshold.count": "it must be a whole number from 1 to 1000",
   "faultThreshold.windowHours": "it must be a number of hours above 0, at most 8760",
@@ -109,7 +116,7 @@ export function parseServerFile(content: string, file: string): ServerFile {
   }
   const field = path.join(".");
   const found = path.length === 0 ? "" : `${field} is ${describe(document.getIn(path))}; `;
-  throw wrong(lineOfField(document, lines, path), `${found}${FIELD_RULES[field] ?? "see the reference of the server file"}`);
+  throw wrong(lineOfField(document, lines, path), `${found}${FIELD_RULES[field.replace(/\.\d+$/, ".*")] ?? "see the reference of the server file"}`);
 }
 
 function fieldsIn(path: readonly string[]): string {

@@ -4,10 +4,11 @@ import { SteadfastError } from "../foundation/errors.js";
 import { buildImage, findImage, importKernel, type BuildProgress, type ImageRecord } from "../image/index.js";
 import type { PlannedRedundancy } from "../modules/redundancy.js";
 import type { PlannedImage, ServerPlan } from "../modules/management-plan.js";
+import { chooseNetwork, type NetworkChoice, type NetworkFlags } from "./network-choice.js";
 import { MEMORY_MIB_MAX, MEMORY_MIB_MIN, readServerFile, type ServerFile } from "./server-file.js";
 import { checkServerName, DEFAULT_SERVER_NAME } from "./server-choice.js";
 
-export interface UpFlags {
+export interface UpFlags extends NetworkFlags {
   readonly detach?: boolean;
   readonly name?: string;
   readonly memory?: number;
@@ -15,7 +16,6 @@ export interface UpFlags {
   readonly kernel?: string;
   readonly initrd?: string;
   readonly redundancy?: PlannedRedundancy;
-  readonly address?: string;
   readonly lagLimit?: number;
   /** False: --no-checkpoints. */
   readonly checkpoints: boolean;
@@ -26,11 +26,10 @@ export interface UpFlags {
 export interface Settings {
   readonly file: ServerFile;
   readonly name: string;
+  readonly network: NetworkChoice;
 }
 
 const LAG_LIMIT_MS_DEFAULT = 250;
-const BRIDGE_DEFAULT = "steadfast0";
-const HOST_ADDRESS_DEFAULT = "10.77.0.1/24";
 const FAULT_COUNT_DEFAULT = 6;
 const FAULT_WINDOW_HOURS_DEFAULT = 24;
 const TOY_MEMORY_MIB = 64;
@@ -64,7 +63,7 @@ export function readSettings(path: string | undefined, flags: UpFlags): Settings
   if (flags.initrd !== undefined && (flags.kernel === undefined || flags.kernel === "stock" || flags.kernel === "hardened")) {
     throw new SteadfastError("USAGE", { what: "--initrd goes with --kernel PATH: give the kernel that this initial RAM disk is for." });
   }
-  return { file, name };
+  return { file, name, network: chooseNetwork(file, flags) };
 }
 
 /** Finds the image, or makes it. Without a choice: the hardened one if it was built, else Debian's stock kernel, which is there quickly. */
@@ -83,7 +82,7 @@ export async function resolveImage(file: ServerFile, flags: UpFlags, onProgress:
   return present ?? (await buildImage({ kernel: "stock", onProgress }));
 }
 
-export function makePlan({ file, name }: Settings, flags: UpFlags, image: ImageRecord | null): ServerPlan {
+export function makePlan({ file, name, network }: Settings, flags: UpFlags, image: ImageRecord | null): ServerPlan {
   const extra = file.image?.commandLine ?? "";
   const planned: PlannedImage =
     image === null
@@ -106,12 +105,7 @@ export function makePlan({ file, name }: Settings, flags: UpFlags, image: ImageR
     lagLimitMs: flags.lagLimit ?? file.lagLimitMs ?? LAG_LIMIT_MS_DEFAULT,
     checkpoints: flags.checkpoints && (file.checkpoints ?? true),
     image: planned,
-    network: {
-      kind: file.network?.kind ?? "tap",
-      bridge: file.network?.bridge ?? BRIDGE_DEFAULT,
-      hostAddress: file.network?.hostAddress ?? HOST_ADDRESS_DEFAULT,
-      guestAddress: flags.address ?? file.network?.guestAddress ?? "",
-    },
+    network: network.plan,
     faultThreshold: {
       count: file.faultThreshold?.count ?? FAULT_COUNT_DEFAULT,
       windowHours: file.faultThreshold?.windowHours ?? FAULT_WINDOW_HOURS_DEFAULT,

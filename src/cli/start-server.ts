@@ -93,7 +93,7 @@ export async function waitUntilStanding(
     reachableSince = report.guest === "reachable" ? (reachableSince ?? now) : null;
     const answered = reachableSince !== null && now - reachableSince >= REACHABLE_IS_READY_MS;
     // The toy machine and a server without network have no guest that could say more.
-    const ready = report.guest === "ready" || answered || report.address === "" || report.engine === "toy";
+    const ready = report.guest === "ready" || answered || report.network === "none" || report.engine === "toy";
     const complete = report.redundancy === report.wantedRedundancy && ready;
     if (complete || now >= giveUpAt) return { report, complete };
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));

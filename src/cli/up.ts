@@ -2,9 +2,12 @@
 import { InvalidArgumentError, Option, type Command } from "commander";
 import { SteadfastError } from "../foundation/errors.js";
 import type { ImageRecord } from "../image/index.js";
+import type { ServerReport } from "../modules/management-status.js";
+import { localHost, publishedText } from "../ports/published-port.js";
 import { ProgressView } from "./image.js";
 import { followServer } from "./live-view.js";
 import { paint, printJson, printLines } from "./output.js";
+import { NETWORK_KINDS, publishFlag, USER_NETWORK_LIMIT } from "./network-choice.js";
 import { redundancyFlag } from "./redundancy-flag.js";
 import { standingSentence } from "./report-view.js";
 import { makePlan, parseMemory, readSettings, resolveImage, type Settings, type UpFlags } from "./settings.js";
@@ -37,6 +40,12 @@ export function addUpCommand(program: Command): void {
     .option("--kernel <kernel>", "stock, hardened, or the path of your own RISC-V kernel")
     .option("--initrd <path>", "initial RAM disk for your own kernel")
     .option("--redundancy <kind>", "simplex, duplex (default), triplex or pair-and-spare; or 1, 2, 3", redundancyFlag)
+    .addOption(
+      new Option("--network <kind>", "tap (needs root), user (passt, no privileges) or none (default: tap where permitted, else user)").choices([
+        ...NETWORK_KINDS,
+      ]),
+    )
+    .option("--publish <ports>", "[ADDRESS:]HOSTPORT:GUESTPORT[/udp], network user; may be given several times", publishFlag)
     .option("--address <address>", "the guest's IPv4 address (default: the first free one, 10.77.0.2)")
     .option("--lag-limit <ms>", "a CPU module this far behind the other is taken for hung", wholeNumber(20, 60_000))
     .option("--no-checkpoints", "no proof of who was right when two modules disagree, and no memory check: a little faster")
@@ -58,6 +67,7 @@ export async function prepareImage(settings: Settings, flags: UpFlags): Promise<
 async function up(settings: Settings, flags: UpFlags): Promise<void> {
   const running = await new ServerClient(settings.name).statusOrNull();
   if (running !== null) throw new SteadfastError("SERVER_RUNNING", { server: settings.name });
+  tellAboutNetwork(settings);
   const image = await prepareImage(settings, flags);
   const client = await startServer(makePlan(settings, flags, image));
   if (flags.detach === true) {
@@ -76,16 +86,38 @@ export function reportDetached(client: ServerClient, { report, complete }: Stand
   }
   if (flags.json === true) return printJson(report);
   const where = report.address === "" ? "" : ` at ${report.address}`;
+  const hints = reachHints(report);
   printLines([`Server ${paint(report.server, "bold")} is ${paint(report.redundancy, "green")}${where}.`]);
-  if (report.address !== "") {
+  if (hints.length > 0) {
     printLines([
-      `  curl http://${report.address}/             the guest's web server`,
+      ...hints,
       `  steadfast status --server ${report.server}       how it stands`,
       `  steadfast console --server ${report.server}      its serial console`,
       `  steadfast down --server ${report.server}         stop it`,
     ]);
   }
   tellAboutKernel(flags, image);
+}
+
+/** How the guest is reached; none: it has no network. */
+function reachHints(report: ServerReport): string[] {
+  if (report.network === "none") return [];
+  if (report.network === "tap") return [`  curl http://${report.address}/             the guest's web server`];
+  const { published } = report;
+  const web = published.find((port) => port.guestPort === 80 && port.protocol === "tcp");
+  return [
+    published.length === 0
+      ? "  no port is published: only the console reaches the guest (--publish 8080:80)"
+      : `  published: ${published.map(publishedText).join(", ")}`,
+    `  ${USER_NETWORK_LIMIT}`,
+    ...(web === undefined ? [] : [`  curl http://${localHost(web)}:${web.hostPort}/             the guest's web server`]),
+  ];
+}
+
+/** Before anything else, so that nobody wonders what became of the guest's address. */
+export function tellAboutNetwork(settings: Settings): void {
+  const { notice } = settings.network;
+  if (notice !== null) process.stderr.write(`${notice}\n`);
 }
 
 /** Nobody waits minutes for a first look, but everybody should know what they are missing. */

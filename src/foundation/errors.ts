@@ -23,9 +23,19 @@ export const ERRORS = {
   TUN_MISSING: { exit: 3, text: "{path} is missing: load the kernel's tun module (`modprobe tun`) or give this container the device." },
   TAP_PERMISSION: {
     exit: 3,
-    text: "Network device {device} cannot be made or opened without CAP_NET_ADMIN; run as root, or set `network: { kind: none }` in the server file.",
+    text: "Network device {device} cannot be made or opened without CAP_NET_ADMIN; run as root, or start it with `--network user` or `--network none`.",
   },
   TAP_OPEN: { exit: 3, text: "Network device {device} cannot be opened: {why}." },
+  PASST_MISSING: {
+    exit: 3,
+    text: "The network `user` needs passt, which is not installed; `apt-get install passt` brings it. As root, `--network tap` works without it.",
+  },
+  PORT_TAKEN: { exit: 3, text: "Port {port} of this host is in use already; end what uses it, or publish another one." },
+  PORT_FORBIDDEN: {
+    exit: 3,
+    text: "Port {port} of this host may not be used without privileges; publish one from 1024 on, or as root lower net.ipv4.ip_unprivileged_port_start by `sysctl`.",
+  },
+  PORT_UNUSABLE: { exit: 3, text: "Port {port} of this host cannot be published ({why}); give an address of this host and a port that is free." },
   IP_COMMAND_MISSING: { exit: 3, text: "The `ip` command is missing; install it with `apt-get install iproute2`." },
   NETWORK_SETUP: { exit: 3, text: "Setting up {what} failed: `{command}` said: {why}." },
   NETWORK_BUSY: {

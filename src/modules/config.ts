@@ -4,6 +4,7 @@
  */
 import { readFileSync } from "node:fs";
 import { SteadfastError } from "../foundation/errors.js";
+import type { PublishedPort } from "../ports/published-port.js";
 import type { ModuleKind } from "../wire/control.js";
 
 export interface MachineConfig {
@@ -20,12 +21,23 @@ export interface MachineConfig {
 }
 
 export interface NetworkConfig {
-  readonly kind: "tap" | "none";
+  readonly kind: "tap" | "user" | "none";
   /** TAP interface, e.g. sf-main-io0. */
   readonly device: string;
   readonly bridge: string;
   /** The guest's address, aa:bb:cc:dd:ee:ff. */
   readonly macAddress: string;
+  /** What passt must know; only there if the kind is user. */
+  readonly user?: UserNetworkConfig;
+}
+
+export interface UserNetworkConfig {
+  readonly program: string;
+  readonly guestAddress: string;
+  readonly prefixLength: number;
+  readonly gateway: string;
+  readonly gatewayMac: string;
+  readonly publish: readonly PublishedPort[];
 }
 
 export interface ModuleConfig {
@@ -108,12 +120,31 @@ const MACHINE_FIELDS: Readonly<Record<string, Check>> = {
   imageDigest: anyText,
 };
 
+const macAddress: Check = (value) => typeof value === "string" && /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(value);
+
 const NETWORK_FIELDS: Readonly<Record<string, Check>> = {
-  kind: oneOf("tap", "none"),
+  kind: oneOf("tap", "user", "none"),
   device: anyText,
   bridge: anyText,
-  macAddress: (value) => typeof value === "string" && (value === "" || /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(value)),
+  macAddress: (value) => value === "" || macAddress(value),
+  user: optional(isRecord),
 };
+
+const portNumber: Check = (value) => positive(value) && (value as number) < 65536;
+
+const USER_FIELDS: Readonly<Record<string, Check>> = {
+  program: text,
+  guestAddress: text,
+  prefixLength: positive,
+  gateway: text,
+  gatewayMac: macAddress,
+  publish: (value) => Array.isArray(value) && value.every((each) => isRecord(each) && isPublished(each)),
+};
+
+function isPublished(port: Record<string, unknown>): boolean {
+  const isKnown = port["protocol"] === "tcp" || port["protocol"] === "udp";
+  return isKnown && anyText(port["hostAddress"]) && portNumber(port["hostPort"]) && portNumber(port["guestPort"]);
+}
 
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
@@ -131,6 +162,8 @@ export function validateModuleConfig(value: unknown, where = "module configurati
   checkFields(value, FIELDS, "", where);
   checkFields(value["machine"] as Record<string, unknown>, MACHINE_FIELDS, "machine.", where);
   checkFields(value["network"] as Record<string, unknown>, NETWORK_FIELDS, "network.", where);
+  const { kind, user } = value["network"] as Record<string, unknown>;
+  if (kind === "user") checkFields(isRecord(user) ? user : {}, USER_FIELDS, "network.user.", where);
   return value as unknown as ModuleConfig;
 }
 

@@ -50,6 +50,7 @@ class IoModule {
   readonly #timer = new PreciseTimer(() => this.#dispatch({ kind: "wake" }));
   readonly #pending: Untimed[] = [];
   #isStepping = false;
+  #isActive = false;
   /** Kept up to the modules in use, and to the judge while it is wanted. */
   readonly #cpuLinks = new Map<string, Link>();
   #course: CourseFile | null = null;
@@ -93,10 +94,13 @@ class IoModule {
     for (const name of ioModules.slice(0, Math.max(0, ioModules.indexOf(own)))) {
       keepConnected(socketPath(this.#config, name), this.#self, (peer) => (peer.hello.name === name ? this.#acceptIo(peer) : null));
     }
-    await this.#port?.start((frames) => {
-      const ours = frames.filter((frame) => this.#guestMac === null || isFor(frame, this.#guestMac));
-      if (ours.length > 0) this.#dispatch({ kind: "frames", port: 0, frames: ours });
-    });
+    await this.#port?.start(
+      (frames) => {
+        const ours = frames.filter((frame) => this.#guestMac === null || isFor(frame, this.#guestMac));
+        if (ours.length > 0) this.#dispatch({ kind: "frames", port: 0, frames: ours });
+      },
+      (notice) => this.#tell({ kind: "event", atMs: Date.now(), module: this.#config.name, ...notice }),
+    );
     setInterval(() => {
       const isDue = performance.now() - this.#reportedAtMs >= SIGN_OF_LIFE_MS;
       if (isDue || this.#server.voter.issued !== this.#reportedSeq) this.#sendStatus();
@@ -116,6 +120,11 @@ class IoModule {
       this.#isStepping = false;
     }
     this.#timer.set(this.#server.wakeAtMs);
+    const isActive = this.#server.role === "active";
+    if (isActive !== this.#isActive) {
+      this.#isActive = isActive;
+      this.#port?.setActive?.(isActive);
+    }
   }
 
   #linkCpu(name: string): void {

@@ -7,7 +7,10 @@ import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import { SteadfastError } from "../foundation/errors.js";
 import { macAddressFor, type HostNetwork } from "../ports/network-host.js";
 import type { ModuleKind } from "../wire/control.js";
-import type { ModuleConfig } from "./config.js";
+import { PASST } from "../ports/user-network.js";
+import type { PublishedPort } from "../ports/published-port.js";
+import { findProgram } from "../image/command.js";
+import type { ModuleConfig, NetworkConfig } from "./config.js";
 import { cpuModuleCount, cpuPairs, cpuSlots, ioModuleCount, ioSlots, type PlannedRedundancy } from "./redundancy.js";
 import type { ServerPaths } from "./management-paths.js";
 
@@ -41,11 +44,13 @@ export interface ServerPlan {
   readonly checkpoints: boolean;
   readonly image: PlannedImage;
   readonly network: {
-    readonly kind: "tap" | "none";
+    readonly kind: NetworkConfig["kind"];
     readonly bridge: string;
     readonly hostAddress: string;
     /** Empty: the next free one. */
     readonly guestAddress: string;
+    /** Only with the network `user`. */
+    readonly publish: readonly PublishedPort[];
   };
   readonly faultThreshold: FaultThreshold;
 }
@@ -126,14 +131,20 @@ export function moduleConfigFor(context: ModuleConfigContext, module: PlannedMod
       harts: 1,
       imageDigest: createHash("sha256").update(`${plan.image.digest}\n${commandLine}`).digest("hex"),
     },
-    network: {
-      kind: network === null ? "none" : "tap",
-      device: network?.devices[module.name] ?? "",
-      bridge: network?.bridge ?? "",
-      macAddress: network === null ? "" : macAddressFor(network.guestAddress),
-    },
+    network: networkConfigFor(plan, network, module.name),
     epochNs: String(epochNs),
   };
+}
+
+function networkConfigFor({ network: planned }: ServerPlan, network: HostNetwork | null, module: string): NetworkConfig {
+  if (network === null) return { kind: "none", device: "", bridge: "", macAddress: "" };
+  const { bridge, devices, guestAddress, prefixLength } = network;
+  const common = { kind: planned.kind, device: devices[module] ?? "", bridge, macAddress: macAddressFor(guestAddress) };
+  if (planned.kind !== "user") return common;
+  const gateway = planned.hostAddress.split("/")[0] ?? "";
+  const { publish } = planned;
+  const user = { program: findProgram(PASST) ?? PASST, guestAddress, prefixLength, gateway, gatewayMac: macAddressFor(gateway), publish };
+  return { ...common, user };
 }
 
 /** Replaces a JSON file in one step: a reader sees the old or the new one, never half of it. */

@@ -8,6 +8,8 @@ import type {
   ServerCounters,
   ServerStatus,
 } from "../wire/control.js";
+import type { PublishedPort } from "../ports/published-port.js";
+import type { NetworkConfig } from "./config.js";
 import { MANAGEMENT_NAME, modulesInUse, type ServerPlan } from "./management-plan.js";
 import { residentBytesOf } from "./management-process.js";
 import { fullRedundancy } from "./redundancy.js";
@@ -46,9 +48,11 @@ export interface ServerReport {
   readonly seq: number;
   readonly committed: number;
   readonly guestTimeMs: number;
-  /** The guest's address; empty without a network. */
+  /** The guest's address; empty without one that this host can reach. */
   readonly address: string;
   readonly hostAddress: string;
+  readonly network: NetworkConfig["kind"];
+  readonly published: readonly PublishedPort[];
   readonly bridge: string;
   readonly image: { readonly name: string; readonly digest: string; readonly kernel: string; readonly kernelRelease: string };
   readonly engine: string;
@@ -175,6 +179,8 @@ export function makeReport(sources: ReportSources): ServerReport {
     address: sources.address,
     hostAddress: plan.network.kind === "tap" ? (plan.network.hostAddress.split("/")[0] ?? "") : "",
     bridge: plan.network.kind === "tap" ? plan.network.bridge : "",
+    network: plan.network.kind,
+    published: plan.network.publish,
     image: {
       name: plan.image.name,
       digest: plan.image.digest,

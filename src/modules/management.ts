@@ -9,6 +9,7 @@ import { assert } from "../foundation/assert.js";
 import { SteadfastError } from "../foundation/errors.js";
 import type { MiscompareReport } from "../lockstep/miscompare-report.js";
 import { plannedDevices, setUpHostNetwork, tearDownHostNetwork, type HostNetwork } from "../ports/network-host.js";
+import { setUpUserNetwork } from "../ports/user-network.js";
 import type { CpuToManagement, EventMessage, GuestHappening, ServerStatus } from "../wire/control.js";
 import type { ModuleConfig } from "./config.js";
 import { serveControlApi, type ControlApi, type ManagementActions, type VerifyAnswer } from "./management-api.js";
@@ -16,6 +17,7 @@ import { ConsoleHub } from "./management-console.js";
 import { EventLog } from "./management-events.js";
 import { drill, type FaultDetails, type FaultDone } from "./management-faults.js";
 import { GuestWatch } from "./management-guest.js";
+import { guestProbesFor } from "./guest-probe.js";
 import { IoView } from "./management-io.js";
 import { ManagementLinks, type ParsedControl } from "./management-links.js";
 import { makeServerDirectories, serverPaths, type ServerPaths } from "./management-paths.js";
@@ -123,7 +125,7 @@ class Management implements ManagementActions {
   #poweredOnBy = "";
   #verifyWaiters: VerifyWaiter[] = [];
   #network: HostNetwork | null = null;
-  #guest = new GuestWatch("", () => undefined);
+  #guest = new GuestWatch([], () => undefined);
   #links: ManagementLinks | null = null;
   #api: ControlApi | null = null;
   #checkTimer: NodeJS.Timeout | null = null;
@@ -177,7 +179,8 @@ class Management implements ManagementActions {
       if (plan.network.kind === "tap") {
         this.#network = await setUpHostNetwork({ server: plan.server, ...plan.network, ioModules: this.#ioNames });
       }
-      this.#guest = new GuestWatch(this.#network?.guestAddress ?? "", (state) => this.#guestChanged(state));
+      if (plan.network.kind === "user") this.#network = await setUpUserNetwork(plan.network);
+      this.#guest = new GuestWatch(guestProbesFor(plan.network, this.#network), (state) => this.#guestChanged(state));
       this.#api = await serveControlApi(this.#paths.controlSocket, this);
     } catch (error) {
       await this.#removeEverything();
@@ -205,7 +208,7 @@ class Management implements ManagementActions {
   report(): ServerReport {
     return makeReport({
       plan: this.#plan,
-      address: this.#network?.guestAddress ?? "",
+      address: this.#plan.network.kind === "tap" ? (this.#network?.guestAddress ?? "") : "",
       guest: this.#guest.state,
       startedAtMs: this.#startedAtMs,
       lastEventId: this.#events.lastId,

@@ -2,10 +2,20 @@
  * The network-port boundary: Ethernet frames between the I/O module and the world. A port is stateless towards the guest; frames
  * that it drops are lost as on any wire.
  */
+
+/** What became of the port, for the event log. */
+export interface PortNotice {
+  readonly severity: "info" | "warning";
+  readonly code: "USER_NETWORK_DOWN" | "USER_NETWORK_UP";
+  readonly text: string;
+}
+
 export interface NetworkPort {
   /** Begins delivery. `onFrames` gets one batch per wake-up; the arrays belong to the receiver. */
-  start(onFrames: (frames: Uint8Array[]) => void): Promise<void> | void;
+  start(onFrames: (frames: Uint8Array[]) => void, onNotice?: (notice: PortNotice) => void): Promise<void> | void;
   /** Sends at once or drops; never blocks, never throws for a full queue. */
   send(frame: Uint8Array): void;
+  /** Whether this I/O module is the active one: for ports of which only one at a time can be. Not called means: it is not. */
+  setActive?(isActive: boolean): void;
   close(): void;
 }
