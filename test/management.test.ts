@@ -26,7 +26,7 @@ const PLAN: ServerPlan = {
   lagLimitMs: 250,
   checkpoints: true,
   image: { name: "i", digest: "d", kernelKind: "stock", kernelRelease: "6", kernelPath: "/k", initrdPath: "/i", commandLine: "quiet" },
-  network: { kind: "tap", bridge: "b0", hostAddress: "10.9.0.1/24", guestAddress: "" },
+  network: { kind: "tap", bridge: "b0", hostAddress: "10.9.0.1/24", guestAddress: "", publish: [] },
   faultThreshold: THRESHOLD,
 };
 

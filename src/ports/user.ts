@@ -205,8 +205,9 @@ export function passtParameters(options: UserPortOptions, hasRoute: boolean): st
   const { guestAddress, prefixLength, gateway, gatewayMac, publish } = options;
   const parameters = ["--foreground", "--quiet", "--stderr", "--fd", String(SOCKET_DESCRIPTOR), "--ipv4-only"];
   parameters.push("--address", guestAddress, "--netmask", String(prefixLength), "--gateway", gateway, "--mac-addr", gatewayMac);
-  // Services that listen on this host's loopback only are not the guest's business.
-  parameters.push("--no-map-gw");
+  // Services that listen on this host's loopback only are not the guest's business. Answers to datagrams from this host take the same
+  // way, though: passt has one option for both.
+  if (!publish.some(({ protocol }) => protocol === "udp")) parameters.push("--no-map-gw");
   // passt wants an interface with a route to the world, which a host without network has not.
   if (!hasRoute) parameters.push("--interface", "lo");
   for (const { protocol, hostAddress, hostPort, guestPort } of publish) {
