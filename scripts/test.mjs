@@ -15,6 +15,7 @@ const only = argument("--only");
 /** Program (or file, from the root) that shows a package is there, and the package. */
 const HOST_PACKAGES = [
   ["ip", "iproute2"],
+  ["passt", "passt"],
   ["curl", "curl"],
   ["wrk", "wrk"],
   ["redis-server", "redis-server"],

@@ -46,7 +46,10 @@ describe("frames on passt's stream", () => {
     holds(fc.tuple(fc.array(anyFrame, { maxLength: 8 }), anyCuts), ([frames, cuts]) => {
       const decoder = new StreamFrameDecoder();
       const out = [...pieces(joined(frames), cuts)].flatMap((piece) => decoder.push(piece));
-      assert.deepEqual(out.map((frame) => [...frame]), frames.map((frame) => [...frame]));
+      assert.deepEqual(
+        out.map((frame) => [...frame]),
+        frames.map((frame) => [...frame]),
+      );
     });
   });
 
@@ -103,7 +106,10 @@ describe("published ports", () => {
   test("that are taken are refused with one sentence, for TCP and UDP", async () => {
     const server = createServer().listen(0, "127.0.0.1");
     const socket = createSocket("udp4").bind(0, "127.0.0.1");
-    await Promise.all([new Promise((resolve) => server.once("listening", resolve)), new Promise((resolve) => socket.once("listening", resolve))]);
+    await Promise.all([
+      new Promise((resolve) => server.once("listening", resolve)),
+      new Promise((resolve) => socket.once("listening", resolve)),
+    ]);
     const tcp = (server.address() as { port: number }).port;
     const udp = socket.address().port;
     try {
@@ -254,7 +260,10 @@ describe("the port with a real passt", { skip: whyNoPasst() }, () => {
     process.kill(port.pid as number, "SIGKILL");
     await until("it is noticed", () => notices.length === 1);
     await until("it is back", () => notices.length === 2);
-    assert.deepEqual(notices.map((notice) => notice.code), ["USER_NETWORK_DOWN", "USER_NETWORK_UP"]);
+    assert.deepEqual(
+      notices.map((notice) => notice.code),
+      ["USER_NETWORK_DOWN", "USER_NETWORK_UP"],
+    );
     assert.match(notices[0]?.text ?? "", /SIGKILL/);
     assert.ok(await listens(number));
   });

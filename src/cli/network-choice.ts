@@ -47,7 +47,7 @@ export function chooseNetwork(file: ServerFile, flags: NetworkFlags): NetworkCho
     throw new SteadfastError("USAGE", { what });
   }
   checkTwice(publish);
-  const { kind, notice } = asked === undefined ? chosenByItself(publish, whyNoTap()) : { kind: asked, notice: null };
+  const { kind, notice } = asked === undefined ? chosenByItself(publish, tapObstacle()) : { kind: asked, notice: null };
   const plan = {
     kind,
     bridge: file.network?.bridge ?? BRIDGE_DEFAULT,
@@ -59,7 +59,8 @@ export function chooseNetwork(file: ServerFile, flags: NetworkFlags): NetworkCho
 }
 
 function chosenByItself(publish: readonly PublishedPort[], why: string | null): { kind: NetworkKind; notice: string | null } {
-  if (publish.length > 0) return { kind: "user", notice: "Since ports are published, the guest's network is `user` (passt)." };
+  if (publish.length > 0)
+    return { kind: "user", notice: "Since ports are published, the guest's network is `user` (passt) instead of TAP." };
   if (why === null) return { kind: "tap", notice: null };
   const notice =
     `The guest's network is \`user\` (passt), because TAP devices are not permitted here (${why}); ` +
@@ -77,7 +78,7 @@ function checkTwice(publish: readonly PublishedPort[]): void {
 }
 
 /** Null: TAP devices can be made. */
-function whyNoTap(): string | null {
+export function tapObstacle(): string | null {
   const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync("/proc/self/status", "latin1"))?.[1] ?? "0";
   if (((BigInt(`0x${effective}`) >> CAP_NET_ADMIN) & 1n) === 0n) return "no CAP_NET_ADMIN; root has it";
   try {

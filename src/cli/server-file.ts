@@ -116,7 +116,10 @@ export function parseServerFile(content: string, file: string): ServerFile {
   }
   const field = path.join(".");
   const found = path.length === 0 ? "" : `${field} is ${describe(document.getIn(path))}; `;
-  throw wrong(lineOfField(document, lines, path), `${found}${FIELD_RULES[field.replace(/\.\d+$/, ".*")] ?? "see the reference of the server file"}`);
+  throw wrong(
+    lineOfField(document, lines, path),
+    `${found}${FIELD_RULES[field.replace(/\.\d+$/, ".*")] ?? "see the reference of the server file"}`,
+  );
 }
 
 function fieldsIn(path: readonly string[]): string {

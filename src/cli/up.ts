@@ -41,9 +41,10 @@ export function addUpCommand(program: Command): void {
     .option("--initrd <path>", "initial RAM disk for your own kernel")
     .option("--redundancy <kind>", "simplex, duplex (default), triplex or pair-and-spare; or 1, 2, 3", redundancyFlag)
     .addOption(
-      new Option("--network <kind>", "tap (needs root), user (passt, no privileges) or none (default: tap where permitted, else user)").choices([
-        ...NETWORK_KINDS,
-      ]),
+      new Option(
+        "--network <kind>",
+        "tap (needs root), user (passt, no privileges) or none (default: tap where permitted, else user)",
+      ).choices([...NETWORK_KINDS]),
     )
     .option("--publish <ports>", "[ADDRESS:]HOSTPORT:GUESTPORT[/udp], network user; may be given several times", publishFlag)
     .option("--address <address>", "the guest's IPv4 address (default: the first free one, 10.77.0.2)")

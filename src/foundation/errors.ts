@@ -35,7 +35,10 @@ export const ERRORS = {
     exit: 3,
     text: "Port {port} of this host may not be used without privileges; publish one from 1024 on, or as root lower net.ipv4.ip_unprivileged_port_start by `sysctl`.",
   },
-  PORT_UNUSABLE: { exit: 3, text: "Port {port} of this host cannot be published ({why}); give an address of this host and a port that is free." },
+  PORT_UNUSABLE: {
+    exit: 3,
+    text: "Port {port} of this host cannot be published ({why}); give an address of this host and a port that is free.",
+  },
   IP_COMMAND_MISSING: { exit: 3, text: "The `ip` command is missing; install it with `apt-get install iproute2`." },
   NETWORK_SETUP: { exit: 3, text: "Setting up {what} failed: `{command}` said: {why}." },
   NETWORK_BUSY: {
@@ -236,7 +239,6 @@ export const ERRORS = {
   SERVER_FILE_UNREADABLE: { exit: 2, text: "The server file {file} cannot be read ({why}); give the path of a readable file." },
   SERVER_FILE_WRONG: { exit: 2, text: "{file}, line {line}: {problem}." },
   MEMORY_RANGE: { exit: 2, text: "--memory {memory} is out of range; a guest has {minimum} to {maximum} MiB." },
-  NEEDS_ROOT: { exit: 3, text: "Making network interfaces needs root; run: {line}" },
   PACKAGES_MISSING: { exit: 3, text: "Debian packages are missing; run: {line}" },
 } as const satisfies Record<string, ErrorEntry>;
 

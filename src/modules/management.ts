@@ -8,8 +8,7 @@ import { createServer, type Server } from "node:net";
 import { assert } from "../foundation/assert.js";
 import { SteadfastError } from "../foundation/errors.js";
 import type { MiscompareReport } from "../lockstep/miscompare-report.js";
-import { plannedDevices, setUpHostNetwork, tearDownHostNetwork, type HostNetwork } from "../ports/network-host.js";
-import { setUpUserNetwork } from "../ports/user-network.js";
+import type { HostNetwork } from "../ports/network-host.js";
 import type { CpuToManagement, EventMessage, GuestHappening, ServerStatus } from "../wire/control.js";
 import type { ModuleConfig } from "./config.js";
 import { serveControlApi, type ControlApi, type ManagementActions, type VerifyAnswer } from "./management-api.js";
@@ -20,6 +19,7 @@ import { GuestWatch } from "./management-guest.js";
 import { guestProbesFor } from "./guest-probe.js";
 import { IoView } from "./management-io.js";
 import { ManagementLinks, type ParsedControl } from "./management-links.js";
+import { devicesFor, setUpNetwork, tearDownNetwork } from "./management-network.js";
 import { makeServerDirectories, serverPaths, type ServerPaths } from "./management-paths.js";
 import {
   modulesInUse,
@@ -176,10 +176,7 @@ class Management implements ManagementActions {
     mkdirSync(this.#paths.arbiterDirectory, { recursive: true, mode: 0o700 });
     this.#writeMade();
     try {
-      if (plan.network.kind === "tap") {
-        this.#network = await setUpHostNetwork({ server: plan.server, ...plan.network, ioModules: this.#ioNames });
-      }
-      if (plan.network.kind === "user") this.#network = await setUpUserNetwork(plan.network);
+      this.#network = await setUpNetwork(plan, this.#ioNames);
       this.#guest = new GuestWatch(guestProbesFor(plan.network, this.#network), (state) => this.#guestChanged(state));
       this.#api = await serveControlApi(this.#paths.controlSocket, this);
     } catch (error) {
@@ -367,7 +364,7 @@ class Management implements ManagementActions {
     const made: MadeRecord = {
       server: this.#plan.server,
       bridge: tap ? this.#plan.network.bridge : "",
-      devices: tap ? Object.values(plannedDevices(this.#plan.server, this.#ioNames)) : [],
+      devices: tap ? devicesFor(this.#plan.server, this.#ioNames) : [],
       management: recordProcess(MANAGEMENT_NAME, process.pid),
       processes,
     };
@@ -568,11 +565,7 @@ class Management implements ManagementActions {
   }
 
   async #removeEverything(): Promise<void> {
-    const { server, network } = this.#plan;
-    if (network.kind === "tap") {
-      const devices = this.#network === null ? [] : Object.values(plannedDevices(server, this.#ioNames));
-      await tearDownHostNetwork(server, network.bridge, devices);
-    }
+    await tearDownNetwork(this.#plan, this.#network, this.#ioNames);
     await this.#api?.close();
     rmSync(this.#paths.runDirectory, { recursive: true, force: true });
   }

@@ -154,7 +154,11 @@ export class UserPort implements NetworkPort {
     this.#failures = 0;
     if (!this.#isDownSaid) return;
     this.#isDownSaid = false;
-    this.#onNotice({ severity: "info", code: "USER_NETWORK_UP", text: "passt works again: the guest's network and published ports are back." });
+    this.#onNotice({
+      severity: "info",
+      code: "USER_NETWORK_UP",
+      text: "passt works again: the guest's network and published ports are back.",
+    });
   }
 
   #failed(why: string): void {
@@ -211,7 +215,10 @@ export function passtParameters(options: UserPortOptions, hasRoute: boolean): st
   // passt wants an interface with a route to the world, which a host without network has not.
   if (!hasRoute) parameters.push("--interface", "lo");
   for (const { protocol, hostAddress, hostPort, guestPort } of publish) {
-    parameters.push(protocol === "tcp" ? "--tcp-ports" : "--udp-ports", `${hostAddress === "" ? "" : `${hostAddress}/`}${hostPort}:${guestPort}`);
+    parameters.push(
+      protocol === "tcp" ? "--tcp-ports" : "--udp-ports",
+      `${hostAddress === "" ? "" : `${hostAddress}/`}${hostPort}:${guestPort}`,
+    );
   }
   return parameters;
 }
