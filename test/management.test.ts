@@ -25,9 +25,19 @@ const PLAN: ServerPlan = {
   release: "compared",
   lagLimitMs: 250,
   checkpoints: true,
-  image: { name: "i", digest: "d", kernelKind: "stock", kernelRelease: "6", kernelPath: "/k", initrdPath: "/i", commandLine: "quiet" },
+  image: {
+    name: "i",
+    digest: "d",
+    kernelKind: "stock",
+    kernelRelease: "6",
+    kernelPath: "/k",
+    initrdPath: "/i",
+    commandLine: "quiet",
+    services: [],
+  },
   network: { kind: "tap", bridge: "b0", hostAddress: "10.9.0.1/24", guestAddress: "", publish: [] },
   faultThreshold: THRESHOLD,
+  guestWatch: "restart",
 };
 
 describe("fault policy", () => {

@@ -39,6 +39,14 @@ function moduleRows(report: ServerReport): string[][] {
   return [header, ...rows];
 }
 
+/** Apart from the modules' faults, since no module is to blame for these; nothing, as long as there are none. */
+function guestFaultLines({ guestFaults }: ServerReport): string[] {
+  const { panics, hangs, restarts, serviceFailures, servicesDown } = guestFaults;
+  if (panics + hangs + restarts + serviceFailures === 0) return [];
+  const down = servicesDown.length === 0 ? "" : `; down now: ${paint(servicesDown.join(", "), "red")}`;
+  return [`the guest's own faults: panics ${panics}, hangs ${hangs}, restarts ${restarts}, services lost ${serviceFailures}${down}`];
+}
+
 function whereGuestIs(report: ServerReport): string {
   if (report.network === "none") return "no network";
   if (report.network === "tap") return report.address;
@@ -56,6 +64,7 @@ export function reportLines(report: ServerReport): string[] {
     `configuration ${report.configuration}, tick ${report.seq}, committed ${report.committed}, ${Math.round(report.mips)} MIPS, release ${report.release}`,
     `reintegrations ${counters.reintegrations} (last hold ${counters.lastHoldMs.toFixed(1)} ms), miscompares ${counters.miscompares}, ` +
       `outages ${counters.outages}, frames in ${counters.framesIn}, out ${counters.framesOut}, dropped ${counters.droppedFrames}`,
+    ...guestFaultLines(report),
     ...(report.network === "user" ? [USER_NETWORK_LIMIT] : []),
     "",
     ...table(moduleRows(report)),

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { isMap, LineCounter, parseDocument, type Document } from "yaml";
 import { z } from "zod";
+import { GUEST_WATCHES } from "../modules/guest-health.js";
 import { REDUNDANCIES } from "../modules/redundancy.js";
 import { SteadfastError } from "../foundation/errors.js";
 import { MAX_PUBLISHED_PORTS, parsePublished, PUBLISH_RULE } from "../ports/published-port.js";
@@ -51,6 +52,7 @@ const serverFileSchema = z.strictObject({
     })
     .optional(),
   faultThreshold: z.strictObject({ count: wholeNumber(1, 1000).optional(), windowHours: z.number().gt(0).max(8760).optional() }).optional(),
+  guestWatch: z.enum(GUEST_WATCHES).optional(),
   engine: z.enum(["rv64", "toy"]).optional(),
 });
 
@@ -80,6 +82,7 @@ const FIELD_RULES: Readonly<Record<string, string>> = {
   faultThreshold: "it must be a mapping with count and windowHours",
   "faultThreshold.count": "it must be a whole number from 1 to 1000",
   "faultThreshold.windowHours": "it must be a number of hours above 0, at most 8760",
+  guestWatch: "it must be restart, report or off",
   engine: "it must be rv64, or toy for tests without a guest",
 };
 

@@ -1,8 +1,17 @@
 /** From defaults, server file and options to the plan of a server, the image included. */
 import { InvalidArgumentError } from "commander";
 import { SteadfastError } from "../foundation/errors.js";
-import { buildImage, findImage, importKernel, type BuildProgress, type ImageRecord } from "../image/index.js";
+import {
+  buildImage,
+  DEFAULT_RECIPE_PATH,
+  findImage,
+  importKernel,
+  loadRecipe,
+  type BuildProgress,
+  type ImageRecord,
+} from "../image/index.js";
 import type { PlannedRedundancy } from "../modules/redundancy.js";
+import type { GuestWatchPolicy } from "../modules/guest-health.js";
 import type { PlannedImage, ServerPlan } from "../modules/management-plan.js";
 import { chooseNetwork, type NetworkChoice, type NetworkFlags } from "./network-choice.js";
 import { MEMORY_MIB_MAX, MEMORY_MIB_MIN, readServerFile, type ServerFile } from "./server-file.js";
@@ -16,6 +25,7 @@ export interface UpFlags extends NetworkFlags {
   readonly kernel?: string;
   readonly initrd?: string;
   readonly redundancy?: PlannedRedundancy;
+  readonly guestWatch?: GuestWatchPolicy;
   readonly lagLimit?: number;
   /** False: --no-checkpoints. */
   readonly checkpoints: boolean;
@@ -42,6 +52,7 @@ const TOY_IMAGE: PlannedImage = {
   kernelPath: "",
   initrdPath: "",
   commandLine: "",
+  services: [],
 };
 
 /** "256", "256M", "1G" or "1GiB". */
@@ -69,17 +80,31 @@ export function readSettings(path: string | undefined, flags: UpFlags): Settings
 /** Finds the image, or makes it. Without a choice: the hardened one if it was built, else Debian's stock kernel, which is there quickly. */
 export async function resolveImage(file: ServerFile, flags: UpFlags, onProgress: (progress: BuildProgress) => void): Promise<ImageRecord> {
   const recipePath = file.image?.recipe;
-  const kernel = flags.kernel ?? file.image?.kernel;
+  const { kernel, initrdPath } = kernelChoice(file, flags);
   if (kernel === "stock" || kernel === "hardened") {
     return findImage({ recipePath, kernel }) ?? (await buildImage({ recipePath, kernel, onProgress }));
   }
-  if (kernel !== undefined) {
-    const initrdPath = flags.initrd ?? (flags.kernel === undefined ? file.image?.initrd : undefined);
-    return importKernel({ kernelPath: kernel, initrdPath, onProgress });
-  }
+  if (kernel !== undefined) return importKernel({ kernelPath: kernel, initrdPath, onProgress });
   if (recipePath !== undefined) return findImage({ recipePath }) ?? (await buildImage({ recipePath, onProgress }));
   const present = findImage({ kernel: "hardened" }) ?? findImage({ kernel: "stock" });
   return present ?? (await buildImage({ kernel: "stock", onProgress }));
+}
+
+/** What the image serves, by the recipe that it was made from; none: it came with an initial RAM disk of its own. */
+function servicesOf(file: ServerFile, flags: UpFlags): PlannedImage["services"] {
+  const { initrdPath } = kernelChoice(file, flags);
+  if (initrdPath !== undefined) return [];
+  return loadRecipe(file.image?.recipe ?? DEFAULT_RECIPE_PATH).services.map(({ name, ports }) => ({ name, ports }));
+}
+
+/** The kernel that was asked for, and the initial RAM disk for it. */
+function kernelChoice(
+  file: ServerFile,
+  flags: UpFlags,
+): { readonly kernel?: string | undefined; readonly initrdPath?: string | undefined } {
+  const kernel = flags.kernel ?? file.image?.kernel;
+  if (kernel === undefined || kernel === "stock" || kernel === "hardened") return { kernel };
+  return { kernel, initrdPath: flags.initrd ?? (flags.kernel === undefined ? file.image?.initrd : undefined) };
 }
 
 export function makePlan({ file, name, network }: Settings, flags: UpFlags, image: ImageRecord | null): ServerPlan {
@@ -94,6 +119,7 @@ export function makePlan({ file, name, network }: Settings, flags: UpFlags, imag
           kernelRelease: image.kernelRelease,
           kernelPath: image.kernelPath,
           initrdPath: image.initrdPath,
+          services: servicesOf(file, flags),
           commandLine: extra === "" ? image.commandLine : `${image.commandLine} ${extra}`,
         };
   return {
@@ -106,6 +132,7 @@ export function makePlan({ file, name, network }: Settings, flags: UpFlags, imag
     checkpoints: flags.checkpoints && (file.checkpoints ?? true),
     image: planned,
     network: network.plan,
+    guestWatch: flags.guestWatch ?? file.guestWatch ?? "restart",
     faultThreshold: {
       count: file.faultThreshold?.count ?? FAULT_COUNT_DEFAULT,
       windowHours: file.faultThreshold?.windowHours ?? FAULT_WINDOW_HOURS_DEFAULT,

@@ -2,6 +2,7 @@
 import { InvalidArgumentError, Option, type Command } from "commander";
 import { SteadfastError } from "../foundation/errors.js";
 import type { ImageRecord } from "../image/index.js";
+import { GUEST_WATCHES } from "../modules/guest-health.js";
 import type { ServerReport } from "../modules/management-status.js";
 import { localHost, publishedText } from "../ports/published-port.js";
 import { ProgressView } from "./image.js";
@@ -49,6 +50,12 @@ export function addUpCommand(program: Command): void {
     .option("--publish <ports>", "[ADDRESS:]HOSTPORT:GUESTPORT[/udp], network user; may be given several times", publishFlag)
     .option("--address <address>", "the guest's IPv4 address (default: the first free one, 10.77.0.2)")
     .option("--lag-limit <ms>", "a CPU module this far behind the other is taken for hung", wholeNumber(20, 60_000))
+    .addOption(
+      new Option(
+        "--guest-watch <policy>",
+        "when the guest itself hangs: restart it (default), report it, or off: do not ask it and its services",
+      ).choices([...GUEST_WATCHES]),
+    )
     .option("--no-checkpoints", "no proof of who was right when two modules disagree, and no memory check: a little faster")
     .option("--wait <seconds>", "how long -d waits", wholeNumber(0, 86_400), WAIT_SECONDS_DEFAULT)
     .option("--json", "print facts and errors as JSON")

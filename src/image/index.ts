@@ -14,5 +14,5 @@ export { missingBuildPackages } from "./kernel-hardened.js";
 export { readKernelFile } from "./kernel-image.js";
 export { DEFAULT_RECIPE_PATH } from "./paths.js";
 export type { BuildProgress, OnProgress } from "./progress.js";
-export { MEMORY_MAX_MIB, MEMORY_MIN_MIB } from "./recipe.js";
+export { loadRecipe, MEMORY_MAX_MIB, MEMORY_MIN_MIB } from "./recipe.js";
 export type { ImagePackage, ImageRecord } from "./store.js";

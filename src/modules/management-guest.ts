@@ -1,34 +1,90 @@
 /**
- * Follows the guest's own software: off, booting, reachable (its network stack answers), ready (our init said so on the console). A
- * refused TCP connection is an answer too, so this works with any guest; it stops asking once the guest is ready.
+ * Follows the guest's own software: off, booting, reachable (its network stack answers), ready (our init said so on the console); from
+ * then on whether it and its services still answer. A refused TCP connection is an answer too, so this works with any guest.
  */
-import { probeGuest, type GuestProbe } from "./guest-probe.js";
+import type { HostNetwork } from "../ports/network-host.js";
+import type { EventMessage } from "../wire/control.js";
+import {
+  GuestHealth,
+  MAX_RESTARTS_PER_HOUR,
+  SERVICE_FAILURES_LIMIT,
+  SILENT_ROUNDS_LIMIT,
+  type GuestFaults,
+  type HealthFinding,
+} from "./guest-health.js";
+import { guestProbesFor, probeGuest, serviceProbesFor, type GuestProbe, type ProbeOutcome } from "./guest-probe.js";
+import type { ServerPlan } from "./management-plan.js";
 import type { GuestState } from "./management-status.js";
 
 const PROBE_EVERY_MS = 250;
 const PROBE_LIMIT_MS = 1000;
-/** A guest without our init never says ready: after this long we stop asking, it stays reachable. */
+/** A guest without our init never says ready: after this many answers it stays reachable, and is watched like one that is ready. */
 const PROBES_WHEN_REACHABLE = 20;
+const WATCH_EVERY_MS = 5000;
+const WATCH_PROBE_LIMIT_MS = 2000;
+
+/** Counters that grow: the last tick that took effect, frames to the guest and from it. */
+export interface GuestTraffic {
+  readonly committed: number;
+  readonly framesIn: number;
+  readonly framesOut: number;
+}
+
+export interface GuestWatchHooks {
+  event(severity: EventMessage["severity"], code: string, text: string, data?: EventMessage["data"]): void;
+  /** Null: no I/O module drives the guest at the moment. */
+  traffic(): GuestTraffic | null;
+  /** Power cycle. */
+  reset(): void;
+}
 
 export class GuestWatch {
-  readonly #probe: GuestProbe | null;
-  readonly #changed: (state: GuestState) => void;
+  readonly #plan: ServerPlan;
+  readonly #hooks: GuestWatchHooks;
+  readonly #health: GuestHealth;
+  #probe: GuestProbe | null = null;
+  #services = new Map<string, GuestProbe[]>();
   #state: GuestState = "off";
   #timer: NodeJS.Timeout | null = null;
   #probesLeft = 0;
+  #hasPrinted = false;
+  #before: GuestTraffic | null = null;
 
-  /** Nothing to probe: only the console tells. */
-  constructor(probes: readonly GuestProbe[], changed: (state: GuestState) => void) {
-    this.#probe = probes[0] ?? null;
-    this.#changed = changed;
+  /** Without a network only the console tells. */
+  constructor(plan: ServerPlan, hooks: GuestWatchHooks) {
+    this.#plan = plan;
+    this.#hooks = hooks;
+    this.#health = new GuestHealth(plan.guestWatch);
   }
 
   get state(): GuestState {
-    return this.#state;
+    if (this.#state !== "ready" && this.#state !== "reachable") return this.#state;
+    if (this.#health.isHung) return "hung";
+    return this.servicesDown.length > 0 ? "degraded" : this.#state;
+  }
+
+  get servicesDown(): string[] {
+    return this.#health.down;
+  }
+
+  get faults(): GuestFaults {
+    return this.#health.faults;
+  }
+
+  /** The guest answers, however well. */
+  get isUp(): boolean {
+    return this.#state === "ready" || this.#state === "reachable";
+  }
+
+  /** The network is there: from now on the guest can be asked. */
+  askThrough(network: HostNetwork | null): void {
+    this.#probe = guestProbesFor(this.#plan.network, network)[0] ?? null;
+    this.#services = serviceProbesFor(this.#plan, network);
   }
 
   /** The guest was powered on, or is about to boot again. */
   booting(): void {
+    this.#health.started();
     this.#probesLeft = PROBES_WHEN_REACHABLE;
     this.#set("booting");
     this.#schedule();
@@ -36,12 +92,21 @@ export class GuestWatch {
 
   ready(): void {
     this.#set("ready");
-    this.close();
+    this.#scheduleWatch();
   }
 
   off(): void {
     this.#set("off");
     this.close();
+  }
+
+  panicked(): void {
+    this.#health.panicked();
+  }
+
+  /** The guest printed something. */
+  heard(): void {
+    this.#hasPrinted = true;
   }
 
   close(): void {
@@ -52,24 +117,92 @@ export class GuestWatch {
   #set(state: GuestState): void {
     if (state === this.#state) return;
     this.#state = state;
-    this.#changed(state);
+    if (state === "ready") this.#hooks.event("info", "GUEST_READY", "The guest's network and services are up.");
+    if (state === "reachable") this.#hooks.event("info", "GUEST_REACHABLE", "The guest's network answers.");
   }
+
+  // Until it is up.
 
   #schedule(): void {
     this.close();
-    if (this.#probe === null || (this.#state === "reachable" && this.#probesLeft === 0)) return;
     const probe = this.#probe;
+    if (probe === null) return;
+    if (this.#state === "reachable" && this.#probesLeft === 0) return this.#scheduleWatch();
     this.#timer = setTimeout(() => void this.#ask(probe), PROBE_EVERY_MS);
   }
 
   async #ask(probe: GuestProbe): Promise<void> {
     const timer = this.#timer;
     const outcome = await probeGuest(probe, PROBE_LIMIT_MS);
-    if (timer === null || this.#timer !== timer || this.#state === "ready" || this.#state === "off") return;
-    if (outcome !== "silent") {
+    if (timer === null || this.#timer !== timer) return;
+    if (outcome !== "silent" && outcome !== "unasked") {
       this.#probesLeft -= 1;
       this.#set("reachable");
     }
     this.#schedule();
+  }
+
+  // While it is up.
+
+  #scheduleWatch(): void {
+    this.close();
+    if (this.#plan.guestWatch === "off" || this.#services.size === 0) return;
+    this.#timer = setTimeout(() => void this.#round(), WATCH_EVERY_MS);
+  }
+
+  async #round(): Promise<void> {
+    const timer = this.#timer;
+    const asked = [...this.#services].map(async ([name, probes]) => {
+      const outcomes = await Promise.all(probes.map((probe) => probeGuest(probe, WATCH_PROBE_LIMIT_MS)));
+      return [name, outcomes.includes("unasked") ? null : (outcomes as ProbeOutcome[])] as const;
+    });
+    const services = new Map(await Promise.all(asked));
+    if (timer === null || this.#timer !== timer) return;
+    const [before, now] = [this.#before, this.#hooks.traffic()];
+    const hasPrinted = this.#hasPrinted;
+    this.#before = now;
+    this.#hasPrinted = false;
+    this.#scheduleWatch();
+    if (before === null || now === null || now.committed <= before.committed) return;
+    const hasHeard = now.framesIn > before.framesIn;
+    const findings = this.#health.round({
+      services,
+      isSilent: hasHeard && now.framesOut <= before.framesOut && !hasPrinted,
+      isAlive: now.framesOut > before.framesOut || hasPrinted,
+      atMs: performance.now(),
+    });
+    for (const finding of findings) this.#found(finding, services);
+  }
+
+  /** Every event is marked as the guest's own fault: no module is to blame, since all of them ran the same. */
+  #found(finding: HealthFinding, services: ReadonlyMap<string, readonly ProbeOutcome[] | null>): void {
+    const data = { fault: "guest" };
+    const event = this.#hooks.event.bind(this.#hooks);
+    switch (finding.kind) {
+      case "serviceDown": {
+        const how = services.get(finding.service)?.includes("refused") === true ? "refuses connections" : "does not answer";
+        const text = `The guest's service ${finding.service} is down: it ${how}, ${SERVICE_FAILURES_LIMIT} times in a row. The modules are not to blame.`;
+        return event("warning", "GUEST_SERVICE_DOWN", text, { ...data, service: finding.service });
+      }
+      case "serviceUp":
+        return event("info", "GUEST_SERVICE_UP", `The guest's service ${finding.service} answers again.`, {
+          ...data,
+          service: finding.service,
+        });
+      case "hung": {
+        const seconds = (SILENT_ROUNDS_LIMIT * WATCH_EVERY_MS) / 1000;
+        const text = `The guest hangs: for ${seconds} s it was spoken to and neither sent nor printed anything, while its machines ran. The modules are not to blame.`;
+        return event("error", "GUEST_HUNG", text, data);
+      }
+      case "answers":
+        return event("info", "GUEST_ANSWERS", "The guest that hung answers again.", data);
+      case "restart":
+        event("warning", "GUEST_RESTARTED", "The guest is power-cycled, because it hangs (guestWatch: restart).", data);
+        return this.#hooks.reset();
+      case "restartsUsedUp": {
+        const text = `The guest hangs again and stays as it is: it was restarted ${MAX_RESTARTS_PER_HOUR} times within an hour. \`steadfast power reset\` starts it anew.`;
+        return event("error", "GUEST_RESTARTS_USED_UP", text, data);
+      }
+    }
   }
 }

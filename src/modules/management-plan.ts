@@ -6,6 +6,7 @@ import { createHash } from "node:crypto";
 import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import { SteadfastError } from "../foundation/errors.js";
 import { macAddressFor, type HostNetwork } from "../ports/network-host.js";
+import type { GuestWatchPolicy } from "./guest-health.js";
 import type { ModuleKind } from "../wire/control.js";
 import { PASST } from "../ports/user-network.js";
 import type { PublishedPort } from "../ports/published-port.js";
@@ -32,6 +33,8 @@ export interface PlannedImage {
   readonly kernelPath: string;
   readonly initrdPath: string;
   readonly commandLine: string;
+  /** TCP ports by service; none: it is not known what the image serves. */
+  readonly services: readonly { readonly name: string; readonly ports: readonly number[] }[];
 }
 
 export interface ServerPlan {
@@ -53,6 +56,8 @@ export interface ServerPlan {
     readonly publish: readonly PublishedPort[];
   };
   readonly faultThreshold: FaultThreshold;
+  /** What is done about faults of the guest's own software. */
+  readonly guestWatch: GuestWatchPolicy;
 }
 
 export interface PlannedModule {

@@ -9,14 +9,19 @@ import type {
   ServerStatus,
 } from "../wire/control.js";
 import type { PublishedPort } from "../ports/published-port.js";
+import type { GuestFaults } from "./guest-health.js";
+import type { GuestWatch } from "./management-guest.js";
 import type { NetworkConfig } from "./config.js";
 import { MANAGEMENT_NAME, modulesInUse, type ServerPlan } from "./management-plan.js";
 import { residentBytesOf } from "./management-process.js";
 import { fullRedundancy } from "./redundancy.js";
 import type { ModuleSupervisor } from "./management-supervisor.js";
 
-/** How far the guest's own software is: `reachable`, its network answers; `ready`, our init reported that the services are up. */
-export type GuestState = "off" | "booting" | "reachable" | "ready";
+/**
+ * How far the guest's own software is: `reachable`, its network answers; `ready`, our init reported that the services are up. After
+ * that: `degraded`, a service is down; `hung`, nothing answers.
+ */
+export type GuestState = "off" | "booting" | "reachable" | "ready" | "degraded" | "hung";
 
 export interface ModuleReport {
   readonly name: string;
@@ -44,6 +49,8 @@ export interface ServerReport {
   /** What `redundancy` is when all modules are well. */
   readonly wantedRedundancy: Redundancy;
   readonly guest: GuestState;
+  /** Faults of the guest's own software, which no module is to blame for; and its services that are down now. */
+  readonly guestFaults: GuestFaults & { readonly servicesDown: readonly string[] };
   readonly configuration: number;
   readonly seq: number;
   readonly committed: number;
@@ -69,7 +76,7 @@ export interface ServerReport {
 export interface ReportSources {
   readonly plan: ServerPlan;
   readonly address: string;
-  readonly guest: GuestState;
+  readonly guest: GuestWatch;
   readonly startedAtMs: number;
   readonly lastEventId: number;
   readonly supervisors: readonly ModuleSupervisor[];
@@ -171,7 +178,8 @@ export function makeReport(sources: ReportSources): ServerReport {
     server: plan.server,
     redundancy: io?.redundancy ?? "OUTAGE",
     wantedRedundancy: fullRedundancy(plan.redundancy),
-    guest: sources.guest,
+    guest: sources.guest.state,
+    guestFaults: { ...sources.guest.faults, servicesDown: sources.guest.servicesDown },
     configuration: io?.configuration ?? 0,
     seq: io?.seq ?? 0,
     committed: io?.committed ?? 0,

@@ -16,10 +16,9 @@ import { ConsoleHub } from "./management-console.js";
 import { EventLog } from "./management-events.js";
 import { drill, type FaultDetails, type FaultDone } from "./management-faults.js";
 import { GuestWatch } from "./management-guest.js";
-import { guestProbesFor } from "./guest-probe.js";
 import { IoView } from "./management-io.js";
 import { ManagementLinks, type ParsedControl } from "./management-links.js";
-import { devicesFor, setUpNetwork, tearDownNetwork } from "./management-network.js";
+import { madeOnHost, setUpNetwork, tearDownNetwork } from "./management-network.js";
 import { makeServerDirectories, serverPaths, type ServerPaths } from "./management-paths.js";
 import {
   modulesInUse,
@@ -125,7 +124,7 @@ class Management implements ManagementActions {
   #poweredOnBy = "";
   #verifyWaiters: VerifyWaiter[] = [];
   #network: HostNetwork | null = null;
-  #guest = new GuestWatch([], () => undefined);
+  readonly #guest: GuestWatch;
   #links: ManagementLinks | null = null;
   #api: ControlApi | null = null;
   #checkTimer: NodeJS.Timeout | null = null;
@@ -141,6 +140,11 @@ class Management implements ManagementActions {
       (bytes) => this.#links?.send(this.#ioName, { kind: "console", base64: bytes.toString("base64") }),
       () => this.#guest.ready(),
     );
+    this.#guest = new GuestWatch(plan, {
+      event: (severity, code, text, data) => this.#events.add(severity, code, text, { ...(data && { data }) }),
+      traffic: () => this.#io.status && { ...this.#io.counters, committed: this.#io.status.committed },
+      reset: () => this.#links?.send(this.#ioName, { kind: "reset" }),
+    });
     this.#recordings = new Recordings(
       paths,
       (seq) => headerFor(this.#judgeConfig(), seq),
@@ -177,7 +181,7 @@ class Management implements ManagementActions {
     this.#writeMade();
     try {
       this.#network = await setUpNetwork(plan, this.#ioNames);
-      this.#guest = new GuestWatch(guestProbesFor(plan.network, this.#network), (state) => this.#guestChanged(state));
+      this.#guest.askThrough(this.#network);
       this.#api = await serveControlApi(this.#paths.controlSocket, this);
     } catch (error) {
       await this.#removeEverything();
@@ -206,7 +210,7 @@ class Management implements ManagementActions {
     return makeReport({
       plan: this.#plan,
       address: this.#plan.network.kind === "tap" ? (this.#network?.guestAddress ?? "") : "",
-      guest: this.#guest.state,
+      guest: this.#guest,
       startedAtMs: this.#startedAtMs,
       lastEventId: this.#events.lastId,
       supervisors: this.#supervisors,
@@ -326,8 +330,12 @@ class Management implements ManagementActions {
 
   down(graceMs: number): void {
     if (this.#stopping) return;
-    const up = this.#guest.state === "ready" || this.#guest.state === "reachable";
-    if (graceMs <= 0 || !up || this.#graceTimer !== null || this.#links?.send(this.#ioName, { kind: "powerButton" }) !== true) {
+    if (
+      graceMs <= 0 ||
+      !this.#guest.isUp ||
+      this.#graceTimer !== null ||
+      this.#links?.send(this.#ioName, { kind: "powerButton" }) !== true
+    ) {
       // At the next turn, so that the caller still gets its answer.
       setImmediate(() => void this.#stop("by the operator"));
       return;
@@ -360,11 +368,9 @@ class Management implements ManagementActions {
 
   #writeMade(): void {
     const processes = this.#supervisors.map((each) => each.process).filter((each): each is ProcessRecord => each !== null);
-    const tap = this.#plan.network.kind === "tap";
     const made: MadeRecord = {
       server: this.#plan.server,
-      bridge: tap ? this.#plan.network.bridge : "",
-      devices: tap ? devicesFor(this.#plan.server, this.#ioNames) : [],
+      ...madeOnHost(this.#plan, this.#ioNames),
       management: recordProcess(MANAGEMENT_NAME, process.pid),
       processes,
     };
@@ -428,6 +434,7 @@ class Management implements ManagementActions {
       case "report":
         return void this.#keepReport(message["report"] as MiscompareReport, String(message["course"]));
       case "console":
+        this.#guest.heard();
         return this.#console.print(Buffer.from(String(message["base64"]), "base64"));
       case "guest":
         return this.#guestDid(message["what"] as GuestHappening, message["failure"] === true);
@@ -482,6 +489,7 @@ class Management implements ManagementActions {
     if (event.code === "RESUMED") this.#poweredOnBy = this.#ioIncarnation(module);
     this.#events.relay(event);
     // It lost a claim, or CPU modules follow a later configuration: a new incarnation finds out what is in force, and takes over.
+    if (event.code === "GUEST_PANIC") this.#guest.panicked();
     if (event.code === "FENCED") this.#supervisor(module).kill("abandoned");
   }
 
@@ -517,11 +525,6 @@ class Management implements ManagementActions {
     }
     if (what === "poweredOn") this.#guestPoweredOn();
     this.#guest.booting();
-  }
-
-  #guestChanged(state: string): void {
-    if (state === "ready") this.#events.add("info", "GUEST_READY", "The guest's network and services are up.");
-    if (state === "reachable") this.#events.add("info", "GUEST_REACHABLE", "The guest's network answers.");
   }
 
   #verified(answer: VerifyAnswer): void {
