@@ -49,16 +49,17 @@ describe("a guest's health", () => {
       assert.deepEqual(course.round({ web: ["refused"], db: ["open", "open"] }), []);
     assert.deepEqual(course.round({ web: ["refused"], db: ["open", "silent"] }), ["serviceDown web"]);
     assert.deepEqual(course.round({ web: ["accepted"], db: ["open", "open"] }), [], "accepting is not answering, for one that did answer");
-    assert.deepEqual(course.health.down, ["web"]);
+    assert.deepEqual(course.health.services, { web: "down", db: "up" });
     assert.deepEqual(course.round({ web: null, db: ["open", "open"] }), [], "not asked: nothing is known");
     assert.deepEqual(course.round({ web: ["open"], db: ["open", "open"] }), ["serviceUp web"]);
-    assert.deepEqual(course.health.down, []);
+    assert.deepEqual(course.health.services, { web: "up", db: "up" });
     assert.equal(course.health.faults.serviceFailures, 1);
   });
 
   test("nothing is said of a service that was never seen up, and nothing more is asked of one than it ever did", () => {
     const course = new Course("restart");
     for (let each = 0; each < 10; each += 1) assert.deepEqual(course.round({ odd: ["refused"] }), []);
+    assert.deepEqual(course.health.services, { odd: "unknown" });
     course.round({ odd: ["accepted"] });
     for (let each = 0; each < 10; each += 1) assert.deepEqual(course.round({ odd: ["accepted"] }), []);
     assert.deepEqual(

@@ -40,8 +40,9 @@ function moduleRows(report: ServerReport): string[][] {
 }
 
 /** Apart from the modules' faults, since no module is to blame for these; nothing, as long as there are none. */
-function guestFaultLines({ guestFaults }: ServerReport): string[] {
-  const { panics, hangs, restarts, serviceFailures, servicesDown } = guestFaults;
+function guestFaultLines({ guestFaults, guestServices }: ServerReport): string[] {
+  const { panics, hangs, restarts, serviceFailures } = guestFaults;
+  const servicesDown = Object.keys(guestServices).filter((name) => guestServices[name] === "down");
   if (panics + hangs + restarts + serviceFailures === 0) return [];
   const down = servicesDown.length === 0 ? "" : `; down now: ${paint(servicesDown.join(", "), "red")}`;
   return [`the guest's own faults: panics ${panics}, hangs ${hangs}, restarts ${restarts}, services lost ${serviceFailures}${down}`];

@@ -43,6 +43,14 @@ interface Service {
   failures: number;
 }
 
+/** `unknown`: it was never seen up since the guest's start. */
+export type ServiceState = "up" | "down" | "unknown";
+
+function stateOf({ best, failures }: Service): ServiceState {
+  if (best === 0) return "unknown";
+  return failures >= SERVICE_FAILURES_LIMIT ? "down" : "up";
+}
+
 export interface GuestFaults {
   readonly panics: number;
   readonly hangs: number;
@@ -68,9 +76,9 @@ export class GuestHealth {
     return this.#isHung;
   }
 
-  /** Names of the services that are down. */
-  get down(): string[] {
-    return [...this.#services].filter(([, { failures }]) => failures >= SERVICE_FAILURES_LIMIT).map(([name]) => name);
+  /** By name; those that were not asked yet are missing. */
+  get services(): Readonly<Record<string, ServiceState>> {
+    return Object.fromEntries([...this.#services].map(([name, service]) => [name, stateOf(service)]));
   }
 
   get faults(): GuestFaults {

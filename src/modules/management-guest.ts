@@ -60,11 +60,11 @@ export class GuestWatch {
   get state(): GuestState {
     if (this.#state !== "ready" && this.#state !== "reachable") return this.#state;
     if (this.#health.isHung) return "hung";
-    return this.servicesDown.length > 0 ? "degraded" : this.#state;
+    return Object.values(this.services).includes("down") ? "degraded" : this.#state;
   }
 
-  get servicesDown(): string[] {
-    return this.#health.down;
+  get services(): GuestHealth["services"] {
+    return this.#health.services;
   }
 
   get faults(): GuestFaults {

@@ -9,7 +9,7 @@ import type {
   ServerStatus,
 } from "../wire/control.js";
 import type { PublishedPort } from "../ports/published-port.js";
-import type { GuestFaults } from "./guest-health.js";
+import type { GuestFaults, ServiceState } from "./guest-health.js";
 import type { GuestWatch } from "./management-guest.js";
 import type { NetworkConfig } from "./config.js";
 import { MANAGEMENT_NAME, modulesInUse, type ServerPlan } from "./management-plan.js";
@@ -49,8 +49,10 @@ export interface ServerReport {
   /** What `redundancy` is when all modules are well. */
   readonly wantedRedundancy: Redundancy;
   readonly guest: GuestState;
-  /** Faults of the guest's own software, which no module is to blame for; and its services that are down now. */
-  readonly guestFaults: GuestFaults & { readonly servicesDown: readonly string[] };
+  /** Of the guest's services that can be asked. */
+  readonly guestServices: Readonly<Record<string, ServiceState>>;
+  /** Faults of the guest's own software, which no module is to blame for. */
+  readonly guestFaults: GuestFaults;
   readonly configuration: number;
   readonly seq: number;
   readonly committed: number;
@@ -179,7 +181,8 @@ export function makeReport(sources: ReportSources): ServerReport {
     redundancy: io?.redundancy ?? "OUTAGE",
     wantedRedundancy: fullRedundancy(plan.redundancy),
     guest: sources.guest.state,
-    guestFaults: { ...sources.guest.faults, servicesDown: sources.guest.servicesDown },
+    guestServices: sources.guest.services,
+    guestFaults: sources.guest.faults,
     configuration: io?.configuration ?? 0,
     seq: io?.seq ?? 0,
     committed: io?.committed ?? 0,
