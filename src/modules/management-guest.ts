@@ -144,13 +144,15 @@ export class GuestWatch {
 
   // While it is up.
 
-  #scheduleWatch(): void {
+  /** `spentMs`: on the round before, so that rounds begin at even distances. */
+  #scheduleWatch(spentMs = 0): void {
     this.close();
     if (this.#plan.guestWatch === "off" || this.#services.size === 0) return;
-    this.#timer = setTimeout(() => void this.#round(), WATCH_EVERY_MS);
+    this.#timer = setTimeout(() => void this.#round(), WATCH_EVERY_MS - spentMs);
   }
 
   async #round(): Promise<void> {
+    const beganAtMs = performance.now();
     const timer = this.#timer;
     const asked = [...this.#services].map(async ([name, probes]) => {
       const outcomes = await Promise.all(probes.map((probe) => probeGuest(probe, WATCH_PROBE_LIMIT_MS)));
@@ -162,7 +164,7 @@ export class GuestWatch {
     const hasPrinted = this.#hasPrinted;
     this.#before = now;
     this.#hasPrinted = false;
-    this.#scheduleWatch();
+    this.#scheduleWatch(performance.now() - beganAtMs);
     if (before === null || now === null || now.committed <= before.committed) return;
     const hasHeard = now.framesIn > before.framesIn;
     const findings = this.#health.round({

@@ -111,6 +111,8 @@ export class UserPort implements NetworkPort {
     this.#complaint = "";
     const child = spawn(this.#options.program, passtParameters(this.#options, hasDefaultRoute()), {
       stdio: ["ignore", "ignore", "pipe", "pipe"],
+      // Not ours, by which management knows its modules: passt is none.
+      env: { PATH: process.env["PATH"], LC_ALL: "C" },
     });
     this.#child = child;
     const failed = (why: string): void => {
