@@ -3,6 +3,7 @@ import type {
   CpuToManagement,
   ModuleKind,
   ModuleState,
+  ModuleStatus,
   Redundancy,
   ReintegrationProgress,
   ServerCounters,
@@ -26,6 +27,8 @@ export interface ModuleReport {
   readonly safeToPull: boolean;
   /** Held out by `pull` until `insert`. */
   readonly held: boolean;
+  /** Of I/O modules: whether this one drives the guest; the others stand by. */
+  readonly isActive?: boolean;
   readonly incarnation: number;
   /** Losses since the last `clear`, without drills. */
   readonly faults: number;
@@ -71,6 +74,8 @@ export interface ReportSources {
   readonly supervisors: readonly ModuleSupervisor[];
   /** Of the active I/O module; null: it is not connected. */
   readonly io: ServerStatus | null;
+  /** Its name, as far as is known. */
+  readonly activeIo: string;
   readonly counters: ServerCounters;
   readonly cpu: ReadonlyMap<string, CpuToManagement>;
   readonly managementIncarnation: number;
@@ -111,11 +116,17 @@ export function inLockstep(state: ModuleState | undefined): boolean {
   return state === "SIMPLEX" || state === "DUPLEX" || state === "TRIPLEX";
 }
 
+/** What the active I/O module says of a module; undefined: it knows only its past. */
+function viewOf(supervisor: ModuleSupervisor, io: ServerStatus | null): ModuleStatus | undefined {
+  const view = io?.modules[supervisor.name];
+  return view !== undefined && supervisor.process !== null && view.incarnation === supervisor.incarnation ? view : undefined;
+}
+
 function moduleState(supervisor: ModuleSupervisor, io: ServerStatus | null): ModuleState {
   if (supervisor.presence === "broken") return "BROKEN";
   if (supervisor.presence === "held") return "OFFLINE";
   if (supervisor.process === null) return "OFFLINE";
-  const state = io?.modules[supervisor.name]?.state ?? "INITIALIZING";
+  const state = viewOf(supervisor, io)?.state ?? "INITIALIZING";
   // An I/O module that the active one does not hear yet is on its way, as long as it has a process.
   return state === "OFFLINE" && supervisor.module.kind === "io" ? "INITIALIZING" : state;
 }
@@ -123,7 +134,7 @@ function moduleState(supervisor: ModuleSupervisor, io: ServerStatus | null): Mod
 function reportModule(supervisor: ModuleSupervisor, sources: ReportSources): ModuleReport {
   const { module, process, faults, incarnation, presence } = supervisor;
   const state = moduleState(supervisor, sources.io);
-  const view = presence === "present" ? sources.io?.modules[module.name] : undefined;
+  const view = presence === "present" ? viewOf(supervisor, sources.io) : undefined;
   const own = sources.cpu.get(module.name);
   return {
     name: module.name,
@@ -134,6 +145,7 @@ function reportModule(supervisor: ModuleSupervisor, sources: ReportSources): Mod
     // Nothing is lost with a module that is out anyway; whatever we do not know is not safe.
     safeToPull: view?.safeToPull ?? presence !== "present",
     held: presence === "held",
+    ...(module.kind === "io" && { isActive: module.name === sources.activeIo && sources.io !== null }),
     incarnation,
     faults: faults.total,
     lagTicks: view?.lagTicks ?? 0,
@@ -141,6 +153,16 @@ function reportModule(supervisor: ModuleSupervisor, sources: ReportSources): Mod
     ...(view?.progress && { progress: view.progress }),
     ...(own && process !== null && { mips: own.mips, load: own.load }),
   };
+}
+
+/** The I/O module's word, unless a module is gone that it had not missed yet when it spoke. */
+function redundancyNow(sources: ReportSources): Redundancy {
+  const { plan, io, supervisors } = sources;
+  if (io === null) return "OUTAGE";
+  const inUse = supervisors.filter((each) => modulesInUse(plan).includes(each.name));
+  const isWhole = inUse.every((each) => inLockstep(moduleState(each, io)));
+  if (isWhole || io.redundancy !== fullRedundancy(plan.redundancy)) return io.redundancy;
+  return io.redundancy === "DUPLEX" || io.redundancy === "SIMPLEX" ? "SIMPLEX" : "DUPLEX";
 }
 
 /** The judge is there only while it is needed, and empty slots are not shown. */
@@ -165,7 +187,7 @@ export function makeReport(sources: ReportSources): ServerReport {
   };
   return {
     server: plan.server,
-    redundancy: io?.redundancy ?? "OUTAGE",
+    redundancy: redundancyNow(sources),
     wantedRedundancy: fullRedundancy(plan.redundancy),
     guest: sources.guest,
     configuration: io?.configuration ?? 0,

@@ -211,6 +211,7 @@ class Management implements ManagementActions {
       lastEventId: this.#events.lastId,
       supervisors: this.#supervisors,
       io: this.#io.status,
+      activeIo: this.#ioName,
       counters: this.#io.counters,
       cpu: this.#cpuStatus,
       managementIncarnation: this.#incarnation,

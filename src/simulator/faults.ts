@@ -54,7 +54,7 @@ export function putFaults(world: World, scenario: Scenario, mark: (name: string)
     const kind = random.chance(RARE_CHANCE) ? random.pick(RARE) : random.pick(scenario.faults);
     const victim = random.pick(world.cpuNames);
     const isPossible = ERRORS.includes(kind)
-      ? world.redundancy === world.fullRedundancy && !world.mayHideError
+      ? world.isWhole && !world.mayHideError
       : !TAKES_MODULES.has(kind) || !world.mayHideError || world.server.adjudication.isPending;
     if (!isPossible) return;
     log.push(`${world.nowMs.toFixed(1)} ${kind} ${victim}`);

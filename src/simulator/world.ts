@@ -159,7 +159,13 @@ export class World {
   /** What it should be when nothing fails. */
   get fullRedundancy(): string {
     if (this.options.pairs !== undefined) return "PAIR_AND_SPARE";
-    return ["OUTAGE", "SIMPLEX", "DUPLEX", "TRIPLEX"][this.#expected.length] as string;
+    const count = Math.min(this.#expected.length, this.#hasStandby ? this.#ioNames.length : Infinity);
+    return ["OUTAGE", "SIMPLEX", "DUPLEX", "TRIPLEX"][count] as string;
+  }
+
+  /** All that should compute do, and every kind of module is there as often as it should be. */
+  get isWhole(): boolean {
+    return this.redundancy === this.fullRedundancy && this.server.membership.live.length === this.#expected.length;
   }
 
   get isIoDown(): boolean {
