@@ -119,6 +119,8 @@ class Management implements ManagementActions {
     expect: (module, present) => this.#expect(module, present),
     status: () => this.#io.status,
   });
+  /** Name and incarnation of the I/O module whose configuration is in force; empty: none was yet. */
+  #powerful = "";
   /** Name and incarnation of the I/O module that drives the guest; empty: it was not powered on yet. */
   #poweredOnBy = "";
   #verifyWaiters: VerifyWaiter[] = [];
@@ -479,6 +481,7 @@ class Management implements ManagementActions {
     if (event.module !== undefined && (event.code.startsWith("MISCOMPARE") || event.code === "MEMORY_DAMAGED"))
       this.#verdicts.set(event.module, "miscompared");
     if (event.module !== undefined && event.code === "MODULE_HUNG") this.#verdicts.set(event.module, "hung");
+    if (event.code === "CONFIGURATION") this.#inPower(module);
     // A guest that was taken over alive is the new I/O module's own from here on.
     if (event.code === "RESUMED") this.#poweredOnBy = this.#ioIncarnation(module);
     this.#events.relay(event);
@@ -492,6 +495,13 @@ class Management implements ManagementActions {
     this.#events.add("warning", "MODULE_SHOT", `${module} is ended and replaced: ${why}.`, { module });
     const verdict = this.#verdicts.get(module) ?? "abandoned";
     supervisor.kill(verdict === "miscompared" && this.#drilled.delete(module) ? "drill" : verdict);
+  }
+
+  /** Its configuration is in force. Whoever was in power before hangs, or is about to find out: it is replaced at once. */
+  #inPower(module: string): void {
+    const former = this.#supervisors.find((each) => `${each.name}#${each.incarnation}` === this.#powerful);
+    this.#powerful = this.#ioIncarnation(module);
+    if (former !== undefined && former.name !== module) former.kill("hung");
   }
 
   #ioIncarnation(module: string): string {
