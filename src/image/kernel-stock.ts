@@ -38,7 +38,7 @@ export async function stockKernel(context: KernelContext, moduleNames: readonly 
   const isKernel = (path: string) => /^\/boot\/vmlinu[xz]-/.test(path);
   // Which modules are needed shows only when their own needs are known: keep them all, compressed, until then.
   const wanted = (path: string) =>
-    isKernel(path) || /\/kernel\/(drivers\/(virtio|net|char|block|watchdog)|net\/core|lib|crypto)\/.*\.ko(\.xz)?$/.test(path);
+    isKernel(path) || /\/kernel\/(drivers\/(virtio|net|char|block|watchdog)|net\/core|lib|crypto|fs)\/.*\.ko(\.xz)?$/.test(path);
   await readPackage(deb, wanted, (member) => files.set(member.path, member.data), context.signal);
   const imagePath = [...files.keys()].find(isKernel);
   const image = imagePath === undefined ? undefined : files.get(imagePath);
