@@ -176,14 +176,24 @@ function losesPower(guest: Guest, digest: string): void {
   assert.match(guest.shell("cat /sys/block/vda/size"), new RegExp(String((2 * DISK_BYTES) / 512)));
 }
 
-for (const kernel of ["hardened", "stock"] as const) {
-  const image = findImage({ kernel });
+function image(kernel: "hardened" | "stock"): ImageRecord {
+  const found = findImage({ kernel });
+  assert.ok(found !== undefined, missing(kernel));
+  return found;
+}
+
+function missing(kernel: string): string {
+  return `no ${kernel} image here; make it with: steadfast image build --kernel ${kernel}`;
+}
+
+function optionsFor(kernel: "hardened" | "stock"): { skip: string } | { timeout: number } {
   const required = (process.env["STEADFAST_REQUIRE_IMAGES"] ?? "") !== "";
-  const reason = `no ${kernel} image here; make it with: steadfast image build --kernel ${kernel}`;
-  const options = image === undefined && !required ? { skip: reason } : { timeout: TIME_LIMIT_MS };
-  test(`Linux (${kernel}) keeps what it wrote over a copy, an I/O module's loss, growth and a power loss`, options, (t) => {
-    assert.ok(image !== undefined, reason);
-    const guest = new Guest(image, new MemoryDisk(newFileSystem(), new SeededRandom(4)));
+  return findImage({ kernel }) === undefined && !required ? { skip: missing(kernel) } : { timeout: TIME_LIMIT_MS };
+}
+
+for (const kernel of ["hardened", "stock"] as const) {
+  test(`Linux (${kernel}) keeps what it wrote over a copy, an I/O module's loss, growth and a power loss`, optionsFor(kernel), (t) => {
+    const guest = new Guest(image(kernel), new MemoryDisk(newFileSystem(), new SeededRandom(4)));
     guest.powerOn();
     guest.sees(/steadfast: ready after/);
     const digest = writesAndReads(guest);
@@ -196,3 +206,20 @@ for (const kernel of ["hardened", "stock"] as const) {
     assert.ok(read > 10 && write > 50 && flush > 5);
   });
 }
+
+test("a disk without a file system is left alone; one that is broken leaves /data read-only", optionsFor("hardened"), () => {
+  for (const [first, second, expected] of [
+    [0, 0, /no mount\s+written/],
+    [0x53, 0xef, /tmpfs on \/data type tmpfs \(ro[^]*Read-only file system/],
+  ] as const) {
+    const content = new Uint8Array(DISK_BYTES);
+    content.set([first, second], 1080);
+    const guest = new Guest(image("hardened"), new MemoryDisk(content, new SeededRandom(5)));
+    guest.powerOn();
+    guest.sees(/steadfast: ready after/);
+    assert.match(guest.shell("mount | grep /data || echo no mount; echo writ''ten > /data/x; cat /data/x"), expected);
+    assert.deepEqual(guest.disk.content(), content);
+    assert.match(guest.shell("mke2fs -q /dev/vda; sync; dd if=/dev/vda bs=2 skip=540 count=1 | od -An -tx1"), /53 ef/);
+    assert.deepEqual([...guest.disk.content().subarray(1080, 1082)], [0x53, 0xef]);
+  }
+});

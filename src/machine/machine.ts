@@ -45,8 +45,10 @@ export type MachineOutput =
   | { readonly kind: "powerOff"; readonly failure: boolean };
 
 /**
- * The guest wants something of its disk; answered by a `diskDone` input. Requests may be answered in any order; whoever wants to see a
- * write waits for its answer first. Ids count up from 1 since power-on (after 2^32 - 1 comes 1 again).
+ * The guest wants something of its disk; answered by a `diskDone` input. Requests may be answered in any order: a read is sure to see the
+ * writes that were answered before it was put out, and a flush to make just those last. Writes that overlap and are out at the same time
+ * may take place in either order, but on every mirror in the same one. Ids count up from 1 since power-on (after 2^32 - 1 comes 1 again);
+ * so what is out when the guest is powered on anew must not be answered any more.
  */
 export interface DiskRequest {
   readonly kind: "disk";
