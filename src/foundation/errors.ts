@@ -172,7 +172,7 @@ export const ERRORS = {
   },
   KERNEL_MODULE_UNKNOWN: {
     exit: 2,
-    text: "Debian's kernel has no module {module} among those for this machine; correct `modules` in the recipe.",
+    text: "Debian's kernel has no module {module} among those for this machine; correct `modules` or `diskModules` in the recipe.",
   },
   KERNEL_TOOLS_MISSING: {
     exit: 3,
