@@ -107,8 +107,7 @@ export class DiskController {
       },
       counters: this.#counters,
       emit: (effect) => this.#emit(effect),
-      event: (severity, code, text, mirror) =>
-        this.#emit({ kind: "event", severity, code, text, ...(mirror !== undefined && { mirror }) }),
+      event: (severity, code, text, mirror) => this.#emit({ kind: "event", severity, code, text, ...(mirror !== undefined && { mirror }) }),
     };
   }
 

@@ -63,7 +63,9 @@ export class FaultyFile implements StoreFile {
     this.#delayed(() => {
       if (faults.isFull) return done("ENOSPC: no space left on device, write");
       if (faults.writeErrors) return done("EIO: input/output error, write");
-      faults.unreadable = faults.unreadable.filter((range) => range.offset + range.lengthBytes <= offset || offset + bytes.length <= range.offset);
+      faults.unreadable = faults.unreadable.filter(
+        (range) => range.offset + range.lengthBytes <= offset || offset + bytes.length <= range.offset,
+      );
       if (faults.lostWrites > 0) {
         faults.lostWrites -= 1;
         return done(null);

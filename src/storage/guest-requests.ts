@@ -153,7 +153,11 @@ export class GuestRequests {
     const { id, offset, lengthBytes } = pending.request;
     if (row === undefined) {
       this.#neighbours.lost(pending.missing);
-      this.#context.event("error", "DISK_ERROR", `read ${id} of ${lengthBytes} bytes at ${offset}: no good copy of ${pending.missing.length} blocks`);
+      this.#context.event(
+        "error",
+        "DISK_ERROR",
+        `read ${id} of ${lengthBytes} bytes at ${offset}: no good copy of ${pending.missing.length} blocks`,
+      );
       return this.#end(pending, false);
     }
     pending.sentTo.clear();

@@ -33,7 +33,8 @@ export class MemoryFile implements StoreFile {
   write(offset: number, bytes: Uint8Array, done: (failure: Failure) => void): void {
     this.#grow(offset + bytes.length);
     this.#bytes.set(bytes, offset);
-    for (let sector = Math.floor(offset / SECTOR_BYTES); sector * SECTOR_BYTES < offset + bytes.length; sector += 1) this.#volatile.add(sector);
+    for (let sector = Math.floor(offset / SECTOR_BYTES); sector * SECTOR_BYTES < offset + bytes.length; sector += 1)
+      this.#volatile.add(sector);
     done(null);
   }
 

@@ -128,7 +128,9 @@ export class MirrorStore {
         if (!isAligned || lengthBytes === 0 || lengthBytes > most || offset + lengthBytes > sizeBytes) {
           return `bytes ${offset} to ${offset + lengthBytes} are not a range of blocks of this disk`;
         }
-        return operation.kind === "write" && bytes.length !== lengthBytes ? `${bytes.length} bytes came, ${lengthBytes} were announced` : null;
+        return operation.kind === "write" && bytes.length !== lengthBytes
+          ? `${bytes.length} bytes came, ${lengthBytes} were announced`
+          : null;
       }
       case "settle":
       case "poison": {

@@ -79,7 +79,12 @@ export class RegionJob {
   }
 
   start(): void {
-    this.#askAll(this.#mirrors, () => this.#digestOperation(), this.#keepDigest, () => this.#copy());
+    this.#askAll(
+      this.#mirrors,
+      () => this.#digestOperation(),
+      this.#keepDigest,
+      () => this.#copy(),
+    );
   }
 
   /** What is under way to the mirrors stays in their order, before anything that comes later. */
@@ -222,7 +227,12 @@ export class RegionJob {
       this.#lost.clear();
       const adopt = lost.map((index) => this.#firstBlock + index);
       return this.#ask(first, { kind: "settle", region: this.plan.region, adopt }, NO_BYTES, () =>
-        this.#askAll([first], () => this.#digestOperation(), this.#keepDigest, () => this.#copy()),
+        this.#askAll(
+          [first],
+          () => this.#digestOperation(),
+          this.#keepDigest,
+          () => this.#copy(),
+        ),
       );
     }
     // What the target has of those is older than the disk: it must not be read when its time comes.

@@ -112,7 +112,8 @@ export class RegionWork {
     this.#begin(region, purpose, (isDone) => {
       this.#hasBackground = false;
       this.#failures = isDone ? 0 : this.#failures + 1;
-      this.#nextAtMs = this.#context.atMs + (isDone ? this.#pauseMs(purpose, this.#context.atMs - since) : WATCH_MS * Math.min(this.#failures, 100));
+      this.#nextAtMs =
+        this.#context.atMs + (isDone ? this.#pauseMs(purpose, this.#context.atMs - since) : WATCH_MS * Math.min(this.#failures, 100));
     });
   }
 
@@ -138,7 +139,8 @@ export class RegionWork {
           ended(outcome?.isDone ?? false);
           admission.remove(operation);
         };
-        if (plan === null || region * REGION_BYTES >= sizeBytes() || (purpose === "resync" && attempt !== resync.attempt)) return over(null);
+        if (plan === null || region * REGION_BYTES >= sizeBytes() || (purpose === "resync" && attempt !== resync.attempt))
+          return over(null);
         new RegionJob(plan, send, over).start();
       },
     };
@@ -169,7 +171,11 @@ export class RegionWork {
     // After a cut they may differ; at any other time one of them has lost a write.
     if (purpose !== "settle" && outcome.differing > 0) {
       counters.differingBlocks += outcome.differing;
-      event("error", "MIRRORS_DIFFER", `${outcome.differing} blocks of region ${region} were different, with right checksums; they are equal again`);
+      event(
+        "error",
+        "MIRRORS_DIFFER",
+        `${outcome.differing} blocks of region ${region} were different, with right checksums; they are equal again`,
+      );
     }
     this.lost(outcome.lost);
     if (purpose === "scrub" && outcome.isDone) counters.scrubbedBlocks += outcome.blocks * set.ready.length;
