@@ -1,5 +1,6 @@
 /** Data and checksums of one mirror: every block is read with its checksum, and written with it. */
 import { assert } from "../foundation/assert.js";
+import { equalBytes } from "../foundation/bytes.js";
 import { BAD_HALF, CHECKSUM_BYTES, checksumBlock, checksumBlocks, wordsOf } from "./block-checksum.js";
 import { BLOCK_BYTES } from "./limits.js";
 import { inSequence, joined, type Failure, type StoreFile } from "./store-file.js";
@@ -123,6 +124,21 @@ export class MirrorBlocks {
     const first = offset / BLOCK_BYTES;
     const end = Math.min(first + lengthBytes / BLOCK_BYTES, this.#blocks);
     return new Uint8Array(this.#table.buffer, first * CHECKSUM_BYTES, (end - first) * CHECKSUM_BYTES).slice();
+  }
+
+  /** Mends the stored table where it differs from what is known here; else that would show at the next start only. */
+  verifyTable(offset: number, lengthBytes: number, done: (failure: Failure, mended: readonly number[]) => void): void {
+    const first = offset / BLOCK_BYTES;
+    const known = this.tableOf(offset, lengthBytes);
+    this.#checksums.read(first * CHECKSUM_BYTES, known.length, (readFailure, stored) => {
+      const mended: number[] = [];
+      for (let at = 0; at < known.length; at += CHECKSUM_BYTES) {
+        const isEqual = readFailure === null && equalBytes(stored.subarray(at, at + CHECKSUM_BYTES), known.subarray(at, at + CHECKSUM_BYTES));
+        if (!isEqual) mended.push(first + at / CHECKSUM_BYTES);
+      }
+      if (mended.length === 0) return done(null, mended);
+      this.#writeTable(first, known.length / CHECKSUM_BYTES, (failure) => done(failure, mended));
+    });
   }
 
   poison(blocks: readonly number[], done: (failure: Failure) => void): void {

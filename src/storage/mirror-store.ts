@@ -221,7 +221,11 @@ export class MirrorStore {
     if (!mustRead && !isDoubted) return done({ ...OK, bytes: table });
     const first = offset / BLOCK_BYTES;
     const read = (at: number): void => {
-      if (at >= lengthBytes) return done({ ...OK, bytes: table });
+      if (at >= lengthBytes) {
+        return this.#blocks.verifyTable(offset, lengthBytes, (failure, mended) =>
+          done(failure === null ? { ...OK, bad: mended, bytes: table } : { outcome: "failed", why: failure }),
+        );
+      }
       const piece = Math.min(MAX_TRANSFER_BYTES, lengthBytes - at);
       this.#blocks.read(offset + at, piece, (_, bad) => {
         for (const block of bad) table.fill(0xff, (block - first) * CHECKSUM_BYTES, (block - first + 1) * CHECKSUM_BYTES);

@@ -99,6 +99,7 @@ export class RegionJob {
 
   readonly #keepDigest = (name: string, reply: StoreReply): void => {
     const words = wordsOf(reply.bytes).slice();
+    if (this.plan.sources.includes(name)) this.#repaired += reply.bad.length;
     if (words.length === this.#count * 2) this.#digests.set(name, words);
     else this.abort();
   };

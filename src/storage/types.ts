@@ -58,7 +58,10 @@ export interface StoreReply {
   /** refused: the store has seen a higher configuration. failed: an error of files, `why` says which. */
   readonly outcome: "ok" | "failed" | "refused";
   readonly why: string;
-  /** `read`: blocks that could not be read or do not have their checksum; zeros in `bytes`. */
+  /**
+   * `read`: blocks that could not be read or do not have their checksum; zeros in `bytes`. `digest` that read: blocks whose stored
+   * checksum was damaged, and is mended.
+   */
   readonly bad: readonly number[];
   readonly header: MirrorHeader;
   /** `configure` and `inspect`: the log as a bitmap of regions, then as long a one of the regions in doubt. */

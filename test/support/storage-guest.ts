@@ -16,7 +16,7 @@ interface BlockModel {
   /** Not null: every sector may have any of these values, as after a write that was cut off. */
   mixed: Set<number> | null;
   /** Values in the order of their writes, since the last one that is surely on the disk: what a loss of power may bring back. */
-  history: { readonly value: number; ackedAt: number | null }[];
+  history: { readonly values: readonly number[]; ackedAt: number | null }[];
 }
 
 interface Outstanding {
@@ -74,7 +74,7 @@ export class StorageGuest {
   #model(block: number): BlockModel {
     let model = this.#models.get(block);
     if (model === undefined) {
-      model = { exact: new Set([whole(0)]), mixed: null, history: [{ value: 0, ackedAt: 0 }] };
+      model = { exact: new Set([whole(0)]), mixed: null, history: [{ values: [0], ackedAt: 0 }] };
       this.#models.set(block, model);
     }
     return model;
@@ -108,7 +108,7 @@ export class StorageGuest {
         const model = this.#model(block);
         model.exact.add(whole(value));
         model.mixed?.add(value);
-        model.history.push({ value, ackedAt: null });
+        model.history.push({ values: [value], ackedAt: null });
         for (const other of this.outstanding.values()) if (other.blocks.includes(block)) this.#disturb(other, block, whole(value));
       }
     }
@@ -148,7 +148,7 @@ export class StorageGuest {
       const model = this.#model(block);
       model.exact = new Set([whole(item.value)]);
       model.mixed = null;
-      const entry = model.history.find((each) => each.value === item.value);
+      const entry = model.history.find((each) => each.values.includes(item.value));
       if (entry !== undefined) entry.ackedAt = this.#order;
       this.excused.delete(block);
     }
@@ -208,10 +208,11 @@ export class StorageGuest {
   losePower(): void {
     this.reset();
     for (const model of this.#models.values()) {
-      const values = model.history.map(({ value }) => value);
-      if (values.length > 1)
-        model.mixed = new Set([...(model.mixed ?? []), ...values, ...[...model.exact].flatMap((text) => text.split(",").map(Number))]);
-      // What survived is what any later loss goes back to, too; its values stay possible.
+      const exact = [...model.exact].flatMap((text) => text.split(",").map(Number));
+      const values = [...new Set([...model.history.flatMap((entry) => entry.values), ...(model.mixed ?? []), ...exact])];
+      if (values.length > 1) model.mixed = new Set(values);
+      // Whichever of them it is now is what a later loss goes back to.
+      model.history = [{ values, ackedAt: 0 }];
     }
   }
 

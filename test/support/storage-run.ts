@@ -112,12 +112,10 @@ class Run {
   #damage(): void {
     const { world } = this;
     const isWell = world.isQuiet || this.#profile === "both";
-    const isArmed = world.modules.some(({ faults }) => faults.lostWrites + faults.tornWrites + faults.misdirectedWrites > 0);
-    if (
-      isWell &&
-      !isArmed &&
-      (this.#profile === "both" || world.modules.every((module) => badBlocks(module).length === 0 && module.faults.unreadable.length === 0))
-    )
+    const isFailing = world.modules.some(({ faults }) => faults.writeErrors || faults.isFull || faults.slowMs > 0);
+    const isArmed = isFailing || world.modules.some(({ faults }) => faults.lostWrites + faults.tornWrites + faults.misdirectedWrites > 0);
+    const isSound = (module: SimulatedModule): boolean => badBlocks(module).length === 0 && module.faults.unreadable.length === 0;
+    if (isWell && (this.#profile === "both" || (!isArmed && world.modules.every(isSound))))
       this.#damageOne(this.#random.pick(world.modules));
     this.#later(30, () => this.#damage());
   }
@@ -185,15 +183,18 @@ class Run {
   #checkMirrors(): void {
     const { world } = this;
     const [first] = world.modules as [SimulatedModule];
+    const lost = new Set(badBlocks(first));
     for (const module of world.modules) {
-      const bad = badBlocks(module).filter((block) => !world.guest.excused.has(block));
+      // What more was damaged than can be made good must be known to be bad, everywhere.
+      const bad = badBlocks(module).filter((block) => this.#profile !== "both" || !lost.has(block));
       if (bad.length > 0) throw new Violation(`${module.name}: bad blocks at the end: ${bad.join()}`);
       for (let block = 0; block < BLOCKS; block += 1) {
         const range = [block * BLOCK_BYTES, (block + 1) * BLOCK_BYTES] as const;
         const isEqual = Buffer.compare(first.disks.data.contents.subarray(...range), module.disks.data.contents.subarray(...range)) === 0;
-        if (!isEqual && !world.guest.excused.has(block)) throw new Violation(`${first.name} and ${module.name} differ in block ${block}`);
+        if (!isEqual && !lost.has(block)) throw new Violation(`${first.name} and ${module.name} differ in block ${block}`);
       }
     }
+    for (const block of lost) world.guest.excused.add(block);
     world.guest.checkAll(first.disks.data.contents);
   }
 }

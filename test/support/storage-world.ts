@@ -341,7 +341,10 @@ export class StorageWorld {
         module.isClaiming = false;
         if (winner !== next) {
           this.say(`${module.name} lost ${next.number}`);
-          return module.endController();
+          module.endController();
+          // The winner may have died before it began.
+          if (module === this.#active) this.replace();
+          return;
         }
         module.record = next;
         this.say(`${next.number}: ${next.mirrors.join()}`);
@@ -464,13 +467,14 @@ export class StorageWorld {
         this.say(`${module.name} is back`);
       }
     });
-    if (module === this.#active) this.replace();
+    if (module === this.#active || this.#active === null) this.replace();
   }
 
   /** Another module, or the same one when it is back, takes the place of the active one. */
   replace(): void {
     const others = this.modules.filter((each) => each !== this.#active && each.isAlive && !each.isHeld);
     this.timeline.after(TAKEOVER_MS, () => {
+      if (!this.#hasPower) return;
       const candidates = others.filter((each) => each.isAlive && each.isStoreOpen);
       const next = candidates.length > 0 ? this.random.pick(candidates) : this.modules.find((each) => each.isAlive && each.isStoreOpen);
       if (next === undefined) return this.replace();
