@@ -183,7 +183,7 @@ async function readTable(directory: string, sizeBytes: number): Promise<Uint32Ar
 /** Zeros after the end of the file. */
 async function readPiece(file: FileHandle, offset: number, lengthBytes: number): Promise<Buffer> {
   const buffer = Buffer.alloc(lengthBytes);
-  for (let at = 0; at < lengthBytes; ) {
+  for (let at = 0; at < lengthBytes;) {
     const { bytesRead } = await file.read(buffer, at, lengthBytes - at, offset + at);
     if (bytesRead === 0) break;
     at += bytesRead;

@@ -133,7 +133,8 @@ export class MirrorBlocks {
     this.#checksums.read(first * CHECKSUM_BYTES, known.length, (readFailure, stored) => {
       const mended: number[] = [];
       for (let at = 0; at < known.length; at += CHECKSUM_BYTES) {
-        const isEqual = readFailure === null && equalBytes(stored.subarray(at, at + CHECKSUM_BYTES), known.subarray(at, at + CHECKSUM_BYTES));
+        const isEqual =
+          readFailure === null && equalBytes(stored.subarray(at, at + CHECKSUM_BYTES), known.subarray(at, at + CHECKSUM_BYTES));
         if (!isEqual) mended.push(first + at / CHECKSUM_BYTES);
       }
       if (mended.length === 0) return done(null, mended);
