@@ -152,12 +152,20 @@ export class MirrorBlocks {
     }
   }
 
-  /** Whatever is there counts from now on; what cannot be read stays bad. */
+  #isPoisoned(block: number): boolean {
+    return this.#table[block * 2] === BAD_HALF && this.#table[block * 2 + 1] === BAD_HALF;
+  }
+
+  /** Whatever is there counts from now on; what cannot be read stays bad, and so does what is known to be older than the disk. */
   adopt(blocks: readonly number[], done: (failure: Failure) => void): void {
     if (blocks.length === 0) return done(null);
     const one = joined(blocks.length, done);
     for (const block of blocks) {
       assert(block < this.#blocks, "a block of this disk");
+      if (this.#isPoisoned(block)) {
+        one(null);
+        continue;
+      }
       this.#data.read(block * BLOCK_BYTES, BLOCK_BYTES, (failure, bytes) => {
         if (failure !== null) return this.poison([block], one);
         checksumBlock(wordsOf(bytes), 0, block, this.#table, block);

@@ -53,6 +53,8 @@ export class StorageGuest {
   #order = 0;
   /** Blocks whose contents prove nothing, since more was damaged than the mirrors can make good. */
   readonly excused = new Set<number>();
+  /** Were so, and a loss of power may still bring something older back than is known here. */
+  readonly #tainted = new Set<number>();
   /** Errors are to be expected: there may be no good copy, or no mirror. */
   mayFail: (blocks: readonly number[]) => boolean = () => false;
   readonly counts = { reads: 0, writes: 0, flushes: 0, errors: 0 };
@@ -78,6 +80,11 @@ export class StorageGuest {
       this.#models.set(block, model);
     }
     return model;
+  }
+
+  excuse(block: number): void {
+    this.excused.add(block);
+    this.#tainted.add(block);
   }
 
   /** A request at random, or null: enough are under way. */
@@ -155,11 +162,12 @@ export class StorageGuest {
   }
 
   #flushed(item: Outstanding): void {
-    for (const model of this.#models.values()) {
+    for (const [block, model] of this.#models) {
       let last = 0;
       model.history.forEach((entry, index) => {
         if (entry.ackedAt !== null && entry.ackedAt < item.issuedAt) last = index;
       });
+      if (last > 0 && !this.excused.has(block)) this.#tainted.delete(block);
       model.history.splice(0, last);
     }
   }
@@ -207,6 +215,7 @@ export class StorageGuest {
   /** The power failed: what was not flushed may be gone. */
   losePower(): void {
     this.reset();
+    for (const block of this.#tainted) this.excused.add(block);
     for (const model of this.#models.values()) {
       const exact = [...model.exact].flatMap((text) => text.split(",").map(Number));
       const values = [...new Set([...model.history.flatMap((entry) => entry.values), ...(model.mixed ?? []), ...exact])];

@@ -132,18 +132,18 @@ class Run {
     };
     switch (kind) {
       case 0: {
-        if (this.#profile === "both") world.guest.excused.add(block);
+        if (this.#profile === "both") world.guest.excuse(block);
         const { contents } = module.disks.data;
         contents[block * BLOCK_BYTES + this.#random.below(BLOCK_BYTES)]! ^= 1 << this.#random.below(8);
         return;
       }
       case 1: {
-        if (this.#profile === "both") world.guest.excused.add(block);
+        if (this.#profile === "both") world.guest.excuse(block);
         module.disks.checksums.contents[block * 8 + this.#random.below(8)]! ^= 1;
         return;
       }
       case 2:
-        if (this.#profile === "both") world.guest.excused.add(block);
+        if (this.#profile === "both") world.guest.excuse(block);
         faults.unreadable.push({ offset: block * BLOCK_BYTES, lengthBytes: BLOCK_BYTES });
         return;
       case 3:
@@ -194,7 +194,7 @@ class Run {
         if (!isEqual && !lost.has(block)) throw new Violation(`${first.name} and ${module.name} differ in block ${block}`);
       }
     }
-    for (const block of lost) world.guest.excused.add(block);
+    for (const block of lost) world.guest.excuse(block);
     world.guest.checkAll(first.disks.data.contents);
   }
 }

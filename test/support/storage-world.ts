@@ -250,7 +250,8 @@ export class StorageWorld {
     const attempt = ++this.#takeover;
     const { life } = module;
     const claim = (): void => {
-      if (attempt !== this.#takeover || !module.isAlive || module.life !== life) return;
+      if (attempt !== this.#takeover) return;
+      if (!module.isAlive || module.life !== life) return this.replace();
       if (module.isHeld) return this.timeline.after(5, claim);
       const highest = this.highest;
       const record = { number: (highest?.number ?? 0) + 1, active: module.name, mirrors: highest?.mirrors ?? [] };
