@@ -43,6 +43,7 @@ export function decodeHeader(slot: Uint8Array): { header: MirrorHeader; generati
   const lengthBytes = view.getUint32(12, true);
   if (versionOf(slot) !== FORMAT_VERSION || lengthBytes > slot.length - PREFIX_BYTES) return null;
   const generation = view.getFloat64(4, true);
+  if (!Number.isSafeInteger(generation)) return null;
   const text = slot.subarray(PREFIX_BYTES, PREFIX_BYTES + lengthBytes);
   if (view.getBigUint64(16, true) !== hashOf(generation, text)) return null;
   try {

@@ -504,7 +504,7 @@ export class StorageWorld {
   /** Everything in sync, nothing under way. */
   get isQuiet(): boolean {
     const controller = this.#active?.controller;
-    if (controller == null || this.guest.outstanding.size > 0 || !this.#hasPower) return false;
+    if (controller === null || controller === undefined || this.guest.outstanding.size > 0 || !this.#hasPower) return false;
     const status = controller.status();
     const areInSync = Object.values(status.mirrors).every(({ state }) => state === "in sync");
     return areInSync && status.unsettledRegions === 0 && status.resync === null && this.highest?.number === status.configuration;
