@@ -236,11 +236,11 @@ export class RegionJob {
         ),
       );
     }
-    // What the target has of those is older than the disk: it must not be read when its time comes.
+    // What the target has of those is older than the disk, or nothing: it must never be taken for good, not even after a restart.
     const { target } = this.plan;
-    const stale = target === null ? [] : lost.filter((index) => !this.#isBad(target, index)).map((index) => this.#firstBlock + index);
-    if (target === null || stale.length === 0) return this.#settle();
-    this.#ask(target, { kind: "poison", blocks: stale }, NO_BYTES, () => this.#settle());
+    if (target === null) return this.#settle();
+    const blocks = lost.map((index) => this.#firstBlock + index);
+    this.#ask(target, { kind: "poison", blocks }, NO_BYTES, () => this.#settle());
   }
 
   /** The region is in doubt no more, on none of them. */
