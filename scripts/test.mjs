@@ -33,7 +33,7 @@ const HOST_PACKAGES = [
 /** The Node releases that every release of Steadfast is checked on. */
 const NODE_MAJORS = [20, 24];
 /** Tests whose outcome could depend on the JavaScript engine: run on every supported Node. */
-const ANY_NODE = /^(wire|lockstep|board|rv64|softfloat)/;
+const ANY_NODE = /^(wire|lockstep|storage|board|rv64|softfloat)/;
 /** Tests of whole servers, and the simulator, need the machine for themselves; they run one after the other. */
 const ALONE = /^(server|modules|bench|image|management|cli|tap|simulator)/;
 
