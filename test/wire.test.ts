@@ -114,6 +114,10 @@ const MESSAGES: readonly Message[] = [
   },
   { kind: "imageState", bytes: Uint8Array.of(5, 6) },
   { kind: "configurationNotice", record: { number: 3, cpus: ["cpu0"], activeIo: "io0", mirrors: [] }, fullOutputs: true },
+  { kind: "heartbeat", isActive: true, configuration: 4, cpus: ["cpu0", "cpu1"] },
+  { kind: "mirrorHeader", text: "{}" },
+  { kind: "mirrorCommand", text: '{"ticket":1}', bytes: Uint8Array.of(1, 2, 3) },
+  { kind: "mirrorReply", text: "{}", bytes: new Uint8Array(0) },
   { kind: "captured", clone: 1, seq: 2, holdMicros: 3, pages: 4, bytes: 5 },
   { kind: "control", text: '{"kind":"verify"}' },
 ];

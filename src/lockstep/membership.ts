@@ -42,6 +42,8 @@ export class Membership {
   readonly #pairs: Pairs;
   #record: ConfigurationRecord | null = null;
   #claiming: ConfigurationRecord | null = null;
+  /** For the next claim; null: those in force are right. */
+  #wantedMirrors: readonly string[] | null = null;
   /** Live members, in the order of the configuration: kept, since every result asks for it. */
   #live: readonly string[] = [];
 
@@ -147,12 +149,20 @@ export class Membership {
     this.#refreshLive();
   }
 
+  /** The mirrors of the guest's disk that are to count from the next configuration on; it is claimed even if the same ones do. */
+  wantMirrors(mirrors: readonly string[]): void {
+    this.#wantedMirrors = mirrors;
+  }
+
   /** The next configuration to claim for these CPU modules, or null: it is in force already, or a claim is under way. */
   propose(cpus: readonly string[]): ConfigurationRecord | null {
     if (this.#claiming !== null || cpus.length === 0) return null;
     const voters = this.voters;
-    if (cpus.length === voters.length && cpus.every((name) => this.#live.includes(name))) return null;
-    this.#claiming = { number: this.number + 1, cpus: [...cpus], activeIo: this.#io, mirrors: this.#record?.mirrors ?? [] };
+    const areSame = cpus.length === voters.length && cpus.every((name) => this.#live.includes(name));
+    if (areSame && this.#wantedMirrors === null) return null;
+    const mirrors = this.#wantedMirrors ?? this.#record?.mirrors ?? [];
+    this.#wantedMirrors = null;
+    this.#claiming = { number: this.number + 1, cpus: [...cpus], activeIo: this.#io, mirrors };
     return this.#claiming;
   }
 
@@ -213,6 +223,8 @@ function sameRecord(left: ConfigurationRecord, right: ConfigurationRecord): bool
     left.number === right.number &&
     left.activeIo === right.activeIo &&
     left.cpus.length === right.cpus.length &&
-    left.cpus.every((name, index) => name === right.cpus[index])
+    left.cpus.every((name, index) => name === right.cpus[index]) &&
+    left.mirrors.length === right.mirrors.length &&
+    left.mirrors.every((name, index) => name === right.mirrors[index])
   );
 }

@@ -112,6 +112,12 @@ export class Sequencer {
     this.#queuedConsoleBytes = 0;
   }
 
+  /** Answers of the disk to requests that nobody waits for any more. */
+  dropDiskInputs(): void {
+    const kept = this.#inputs.filter((input) => input.kind !== "diskDone");
+    this.#inputs.splice(0, this.#inputs.length, ...kept);
+  }
+
   /** Issue a tick soon even if the guest idles. */
   poke(): void {
     this.#poked = true;

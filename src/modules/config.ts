@@ -31,6 +31,11 @@ export interface NetworkConfig {
   readonly macAddress: string;
 }
 
+export interface DiskConfig {
+  readonly diskId: string;
+  readonly directory: string;
+}
+
 export interface ModuleConfig {
   readonly server: string;
   readonly name: string;
@@ -57,6 +62,8 @@ export interface ModuleConfig {
   readonly checkpoints?: boolean;
   readonly machine: MachineConfig;
   readonly network: NetworkConfig;
+  /** The guest's disk, and where the mirror is that this module holds if it is an I/O module. Absent: the guest has none. */
+  readonly disk?: DiskConfig;
   /** Wall-clock ns since 1970 at guest time 0, decimal (too long for a JSON number). */
   readonly epochNs: string;
 }
@@ -98,6 +105,7 @@ const FIELDS: Readonly<Record<string, Check>> = {
   checkpoints: optional((value) => typeof value === "boolean"),
   machine: isRecord,
   network: isRecord,
+  disk: optional((value) => isRecord(value) && text(value["diskId"]) && text(value["directory"])),
   epochNs: (value) => typeof value === "string" && /^\d{1,19}$/.test(value),
 };
 

@@ -5,8 +5,8 @@
 import { randomBytes } from "node:crypto";
 import { setPriority } from "node:os";
 import { FileArbiter } from "../arbiters/file.js";
-import { assert } from "../foundation/assert.js";
 import type { CourseStep } from "../lockstep/miscompare-report.js";
+import { MirrorLinks } from "../lockstep/mirror-links.js";
 import { LockstepServer } from "../lockstep/server.js";
 import type { ServerEffect, ServerEvent } from "../lockstep/server-types.js";
 import { announcement, isFor, parseMac } from "../ports/ethernet.js";
@@ -18,7 +18,9 @@ import type { Message } from "../wire/messages.js";
 import { checkpointDirectory, removeOtherCheckpoints } from "./checkpoint-files.js";
 import { socketPath, type ModuleConfig } from "./config.js";
 import { CourseFile, writeCourse } from "./course-file.js";
+import type { BlockStore } from "./block-store.js";
 import { openPort } from "./io-port.js";
+import { openMirror } from "./mirror-opening.js";
 import { PreciseTimer } from "./precise-timer.js";
 import { keepConnected, listenForPeers, type Identity, type Link, type Peer, type PeerHandlers } from "./transport.js";
 
@@ -46,6 +48,8 @@ class IoModule {
   readonly #cpus = new Map<string, Peer>();
   /** Other I/O modules. */
   readonly #ios = new Map<string, Peer>();
+  /** Mirrors of the guest's disk: its own, and those in the other I/O modules. */
+  readonly #mirrors: MirrorLinks;
   readonly #guestMac: Uint8Array | null;
   readonly #managers = new Set<Peer>();
   readonly #timer = new PreciseTimer(() => this.#dispatch({ kind: "wake" }));
@@ -59,12 +63,13 @@ class IoModule {
   #reportedSeq = -1;
   #reportedAtMs = 0;
 
-  constructor(config: ModuleConfig, port: NetworkPort | null) {
+  constructor(config: ModuleConfig, port: NetworkPort | null, store: BlockStore | null) {
     this.#config = config;
     this.#port = port;
     this.#self = { module: "io", name: config.name, incarnation: config.incarnation };
     this.#guestMac = config.network.macAddress === "" ? null : parseMac(config.network.macAddress);
     this.#arbiter = new FileArbiter(config.arbiterDirectory);
+    this.#mirrors = new MirrorLinks(config.name, store, this.#ios, (event) => this.#dispatch(event));
     this.#server = new LockstepServer(
       {
         name: config.name,
@@ -74,6 +79,9 @@ class IoModule {
         emptySlots: config.emptySlots ?? [],
         pairs: config.cpuPairs ?? [],
         ...(config.judge !== undefined && { judge: config.judge }),
+        ...(config.disk !== undefined && {
+          disk: { diskId: config.disk.diskId, sizeBytes: config.machine.diskBytes ?? 0, mirrors: config.ioModules },
+        }),
         enclosures: enclosuresOf(config),
         sockets: Object.fromEntries(slotsOf(config).map((name) => [name, socketPath(config, name)])),
         release: config.release,
@@ -87,6 +95,7 @@ class IoModule {
 
   async start(): Promise<void> {
     await listenForPeers(socketPath(this.#config, this.#config.name), this.#self, (peer) => this.#accept(peer));
+    this.#mirrors.begin();
     this.#dispatch({ kind: "start" });
     for (const name of this.#config.cpuModules) this.#linkCpu(name);
     // One connection for each two: the later one makes it.
@@ -165,8 +174,8 @@ class IoModule {
         return this.#tell({ kind: "console", base64: Buffer.from(effect.bytes).toString("base64") });
       case "drawEntropy":
         return this.#dispatch({ kind: "entropy", purpose: effect.purpose, bytes: randomBytes(effect.lengthBytes) });
-      case "diskRequest":
-        return assert(false, "a machine without a disk asks for none");
+      case "mirrorCommand":
+        return this.#mirrors.command(effect.mirror, effect.command);
       case "disconnect":
         this.#cpus.get(effect.name)?.close(effect.why);
         return;
@@ -259,11 +268,15 @@ class IoModule {
     this.#ios.get(name)?.close("it connected again");
     this.#ios.set(name, peer);
     this.#dispatch({ kind: "ioConnected", name, incarnation: peer.hello.incarnation });
+    this.#mirrors.connected(peer);
     return {
-      onMessage: (message) => this.#dispatch({ kind: "ioMessage", name, message }),
+      onMessage: (message) => {
+        if (!this.#mirrors.message(peer, message)) this.#dispatch({ kind: "ioMessage", name, message });
+      },
       onClose: () => {
         if (this.#ios.get(name) !== peer) return;
         this.#ios.delete(name);
+        this.#mirrors.disconnected(peer);
         this.#dispatch({ kind: "ioDisconnected", name });
       },
     };
@@ -366,5 +379,6 @@ function askForPriority(): void {
 export async function runIo(config: ModuleConfig): Promise<void> {
   askForPriority();
   const port = await openPort(config.network);
-  await new IoModule(config, port).start();
+  const store = config.disk === undefined ? null : await openMirror(config.disk.directory);
+  await new IoModule(config, port, store).start();
 }

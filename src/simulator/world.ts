@@ -7,7 +7,7 @@ import { SeededRandom } from "../foundation/random.js";
 import type { MemberEffect } from "../lockstep/member.js";
 import type { LockstepServer } from "../lockstep/server.js";
 import type { ServerEffect } from "../lockstep/server-types.js";
-import type { MachineOutput } from "../machine/machine.js";
+import { DISK_BLOCK_BYTES, type MachineOutput } from "../machine/machine.js";
 import { ToyMachine } from "../machine/toy.js";
 import { encodeMessage } from "../wire/codec.js";
 import type { ConfigurationRecord, Message } from "../wire/messages.js";
@@ -19,6 +19,7 @@ import { decodeFrame, Links } from "./links.js";
 import { MemoryCheckpoints } from "./memory-checkpoints.js";
 import { SimulatedArbiter } from "./simulated-arbiter.js";
 import { SimulatedCpu } from "./simulated-cpu.js";
+import { MirrorDisk, SimulatedMirror } from "./simulated-mirror.js";
 import { SimulatedIo, type TimelessEvent } from "./simulated-io.js";
 import { Timeline } from "./timeline.js";
 
@@ -37,6 +38,8 @@ export interface WorldOptions {
   readonly ramBytes?: number;
   readonly commandLine?: string;
   readonly arbiter?: Map<number, ConfigurationRecord>;
+  /** The guest has a disk, mirrored by all I/O modules, and uses so many blocks of it. Absent: none. */
+  readonly diskBlocks?: number;
   /** Clocks of I/O modules go wrong by up to this share. */
   readonly clockDrift?: number;
 }
@@ -51,6 +54,9 @@ const STOPPED_LIMIT_MS = 3000;
 const RECONNECT_MS = 5;
 const ARBITER_RETRY_MS = 50;
 const JUDGE = "judge0";
+const DISK_ID = "disk0";
+/** Two regions of the log, the second one not full. */
+const DISK_BYTES = 300 * DISK_BLOCK_BYTES;
 const EPOCH_NS = 1_000_000_000n;
 
 /** What left the server, in order; and what happened in between that gives it another meaning. */
@@ -77,6 +83,10 @@ export class World {
   readonly history = new History();
   readonly cpus = new Map<string, SimulatedCpu>();
   readonly ios = new Map<string, SimulatedIo>();
+  /** Mirrors of the guest's disk, by I/O module; empty: it has none. */
+  readonly disks = new Map<string, MirrorDisk>();
+  /** Times at which everything lost its power. */
+  powerLosses = 0;
   /** The I/O module that management takes for the active one. */
   io: SimulatedIo;
   readonly releases: Release[] = [];
@@ -111,6 +121,8 @@ export class World {
     });
     this.arbiter = new SimulatedArbiter(options.arbiter);
     this.#expected = [...(options.cpus ?? ["cpu0", "cpu1"])];
+    if (options.diskBlocks !== undefined) for (const name of this.#ioNames) this.disks.set(name, new MirrorDisk());
+    this.disks.get("io0")?.create(DISK_ID, DISK_BYTES);
     for (const name of this.#ioNames) this.#startIo(name);
     this.io = this.ios.get("io0") as SimulatedIo;
     for (const name of this.#expected) this.#startCpu(name);
@@ -139,7 +151,8 @@ export class World {
   }
 
   newMachine(): ToyMachine {
-    const { ramBytes = 16 * 4096, commandLine = "timer=10 work=500" } = this.options;
+    const { ramBytes = 16 * 4096, commandLine: own = "timer=10 work=500", diskBlocks } = this.options;
+    const commandLine = diskBlocks === undefined ? own : `${own} disk=${diskBlocks}`;
     return new ToyMachine({ ramBytes, commandLine, epochNs: 0n, imageDigest: "00" });
   }
 
@@ -193,6 +206,9 @@ export class World {
   get #fullIoState(): string {
     return this.#ioNames.length > 2 ? "TRIPLEX" : "DUPLEX";
   }
+
+  /** Disks were made to fail. */
+  haveDisksFailed = false;
 
   get mayHideError(): boolean {
     return this.errors.mayHide(this.server.voter.issued);
@@ -334,7 +350,9 @@ export class World {
       cpu1: "enclosure1",
       cpu2: "enclosure2",
     };
-    const io = new SimulatedIo(
+    const disk = this.disks.get(name);
+    const mirror = disk === undefined ? null : new SimulatedMirror(disk, this.timeline, this.random, () => io);
+    const io: SimulatedIo = new SimulatedIo(
       {
         name,
         incarnation: this.#ioIncarnations,
@@ -347,15 +365,22 @@ export class World {
         sockets: Object.fromEntries([...slots, JUDGE].map((slot) => [slot, slot])),
         release: options.release ?? "compared",
         lagLimitMs: 250,
+        ...(this.disks.size > 0 && { disk: { diskId: DISK_ID, sizeBytes: DISK_BYTES, mirrors: this.#ioNames } }),
         anchorNs: EPOCH_NS + BigInt(Math.round(this.nowMs * 1e6)) + this.wallOffsetNs,
       },
       this.timeline,
       1 + drift * (this.random.next() / 0x8000_0000 - 1),
+      mirror,
       (from, effect) => this.#serverEffect(from, effect),
     );
     const others = [...this.ios.values()].filter((other) => other.name !== name);
     this.ios.set(name, io);
-    io.dispatch({ kind: "start" });
+    const start = (): void => {
+      io.mirrors?.begin();
+      io.dispatch({ kind: "start" });
+    };
+    if (mirror === null) start();
+    else mirror.open(start);
     for (const cpu of this.cpus.values()) this.after(this.random.below(20), () => this.#connect(cpu, name));
     if (this.#hasStandby)
       for (const other of others) this.after(1 + this.random.below(10), () => this.#ioLinks.connect(io, this.ios.get(other.name)));
@@ -439,7 +464,10 @@ export class World {
     this.#endOvertaken();
     for (const name of [...this.cpus.keys()]) this.kill(name);
     for (const name of this.#hasStandby ? this.#ioNames : [this.io.name]) this.restartIo(name);
-    if (forgetsLast) this.arbiter.forgetLast();
+    for (const disk of this.disks.values()) disk.losePower(this.random);
+    this.powerLosses += 1;
+    // A record that names mirrors was on the disk before anybody acted on it.
+    if (forgetsLast && this.disks.size === 0) this.arbiter.forgetLast();
   }
 
   // ---- effects ----
@@ -458,6 +486,8 @@ export class World {
         if (cpu !== undefined) this.#hangUp(io, cpu);
         return;
       }
+      case "mirrorCommand":
+        return io.mirrors?.command(effect.mirror, effect.command);
       case "readHighest":
         return this.#readHighest(io);
       case "claim":

@@ -1,6 +1,8 @@
 /** What a disk controller and the stores of its mirrors say to each other, and what the controller hears and does. */
 import type { Severity } from "../wire/control.js";
 
+export type { DiskCounters, DiskStatus, MirrorState } from "../wire/control.js";
+
 /** The durable self-description of one mirror. */
 export interface MirrorHeader {
   /** Which disk it is a mirror of; empty: of none yet. */
@@ -130,41 +132,3 @@ export type DiskEventCode =
   | "DISK_WITHOUT_MIRROR"
   | "DISK_GROWN"
   | "SCRUB_DONE";
-
-export interface DiskCounters {
-  reads: number;
-  writes: number;
-  flushes: number;
-  /** Requests that ended in an I/O error. */
-  errors: number;
-  /** Bad blocks that reads of the guest met with. */
-  badBlocks: number;
-  scrubbedBlocks: number;
-  repairedBlocks: number;
-  /** Blocks without a good copy. */
-  unrepairable: number;
-  /** Blocks of mirrors in sync that had right checksums and were different. */
-  differingBlocks: number;
-  copiedBytes: number;
-  resyncs: number;
-}
-
-export type MirrorState = "absent" | "waiting" | "resync" | "joining" | "in sync" | "failed";
-
-export interface DiskStatus {
-  readonly configuration: number;
-  readonly sizeBytes: number;
-  readonly mirrors: Readonly<Record<string, { readonly state: MirrorState; readonly faults: number }>>;
-  /** Regions that the mirrors may disagree on since the last takeover or start. */
-  readonly unsettledRegions: number;
-  readonly resync: {
-    readonly target: string;
-    readonly isFull: boolean;
-    readonly doneBytes: number;
-    readonly totalBytes: number;
-    readonly copiedBytes: number;
-  } | null;
-  /** How far the scrubber is on its way through; null: it pauses. */
-  readonly scrubbedBytes: number | null;
-  readonly counters: Readonly<DiskCounters>;
-}

@@ -3,7 +3,7 @@ import { NO_BYTES, utf8Decode, utf8Encode } from "../foundation/bytes.js";
 import type { MachineInput, MachineOutput } from "../machine/machine.js";
 import { FRAME_HEADER_BYTES, FrameDecoder, MAX_FRAME_BYTES, WireError } from "./frame.js";
 import { ITEM_HEADER_BYTES, itemsBytes, readInput, readOutput, writeInput, writeOutput } from "./items.js";
-import type { ImagePage, Message, PlainMessage, ResultMessage, TickMessage } from "./messages.js";
+import type { ImagePage, Message, MirrorMessage, PlainMessage, ResultMessage, TickMessage } from "./messages.js";
 import { Reader } from "./reader.js";
 
 const TYPE_PLAIN = 1;
@@ -15,6 +15,8 @@ const TYPE_IMAGE_PAGES = 6;
 const TYPE_IMAGE_STATE = 7;
 const TYPE_KEPT_TICK = 8;
 const TYPE_RECEIPT = 9;
+const TYPE_MIRROR_COMMAND = 10;
+const TYPE_MIRROR_REPLY = 11;
 
 /** Fields of each JSON message: a decoder accepts these kinds only, with these types. */
 const PLAIN_FIELDS: Readonly<Record<PlainMessage["kind"], Readonly<Record<string, "number" | "string" | "boolean" | "object">>>> = {
@@ -36,6 +38,7 @@ const PLAIN_FIELDS: Readonly<Record<PlainMessage["kind"], Readonly<Record<string
   resume: { configuration: "number" },
   resumed: { seq: "number", committed: "number" },
   refused: { configuration: "number", seen: "number" },
+  mirrorHeader: { text: "string" },
   heartbeat: { isActive: "boolean", configuration: "number", cpus: "object" },
   prepareCheckpoint: { keep: "boolean", urgent: "boolean" },
   checkpointPrepared: {},
@@ -171,11 +174,30 @@ export function encodeMessage(message: Message): Uint8Array {
       return encodePages(message.pages);
     case "imageState":
       return bytesFrame(TYPE_IMAGE_STATE, message.bytes);
+    case "mirrorCommand":
+      return encodeMirror(TYPE_MIRROR_COMMAND, message);
+    case "mirrorReply":
+      return encodeMirror(TYPE_MIRROR_REPLY, message);
     case "control":
       return bytesFrame(TYPE_CONTROL, utf8Encode(message.text));
     default:
       return bytesFrame(TYPE_PLAIN, utf8Encode(JSON.stringify(message)));
   }
+}
+
+/** Length u32 of the text, text, payload. */
+function encodeMirror(type: number, { text, bytes }: MirrorMessage): Uint8Array {
+  const encoded = utf8Encode(text);
+  const { frame, view } = newFrame(type, 4 + encoded.length + bytes.length);
+  view.setUint32(FRAME_HEADER_BYTES, encoded.length, true);
+  frame.set(encoded, FRAME_HEADER_BYTES + 4);
+  frame.set(bytes, FRAME_HEADER_BYTES + 4 + encoded.length);
+  return frame;
+}
+
+function decodeMirror(kind: MirrorMessage["kind"], reader: Reader): MirrorMessage {
+  const text = utf8Decode(reader.bytes(reader.u32()));
+  return { kind, text, bytes: reader.rest() };
 }
 
 function readOutputs(reader: Reader): MachineOutput[] {
@@ -239,9 +261,12 @@ function decodePages(reader: Reader): ImagePage[] {
   return pages;
 }
 
+function names(list: unknown): boolean {
+  return Array.isArray(list) && list.every((name) => typeof name === "string");
+}
+
 function isRecordMessage(value: unknown): boolean {
   const record = value as { number?: unknown; cpus?: unknown; activeIo?: unknown; mirrors?: unknown } | null;
-  const names = (list: unknown): boolean => Array.isArray(list) && list.every((name) => typeof name === "string");
   return (
     record !== null &&
     Number.isSafeInteger(record.number) &&
@@ -268,6 +293,7 @@ function decodePlain(body: Uint8Array): PlainMessage {
     if (type === "number" && (!Number.isFinite(content) || (content as number) < 0)) throw new WireError(`${kind} with a wrong ${field}`);
   }
   if (kind === "configurationNotice" && !isRecordMessage(message["record"])) throw new WireError(`${kind} with a wrong record`);
+  if (kind === "heartbeat" && !names(message["cpus"])) throw new WireError(`${kind} with wrong names`);
   return message as unknown as PlainMessage;
 }
 
@@ -296,6 +322,10 @@ function decodeBinary(type: number, reader: Reader): Message {
       return { kind: "receipt", configuration: reader.u32(), seq: reader.seq() };
     case TYPE_IMAGE_PAGES:
       return { kind: "imagePages", pages: decodePages(reader) };
+    case TYPE_MIRROR_COMMAND:
+      return decodeMirror("mirrorCommand", reader);
+    case TYPE_MIRROR_REPLY:
+      return decodeMirror("mirrorReply", reader);
     default:
       throw new WireError(`unknown frame type ${type}`);
   }

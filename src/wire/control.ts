@@ -56,6 +56,44 @@ export interface ServerCounters {
 /** `active`: it sequences, or is about to. `fenced`: it was overtaken. */
 export type IoRole = "active" | "standby" | "fenced";
 
+export interface DiskCounters {
+  reads: number;
+  writes: number;
+  flushes: number;
+  /** Requests that ended in an I/O error. */
+  errors: number;
+  /** Bad blocks that reads of the guest met with. */
+  badBlocks: number;
+  scrubbedBlocks: number;
+  repairedBlocks: number;
+  /** Blocks without a good copy. */
+  unrepairable: number;
+  /** Blocks of mirrors in sync that had right checksums and were different. */
+  differingBlocks: number;
+  copiedBytes: number;
+  resyncs: number;
+}
+
+export type MirrorState = "absent" | "waiting" | "resync" | "joining" | "in sync" | "failed";
+
+export interface DiskStatus {
+  readonly configuration: number;
+  readonly sizeBytes: number;
+  readonly mirrors: Readonly<Record<string, { readonly state: MirrorState; readonly faults: number }>>;
+  /** Regions that the mirrors may disagree on since the last takeover or start. */
+  readonly unsettledRegions: number;
+  readonly resync: {
+    readonly target: string;
+    readonly isFull: boolean;
+    readonly doneBytes: number;
+    readonly totalBytes: number;
+    readonly copiedBytes: number;
+  } | null;
+  /** How far the scrubber is on its way through; null: it pauses. */
+  readonly scrubbedBytes: number | null;
+  readonly counters: Readonly<DiskCounters>;
+}
+
 export interface ServerStatus {
   /** Number of the configuration in force; 0 before the first one. */
   readonly configuration: number;
@@ -71,6 +109,8 @@ export interface ServerStatus {
   /** CPU and I/O modules, by name. */
   readonly modules: Readonly<Record<string, ModuleStatus>>;
   readonly counters: ServerCounters;
+  /** The guest's disk; null: it has none, or nobody drives it yet. */
+  readonly disk: DiskStatus | null;
   /** Guest speed over the last second in which it was busy: millions of instructions a second of run time. */
   readonly mips: number;
 }

@@ -53,6 +53,11 @@ export class Reader {
     return count;
   }
 
+  /** Everything that is left. */
+  rest(): Uint8Array {
+    return this.bytes(this.#body.length - this.#at);
+  }
+
   end(): void {
     if (this.#at !== this.#body.length) throw new WireError("a message with bytes left over");
   }
