@@ -26,24 +26,25 @@ export interface OwnMirror {
 
 export class MirrorLinks {
   readonly #self: string;
-  /** Null: this I/O module holds no mirror. */
-  readonly #store: OwnMirror | null;
+  /** Null: this I/O module holds no mirror, or none that could be opened yet. */
+  #store: OwnMirror | null = null;
   readonly #peers: ReadonlyMap<string, MirrorPeer>;
   readonly #dispatch: (event: Untimed) => void;
   /** Who waits for a reply of our own store; null: our own controller. As many as the controllers have commands under way. */
   readonly #askers = new Map<string, MirrorPeer | null>();
 
-  constructor(self: string, store: OwnMirror | null, peers: ReadonlyMap<string, MirrorPeer>, dispatch: (event: Untimed) => void) {
+  constructor(self: string, peers: ReadonlyMap<string, MirrorPeer>, dispatch: (event: Untimed) => void) {
     this.#self = self;
-    this.#store = store;
     this.#peers = peers;
     this.#dispatch = dispatch;
-    store?.onReply((reply) => this.#replied(reply));
   }
 
-  /** Tells our own controller of our own mirror. */
-  begin(): void {
-    if (this.#store !== null) this.#dispatch({ kind: "mirrorUp", name: this.#self, header: this.#store.header });
+  /** This module's own mirror can be used from now on: our controller hears of it, and whoever is connected. */
+  opened(store: OwnMirror): void {
+    this.#store = store;
+    store.onReply((reply) => this.#replied(reply));
+    this.#dispatch({ kind: "mirrorUp", name: this.#self, header: store.header });
+    for (const peer of this.#peers.values()) this.connected(peer);
   }
 
   /** To another mirror than our own: one that is gone meanwhile does not answer, and the controller hears that it is gone. */

@@ -18,7 +18,6 @@ import type { Message } from "../wire/messages.js";
 import { checkpointDirectory, removeOtherCheckpoints } from "./checkpoint-files.js";
 import { socketPath, type ModuleConfig } from "./config.js";
 import { CourseFile, writeCourse } from "./course-file.js";
-import type { BlockStore } from "./block-store.js";
 import { openPort } from "./io-port.js";
 import { openMirror } from "./mirror-opening.js";
 import { PreciseTimer } from "./precise-timer.js";
@@ -63,13 +62,13 @@ class IoModule {
   #reportedSeq = -1;
   #reportedAtMs = 0;
 
-  constructor(config: ModuleConfig, port: NetworkPort | null, store: BlockStore | null) {
+  constructor(config: ModuleConfig, port: NetworkPort | null) {
     this.#config = config;
     this.#port = port;
     this.#self = { module: "io", name: config.name, incarnation: config.incarnation };
     this.#guestMac = config.network.macAddress === "" ? null : parseMac(config.network.macAddress);
     this.#arbiter = new FileArbiter(config.arbiterDirectory);
-    this.#mirrors = new MirrorLinks(config.name, store, this.#ios, (event) => this.#dispatch(event));
+    this.#mirrors = new MirrorLinks(config.name, this.#ios, (event) => this.#dispatch(event));
     this.#server = new LockstepServer(
       {
         name: config.name,
@@ -95,7 +94,7 @@ class IoModule {
 
   async start(): Promise<void> {
     await listenForPeers(socketPath(this.#config, this.#config.name), this.#self, (peer) => this.#accept(peer));
-    this.#mirrors.begin();
+    if (this.#config.disk !== undefined) openMirror(this.#config.disk.directory, (store) => this.#mirrors.opened(store));
     this.#dispatch({ kind: "start" });
     for (const name of this.#config.cpuModules) this.#linkCpu(name);
     // One connection for each two: the later one makes it.
@@ -379,6 +378,5 @@ function askForPriority(): void {
 export async function runIo(config: ModuleConfig): Promise<void> {
   askForPriority();
   const port = await openPort(config.network);
-  const store = config.disk === undefined ? null : await openMirror(config.disk.directory);
-  await new IoModule(config, port, store).start();
+  await new IoModule(config, port).start();
 }

@@ -1,24 +1,22 @@
-/** Opens the mirror that an I/O module holds. */
+/** Opens the mirror that an I/O module holds: at once, or as soon as that can be done. */
 import { SteadfastError } from "../foundation/errors.js";
 import { BlockStore } from "./block-store.js";
 
 /** A predecessor that was killed lets go of the mirror as soon as the kernel has cleared it away. */
-const BUSY_LIMIT_MS = 5000;
-const BUSY_POLL_MS = 20;
+const BUSY_RETRY_MS = 20;
+/** A disk that cannot be used now may be so later; until then the module serves without it, and the others hold the guest's disk. */
+const UNUSABLE_RETRY_MS = 2000;
 
-/** Null, and said in the log: the mirror cannot be used. The module serves without it, and the others hold the disk. */
-export async function openMirror(directory: string): Promise<BlockStore | null> {
-  const giveUpAt = performance.now() + BUSY_LIMIT_MS;
-  for (;;) {
-    try {
-      return await BlockStore.open(directory);
-    } catch (error) {
+export function openMirror(directory: string, opened: (store: BlockStore) => void): void {
+  let lastTold = "";
+  const attempt = (): void => {
+    BlockStore.open(directory).then(opened, (error: unknown) => {
       if (!(error instanceof SteadfastError)) throw error;
-      if (error.code !== "MIRROR_BUSY" || performance.now() > giveUpAt) {
-        process.stderr.write(`the mirror of the disk cannot be used: ${error.message}\n`);
-        return null;
-      }
-    }
-    await new Promise((resolve) => setTimeout(resolve, BUSY_POLL_MS));
-  }
+      const isBusy = error.code === "MIRROR_BUSY";
+      if (!isBusy && error.message !== lastTold) process.stderr.write(`the mirror of the disk cannot be used: ${error.message}\n`);
+      if (!isBusy) lastTold = error.message;
+      setTimeout(attempt, isBusy ? BUSY_RETRY_MS : UNUSABLE_RETRY_MS);
+    });
+  };
+  attempt();
 }

@@ -1,6 +1,8 @@
 /** Faults by seed: what befalls a simulated server, when, and in which rare moments it was hit. */
 import { SeededRandom } from "../foundation/random.js";
+import { DISK_BLOCK_BYTES } from "../machine/machine.js";
 import type { Scenario } from "./scenario.js";
+import type { MirrorDisk } from "./simulated-mirror.js";
 import { IO_RESTART_MS, type World } from "./world.js";
 
 export type FaultKind =
@@ -22,6 +24,11 @@ export type FaultKind =
   | "powerLoss"
   | "pullEnclosure"
   | "resize"
+  | "diskRot"
+  | "diskUnreadable"
+  | "diskWrites"
+  | "diskErrors"
+  | "diskSlow"
   | "storeFull"
   | "storeRot"
   | "flip"
@@ -34,6 +41,8 @@ export const LOSSES: readonly FaultKind[] = [
   ...(["arbiterOutage", "arbiterSlow", "cut", "cut", "batch", "clockJump", "wallClock", "pullEnclosure", "resize"] as const),
   ...(["storeFull", "storeRot"] as const),
 ];
+/** Disks below the mirrors fail: bits rot, blocks cannot be read, writes get lost, go astray or are torn, fail, or take long. */
+export const DISK_FAULTS: readonly FaultKind[] = ["diskRot", "diskUnreadable", "diskWrites", "diskErrors", "diskSlow"];
 /** Modules compute wrongly. */
 export const ERRORS: readonly FaultKind[] = ["flip", "flip", "flip", "corruptOutput", "corruptOutput", "skewClock"];
 /** Now and then instead of any other: everything of a kind at once. */
@@ -112,6 +121,14 @@ function cutFor(world: World, ways: readonly Way[], forMs: number): void {
   world.after(forMs, () => {
     for (const [from, to] of ways) world.links.heal(from, to);
   });
+}
+
+/** Something happens to one of the mirrors' disks, if there are any. */
+function withDisk(world: World, random: SeededRandom, act: (disk: MirrorDisk) => unknown): void {
+  const disks = [...world.disks.values()];
+  if (disks.length === 0) return;
+  world.haveDisksFailed = true;
+  act(random.pick(disks));
 }
 
 type Fault = (world: World, victim: string, random: SeededRandom, scenario: Scenario) => void;
@@ -204,6 +221,30 @@ const FAULTS: Readonly<Record<FaultKind, Fault>> = {
       world.checkpoints.isFull = false;
     });
   },
+  diskRot: (world, _victim, random) => withDisk(world, random, (disk) => disk.rot(random)),
+  diskUnreadable: (world, _victim, random) =>
+    withDisk(world, random, ({ faults }) =>
+      faults.unreadable.push({ offset: random.below(8) * DISK_BLOCK_BYTES, lengthBytes: DISK_BLOCK_BYTES }),
+    ),
+  diskWrites: (world, _victim, random) =>
+    withDisk(world, random, ({ faults }) => {
+      faults[random.pick(["lostWrites", "misdirectedWrites", "tornWrites"] as const)] += 1;
+    }),
+  diskErrors: (world, _victim, random) =>
+    withDisk(world, random, ({ faults }) => {
+      const kind = random.pick(["writeErrors", "readErrors", "syncErrors", "isFull"] as const);
+      faults[kind] = true;
+      world.after(random.below(300), () => {
+        faults[kind] = false;
+      });
+    }),
+  diskSlow: (world, _victim, random) =>
+    withDisk(world, random, ({ faults }) => {
+      faults.slowMs = 1 + random.below(50);
+      world.after(random.below(400), () => {
+        faults.slowMs = 0;
+      });
+    }),
   storeRot: (world) => world.checkpoints.rot(),
   flip: (world, victim, random) => world.flip(victim, random.below(0x40_0000), random.below(8)),
   corruptOutput: (world, victim) => world.corruptOutput(victim),

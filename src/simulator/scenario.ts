@@ -1,7 +1,7 @@
 /** What a seed stands for: the shape of the server, the faults that may befall it, and the load that its clients put on it. */
 import { utf8Encode } from "../foundation/bytes.js";
 import { SeededRandom } from "../foundation/random.js";
-import { ERRORS, LOSSES, type FaultKind } from "./faults.js";
+import { DISK_FAULTS, ERRORS, LOSSES, type FaultKind } from "./faults.js";
 import { World } from "./world.js";
 
 export type Shape = "duplex" | "triplex" | "pair-and-spare";
@@ -45,10 +45,12 @@ export function scenarioOf(seed: number, faultsUntilMs: number): Scenario {
   const release = random.chance(0.6) ? "compared" : "logged";
   // Released on receipt, a wrong output leaves: `logged` promises nothing against wrong computing.
   const isWrong = release === "compared" && random.chance(0.6);
-  const faults = [...LOSSES, ...(isWrong ? [...ERRORS, ...ERRORS] : [])].filter(
+  const ioCount = random.chance(0.3) ? 1 : shape === "triplex" ? 3 : 2;
+  const diskBlocks = ioCount > 1 && random.chance(0.5) ? DISK_BLOCKS : 0;
+  const doDisksFail = diskBlocks > 0 && random.chance(0.5);
+  const faults = [...LOSSES, ...(isWrong ? [...ERRORS, ...ERRORS] : []), ...(doDisksFail ? DISK_FAULTS : [])].filter(
     (kind) => kind !== "resize" || (shape === "duplex" && !isWrong),
   );
-  const ioCount = random.chance(0.3) ? 1 : shape === "triplex" ? 3 : 2;
   const enclosureCount = 1 + random.below(3);
   const names = ["io0", "io1", "io2", ...cpus, "cpu2"];
   return {
@@ -56,7 +58,7 @@ export function scenarioOf(seed: number, faultsUntilMs: number): Scenario {
     shape,
     cpus,
     ioCount,
-    diskBlocks: ioCount > 1 && random.chance(0.5) ? DISK_BLOCKS : 0,
+    diskBlocks,
     emptySlots: shape === "duplex" ? ["cpu2"] : [],
     enclosures: Object.fromEntries(names.map((name) => [name, `enclosure${Number(name.slice(-1)) % enclosureCount}`])),
     release,

@@ -3,7 +3,7 @@
  * another one has long taken over.
  */
 import { LockstepServer } from "../lockstep/server.js";
-import { MirrorLinks, type MirrorPeer, type OwnMirror } from "../lockstep/mirror-links.js";
+import { MirrorLinks, type MirrorPeer } from "../lockstep/mirror-links.js";
 import type { ServerEffect, ServerEvent, ServerOptions } from "../lockstep/server-types.js";
 import type { SimulatedCpu } from "./simulated-cpu.js";
 import type { Timeline } from "./timeline.js";
@@ -40,20 +40,13 @@ export class SimulatedIo {
   #isStepping = false;
   #wakeToken = 0;
 
-  constructor(
-    options: ServerOptions,
-    timeline: Timeline,
-    rate: number,
-    mirror: OwnMirror | null,
-    execute: (io: SimulatedIo, effect: ServerEffect) => void,
-  ) {
+  constructor(options: ServerOptions, timeline: Timeline, rate: number, execute: (io: SimulatedIo, effect: ServerEffect) => void) {
     this.name = options.name;
     this.incarnation = options.incarnation;
     this.#timeline = timeline;
     this.#bornMs = timeline.nowMs;
     this.#rate = rate;
-    this.mirrors =
-      options.disk === undefined ? null : new MirrorLinks(options.name, mirror, this.mirrorPeers, (event) => this.dispatch(event));
+    this.mirrors = options.disk === undefined ? null : new MirrorLinks(options.name, this.mirrorPeers, (event) => this.dispatch(event));
     this.server = new LockstepServer(options, (effect) => {
       if (this.state !== "ended") execute(this, effect);
     });

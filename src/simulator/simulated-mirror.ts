@@ -9,7 +9,6 @@ import { FaultyFile, noFaults, type DiskFaults } from "../storage/faulty-file.js
 import { MemoryFile } from "../storage/memory-file.js";
 import { MirrorStore } from "../storage/mirror-store.js";
 import type { MirrorHeader, StoreCommand, StoreReply } from "../storage/types.js";
-import { Violation } from "./checker.js";
 import type { SimulatedIo } from "./simulated-io.js";
 import type { Timeline } from "./timeline.js";
 
@@ -45,13 +44,13 @@ export class MirrorDisk {
 export class SimulatedMirror implements OwnMirror {
   readonly #timeline: Timeline;
   readonly #random: SeededRandom;
-  readonly #io: () => SimulatedIo;
+  readonly #io: SimulatedIo;
   readonly #store: MirrorStore;
   #listener: (reply: StoreReply) => void = () => undefined;
   #freeAtMs = 0;
 
   /** `io`: whose process it is; a store does nothing while that is stopped, or after its end. */
-  constructor(disk: MirrorDisk, timeline: Timeline, random: SeededRandom, io: () => SimulatedIo) {
+  constructor(disk: MirrorDisk, timeline: Timeline, random: SeededRandom, io: SimulatedIo) {
     this.#timeline = timeline;
     this.#random = random;
     this.#io = io;
@@ -63,15 +62,12 @@ export class SimulatedMirror implements OwnMirror {
 
   /** What runs in the process: not while it is stopped, and never after its end. */
   #inProcess(run: () => void): void {
-    this.#io().whenUp(run);
+    this.#io.whenUp(run);
   }
 
-  /** Before anything else, as the process does. */
-  open(done: () => void): void {
-    this.#store.open((failure) => {
-      if (failure !== null) throw new Violation("safety", `a mirror cannot be opened: ${failure}`);
-      done();
-    });
+  /** `done`: null, or why it cannot be used. */
+  open(done: (failure: string | null) => void): void {
+    this.#store.open((failure) => done(failure));
   }
 
   get header(): MirrorHeader {

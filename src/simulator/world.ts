@@ -54,6 +54,7 @@ const STOPPED_LIMIT_MS = 3000;
 const RECONNECT_MS = 5;
 const ARBITER_RETRY_MS = 50;
 const JUDGE = "judge0";
+const MIRROR_RETRY_MS = 100;
 const DISK_ID = "disk0";
 /** Two regions of the log, the second one not full. */
 const DISK_BYTES = 300 * DISK_BLOCK_BYTES;
@@ -350,9 +351,7 @@ export class World {
       cpu1: "enclosure1",
       cpu2: "enclosure2",
     };
-    const disk = this.disks.get(name);
-    const mirror = disk === undefined ? null : new SimulatedMirror(disk, this.timeline, this.random, () => io);
-    const io: SimulatedIo = new SimulatedIo(
+    const io = new SimulatedIo(
       {
         name,
         incarnation: this.#ioIncarnations,
@@ -370,21 +369,27 @@ export class World {
       },
       this.timeline,
       1 + drift * (this.random.next() / 0x8000_0000 - 1),
-      mirror,
       (from, effect) => this.#serverEffect(from, effect),
     );
     const others = [...this.ios.values()].filter((other) => other.name !== name);
     this.ios.set(name, io);
-    const start = (): void => {
-      io.mirrors?.begin();
-      io.dispatch({ kind: "start" });
-    };
-    if (mirror === null) start();
-    else mirror.open(start);
+    this.#openMirror(io);
+    io.dispatch({ kind: "start" });
     for (const cpu of this.cpus.values()) this.after(this.random.below(20), () => this.#connect(cpu, name));
     if (this.#hasStandby)
       for (const other of others) this.after(1 + this.random.below(10), () => this.#ioLinks.connect(io, this.ios.get(other.name)));
     return io;
+  }
+
+  /** Tried again until it can be used. */
+  #openMirror(io: SimulatedIo): void {
+    const disk = this.disks.get(io.name);
+    if (disk === undefined) return;
+    const mirror = new SimulatedMirror(disk, this.timeline, this.random, io);
+    mirror.open((failure) => {
+      if (failure === null) io.mirrors?.opened(mirror);
+      else this.after(MIRROR_RETRY_MS, () => io.whenUp(() => this.#openMirror(io)));
+    });
   }
 
   #endIo(io: SimulatedIo): void {

@@ -28,7 +28,8 @@ export interface RequestNeighbours {
 class Pending implements Operation {
   readonly request: DiskRequest;
   readonly begin: () => void;
-  readonly isExclusive = false;
+  /** Once nobody waits for it any more: what comes after it waits until all mirrors have it. */
+  isExclusive = false;
   /** To whom it went in its present attempt. */
   readonly sentTo = new Set<string>();
   readonly acked = new Set<string>();
@@ -102,8 +103,15 @@ export class GuestRequests {
     this.#admission.add(pending);
   }
 
+  /**
+   * Nobody waits for an answer any more. A write that is on its way still has to arrive everywhere before anything else is done there:
+   * the next life of the guest must not read on one mirror what another one may never get.
+   */
   forget(): void {
-    for (const pending of this.#pending) this.#remove(pending);
+    for (const pending of this.#pending) {
+      if (pending.request.operation === "write" && pending.sentTo.size > 0) pending.isExclusive = true;
+      else this.#remove(pending);
+    }
   }
 
   #begin(pending: Pending): void {
@@ -270,7 +278,7 @@ export class GuestRequests {
 
   #end(pending: Pending, isOk: boolean, bytes: Uint8Array = NO_BYTES): void {
     this.#remove(pending);
-    this.#answer(pending.request, isOk, bytes);
+    if (!pending.isExclusive) this.#answer(pending.request, isOk, bytes);
   }
 
   #remove(pending: Pending): void {
