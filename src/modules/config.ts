@@ -56,6 +56,8 @@ export interface ModuleConfig {
   readonly network: NetworkConfig;
   /** Wall-clock ns since 1970 at guest time 0, decimal (too long for a JSON number). */
   readonly epochNs: string;
+  /** Of a management module: it waits for the lead of a server that runs, instead of starting one. Absent: false. */
+  readonly standby?: boolean;
 }
 
 type Check = (value: unknown) => boolean;
@@ -95,6 +97,7 @@ const FIELDS: Readonly<Record<string, Check>> = {
   checkpoints: optional((value) => typeof value === "boolean"),
   machine: isRecord,
   network: isRecord,
+  standby: optional((value) => typeof value === "boolean"),
   epochNs: (value) => typeof value === "string" && /^\d{1,19}$/.test(value),
 };
 
