@@ -25,12 +25,10 @@ function wholeNumber(minimum: number, maximum: number): (text: string) => number
   };
 }
 
-export function addUpCommand(program: Command): void {
-  program
-    .command("up")
-    .description("start a server: a guest on two CPU modules in lockstep")
+/** The options that say what the server is to be like. */
+export function withSettings(command: Command): Command {
+  return command
     .argument("[file]", "server file (YAML); without one the defaults do")
-    .option("-d, --detach", "return when the server is DUPLEX and the guest answers; it runs on in the background")
     .option("--name <name>", "name of the server (default: main)")
     .option("--memory <MiB>", "memory of the guest, 64 to 3072 MiB", parseMemory)
     .addOption(new Option("--release <kind>", "when an output takes effect").choices(["compared", "logged"]))
@@ -39,7 +37,13 @@ export function addUpCommand(program: Command): void {
     .option("--redundancy <kind>", "simplex, duplex (default), triplex or pair-and-spare; or 1, 2, 3", redundancyFlag)
     .option("--address <address>", "the guest's IPv4 address (default: the first free one, 10.77.0.2)")
     .option("--lag-limit <ms>", "a CPU module this far behind the other is taken for hung", wholeNumber(20, 60_000))
-    .option("--no-checkpoints", "no proof of who was right when two modules disagree, and no memory check: a little faster")
+    .option("--no-checkpoints", "no proof of who was right when two modules disagree, and no memory check: a little faster");
+}
+
+export function addUpCommand(program: Command): void {
+  withSettings(program.command("up"))
+    .description("start a server: a guest on two CPU modules in lockstep")
+    .option("-d, --detach", "return when the server is DUPLEX and the guest answers; it runs on in the background")
     .option("--wait <seconds>", "how long -d waits", wholeNumber(0, 86_400), WAIT_SECONDS_DEFAULT)
     .option("--attach", "if the server runs already, follow it instead of refusing")
     .option("--json", "print facts and errors as JSON")

@@ -230,6 +230,13 @@ export const ERRORS = {
   SERVER_FILE_UNREADABLE: { exit: 2, text: "The server file {file} cannot be read ({why}); give the path of a readable file." },
   SERVER_FILE_WRONG: { exit: 2, text: "{file}, line {line}: {problem}." },
   MEMORY_RANGE: { exit: 2, text: "--memory {memory} is out of range; a guest has {minimum} to {maximum} MiB." },
+  INSTALL_ROOT: { exit: 3, text: "Only root may change what starts at boot; run this as root, or say --print to see the unit." },
+  SYSTEMD_MISSING: {
+    exit: 3,
+    text: "systemd does not run on this host, so that nothing would start the unit at boot; say --print and give it to what does.",
+  },
+  SYSTEMD_FAILED: { exit: 3, text: "`{command}` failed ({why}); `systemctl status {unit}` tells more." },
+  UNIT_MISSING: { exit: 4, text: "No unit of server {server} is installed ({path}); `steadfast install --name {server}` installs one." },
   NEEDS_ROOT: { exit: 3, text: "Making network interfaces needs root; run: {line}" },
   PACKAGES_MISSING: { exit: 3, text: "Debian packages are missing; run: {line}" },
 } as const satisfies Record<string, ErrorEntry>;

@@ -27,7 +27,7 @@ import {
   type ServerPlan,
 } from "./management-plan.js";
 import type { LossCause } from "./management-policy.js";
-import { cleanUpServer, endStrays, recordProcess, waitUntilGone, type ProcessRecord } from "./management-process.js";
+import { cleanUpServer, endStrays, recordProcess } from "./management-process.js";
 import { Recordings, type RecordingDone } from "./management-recordings.js";
 import { RedundancyChange } from "./management-redundancy.js";
 import { headerFor } from "./management-reports.js";
@@ -35,14 +35,12 @@ import { LEAD_EVERY_MS } from "./management-standby.js";
 import { StandbyView } from "./management-standbys.js";
 import type { LeaderState, MadeRecord } from "./management-state.js";
 import { inLockstep, makeReport, type ServerReport } from "./management-status.js";
-import { ModuleSupervisor } from "./management-supervisor.js";
+import { endModules, ModuleSupervisor } from "./management-supervisor.js";
 import { ModuleTalk } from "./management-talk.js";
 import { VerifyRequests } from "./management-verify.js";
 import { parseRedundancy, type PlannedRedundancy } from "./redundancy.js";
 
 const CHECK_EVERY_MS = 1000;
-/** Between asking modules to end and ending them. */
-const SHUTDOWN_GRACE_MS = 300;
 const DOWN_GRACE_MAX_MS = 600_000;
 const TERMINATION_GRACE_MS = 5000;
 
@@ -475,13 +473,10 @@ export class Leader implements ManagementActions {
     if (this.#graceTimer !== null) clearTimeout(this.#graceTimer);
     for (const timer of this.#timers) clearInterval(timer);
     this.#guest.close();
-    for (const supervisor of this.#supervisors) supervisor.end();
-    const others = this.#supervisors.filter((each) => each.name !== this.#name);
-    const processes = others.map((each) => each.process).filter((each): each is ProcessRecord => each !== null);
-    for (const { name } of processes) this.#links?.send(name, { kind: "shutdown" });
-    await waitUntilGone(processes, SHUTDOWN_GRACE_MS);
-    for (const supervisor of others) supervisor.kill("drill");
-    await waitUntilGone(processes);
+    await endModules(
+      this.#supervisors.filter((each) => each.name !== this.#name),
+      (module) => void this.#links?.send(module, { kind: "shutdown" }),
+    );
     this.#links?.close();
     this.#events.add("info", LAST_EVENT, `Server ${this.#plan.server} was stopped ${why}.`);
     this.#console.close();

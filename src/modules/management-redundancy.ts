@@ -36,11 +36,7 @@ export class RedundancyChange {
     const slots = cpuSlots(to).map((slot) => slot.name);
     const ios = ioSlots(to).map((slot) => slot.name);
     const managers = managementSlots(to).map((slot) => slot.name);
-    const kept = [
-      ...slots.slice(0, cpuModuleCount(to)),
-      ...ios.slice(0, ioModuleCount(to)),
-      ...managers.slice(0, enclosureCount(to)),
-    ];
+    const kept = [...slots.slice(0, cpuModuleCount(to)), ...ios.slice(0, ioModuleCount(to)), ...managers.slice(0, enclosureCount(to))];
     const surplus = slots.slice(cpuModuleCount(to), cpuModuleCount(from));
     if (surplus.length > 0) this.#demandLockstep(kept, to);
     for (const name of slots.slice(cpuModuleCount(from), cpuModuleCount(to))) {

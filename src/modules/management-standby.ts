@@ -38,7 +38,7 @@ export class Standby {
   #silentLooks = 0;
   #wasSilent = false;
   #isTrying = false;
-  #timers: NodeJS.Timeout[] = [];
+  #lookTimer: NodeJS.Timeout | null = null;
   #resolve: ((lead: Lead) => void) | null = null;
 
   /** `onFollowing`: called when a leader is heard. */
@@ -55,7 +55,8 @@ export class Standby {
     this.#listener = await listenForPeers(socketPath(this.#config, name), self, (peer) => this.#accept(peer));
     return new Promise((resolve) => {
       this.#resolve = resolve;
-      this.#timers = [setInterval(() => void this.#try(), TRY_EVERY_MS), setInterval(() => this.#look(), LOOK_EVERY_MS)];
+      this.#lookTimer = setInterval(() => this.#look(), LOOK_EVERY_MS);
+      void this.#try();
     });
   }
 
@@ -83,15 +84,20 @@ export class Standby {
 
   /** While no leader is connected: perhaps there is none. */
   async #try(): Promise<void> {
-    if (this.#leader !== null || this.#isTrying || this.#resolve === null) return;
+    if (this.#isTrying) return;
     this.#isTrying = true;
-    const lock = await lockServer(this.#paths.runDirectory);
+    while (this.#leader === null) {
+      const lock = await lockServer(this.#paths.runDirectory);
+      if (lock !== null) return this.#lead(lock);
+      await new Promise((resolve) => setTimeout(resolve, TRY_EVERY_MS));
+    }
     this.#isTrying = false;
-    if (lock === null) return;
-    for (const timer of this.#timers) clearInterval(timer);
+  }
+
+  #lead(lock: Server): void {
+    if (this.#lookTimer !== null) clearInterval(this.#lookTimer);
     this.#listener?.close();
-    this.#resolve({ lock, wasSilent: this.#wasSilent });
-    this.#resolve = null;
+    this.#resolve?.({ lock, wasSilent: this.#wasSilent });
   }
 
   #look(): void {

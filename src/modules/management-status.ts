@@ -173,12 +173,12 @@ function isShown(supervisor: ModuleSupervisor, plan: ServerPlan): boolean {
   return supervisor.process !== null || modulesInUse(plan).includes(supervisor.name);
 }
 
-/** An enclosure may go if what is in lockstep in it has another one of its kind in lockstep elsewhere. */
+/** An enclosure may go if each kind of module that runs in it is in lockstep elsewhere too. */
 function reportEnclosures(modules: readonly ModuleReport[]): EnclosureReport[] {
-  const working = modules.filter((module) => inLockstep(module.state));
   return [...new Set(modules.map((module) => module.enclosure))].sort().map((name) => {
-    const outside = new Set(working.filter((module) => module.enclosure !== name).map((module) => module.kind));
-    return { name, safeToPull: working.every((module) => module.enclosure !== name || outside.has(module.kind)) };
+    const running = modules.filter((module) => module.enclosure === name && module.pid !== 0);
+    const others = modules.filter((module) => module.enclosure !== name && inLockstep(module.state));
+    return { name, safeToPull: running.every(({ kind }) => others.some((other) => other.kind === kind)) };
   });
 }
 

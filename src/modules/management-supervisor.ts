@@ -9,9 +9,17 @@ import { fileURLToPath } from "node:url";
 import type { ModuleConfig } from "./config.js";
 import { JUDGE, writeJsonFile, type FaultThreshold, type PlannedModule } from "./management-plan.js";
 import { judgeLoss, noteLockstep, NO_FAULTS, type FaultRecord, type LossCause } from "./management-policy.js";
-import { isAlive, MODULE_MARK_VARIABLE, processStateOf, recordProcess, signalIfAlive, type ProcessRecord } from "./management-process.js";
+import {
+  isAlive,
+  MODULE_MARK_VARIABLE,
+  processStateOf,
+  recordProcess,
+  signalIfAlive,
+  waitUntilGone,
+  type ProcessRecord,
+} from "./management-process.js";
 import type { ModulePresence, ModuleRecord } from "./management-state.js";
-import { yieldWhileStarting } from "./start-priority.js";
+import { endYielding, yieldWhileStarting } from "./start-priority.js";
 
 const MAIN_PATH = fileURLToPath(new URL("./main.js", import.meta.url));
 /** A module's standard error; one older file is kept. */
@@ -24,6 +32,9 @@ const STOPPED_LIMIT_MS = 3000;
  * it. Counted in checks, not in time, so that a suspended host does not make everyone look silent.
  */
 const SILENT_CHECKS_LIMIT = 5;
+
+/** Between asking modules to end and ending them. */
+const SHUTDOWN_GRACE_MS = 300;
 
 export interface SupervisorHooks {
   /** Configuration of the next incarnation. */
@@ -97,13 +108,19 @@ export class ModuleSupervisor {
     return this.#process?.pid === process.pid;
   }
 
-  /** Goes on from what another one wrote down. What has ended since is seen at the next `look`. */
+  /**
+   * Goes on from what another one wrote down, also with the end of a process that it was about to end. What has ended since is seen at
+   * the next `look`.
+   */
   adopt(record: ModuleRecord): void {
     this.#presence = record.presence;
     this.#faults = record.faults;
     this.#incarnation = record.incarnation;
     this.#process = record.process;
     this.#plannedCause = record.plannedCause;
+    if (record.process === null || !isAlive(record.process)) return;
+    if (record.plannedCause !== null) signalIfAlive(record.process);
+    else if (this.module.kind === "cpu") endYielding(record.process.pid);
   }
 
   /** This process is the module, and is there, whatever was wanted of it before. */
@@ -244,6 +261,16 @@ export class ModuleSupervisor {
     if (this.#restartTimer !== null) clearTimeout(this.#restartTimer);
     this.#restartTimer = null;
   }
+}
+
+/** Asks modules to end, and ends them. */
+export async function endModules(supervisors: readonly ModuleSupervisor[], ask: (module: string) => void): Promise<void> {
+  for (const supervisor of supervisors) supervisor.end();
+  const processes = supervisors.flatMap((each) => each.process ?? []);
+  for (const { name } of processes) ask(name);
+  await waitUntilGone(processes, SHUTDOWN_GRACE_MS);
+  for (const supervisor of supervisors) supervisor.kill("drill");
+  await waitUntilGone(processes);
 }
 
 function causeOf(code: number | null, signal: NodeJS.Signals | null): LossCause {

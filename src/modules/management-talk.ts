@@ -102,7 +102,7 @@ export class ModuleTalk {
     const number = Number(message["number"]);
     if (number <= (this.#heard.get(source) ?? 0)) return;
     this.#heard.set(source, number);
-    if (number <= (this.#inherited.get(source) ?? 0)) return this.#passOver(message);
+    if (number <= (this.#inherited.get(source) ?? 0)) return this.#passOver(module, message);
     if (message.kind === "event") return this.#ioEvent(module, message as unknown as EventMessage, { incarnation: source, number });
     // One that was overtaken may not know it yet.
     if (module !== this.#context.io.active) return;
@@ -112,8 +112,10 @@ export class ModuleTalk {
   }
 
   /** A former leader acted on this; what it leads up to may still be to come. */
-  #passOver(message: ParsedControl): void {
+  #passOver(module: string, message: ParsedControl): void {
     if (message.kind === "event") this.#noteVerdict(message as unknown as EventMessage);
+    // Whoever says so is still there.
+    if (message.kind === "event" && message["code"] === "FENCED") this.#context.supervisor(module).kill("abandoned");
     else if (message.kind === "shoot") this.#verdicts.delete(String(message["module"]));
     else if (message.kind === "console") this.#context.console.remember(Buffer.from(String(message["base64"]), "base64"));
   }
