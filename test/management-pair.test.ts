@@ -1,6 +1,7 @@
 /** Management modules that watch and replace each other, and whole enclosures: real processes, SIGKILL and SIGSTOP, the toy machine. */
 import assert from "node:assert/strict";
 import { after, afterEach, describe, test } from "node:test";
+import type { LoggedEvent } from "../dist/modules/management-events.js";
 import type { ModuleReport, ServerReport } from "../dist/modules/management-status.js";
 import { isAlive, ToyServers, type ToyServer } from "./support/toy-servers.js";
 
@@ -118,6 +119,36 @@ describe("a duplex server's management modules", { timeout: 300_000 }, () => {
     await server.down();
   });
 
+  test("whoever follows the events hears each once, whoever leads", async () => {
+    const server = await servers.up("followed");
+    const following = server.command(["events", "--follow", "--json"]);
+    for (const victim of ["mgmt0", "mgmt1"]) {
+      await server.kill(victim);
+      await server.untilComplete();
+    }
+    await server.down();
+    const { out } = await following;
+    const heard = out.split("\n").filter((line) => line !== "");
+    assert.deepEqual(
+      heard.map((line) => (JSON.parse(line) as LoggedEvent).id),
+      heard.map((_, index) => index + 1),
+    );
+    assert.match(heard.at(-1) ?? "", /SERVER_STOPPED/);
+  });
+
+  test("both hang: `up` ends them and leads itself", async () => {
+    const server = await servers.up("stuck");
+    await server.must(["fault", "kill", "mgmt0"]);
+    const before = await server.untilComplete();
+    for (const { kind, pid } of before.modules) if (kind === "management") process.kill(pid, "SIGSTOP");
+    await server.must(["up", "-d", server.file], false);
+    const report = await server.untilComplete();
+    assert.deepEqual(pids(report), pids(before));
+    for (const { kind, name, pid } of before.modules) assert.equal(isAlive(pid), kind !== "management", name);
+    await server.assertOneLog();
+    await server.down();
+  });
+
   test("both are killed: the modules serve on, and `up` brings management back without an interruption", async () => {
     const server = await servers.up("orphaned");
     const before = await server.status();
@@ -193,6 +224,25 @@ describe("the redundancy", { timeout: 120_000 }, () => {
     await server.assertOneLog();
     await server.down();
   });
+});
+
+test("two pairs have a management module in each enclosure", { timeout: 60_000 }, async () => {
+  const server = await servers.up("pairs", ["redundancy: pair-and-spare"]);
+  await server.must(["pull", "enclosure0"]);
+  const report = await server.until("one pair", (now) =>
+    now.modules.every((each) => (each.enclosure === "enclosure0") === (each.pid === 0)),
+  );
+  assert.deepEqual(
+    report.modules.map((each) => `${each.name} ${each.enclosure}`),
+    ["cpu0 enclosure0", "cpu1 enclosure0", "cpu2 enclosure1", "cpu3 enclosure1", "io0 enclosure0", "io1 enclosure1"].concat([
+      "mgmt0 enclosure0",
+      "mgmt1 enclosure1",
+    ]),
+  );
+  await server.must(["insert", "enclosure0"]);
+  await server.untilComplete();
+  assert.equal((await server.status()).counters.outages, 0);
+  await server.down();
 });
 
 describe("an enclosure", { timeout: 120_000 }, () => {

@@ -162,7 +162,8 @@ export class Leader implements ManagementActions {
   }
 
   /** Goes on where the former leader was. `wasSilent`: it hung, and was ended for that. */
-  async takeOver({ state, management }: MadeRecord, wasSilent: boolean): Promise<void> {
+  async takeOver(made: MadeRecord, wasSilent: boolean): Promise<void> {
+    const { state, management } = made;
     if (state.stopAtMs !== null && state.stopAtMs <= Date.now()) return this.#finishStop(management.name);
     const inUse = modulesInUse(this.#plan);
     for (const supervisor of this.#supervisors) {
@@ -178,8 +179,9 @@ export class Leader implements ManagementActions {
     this.#io.adopt(state.io);
     this.#talk.adopt(state);
     if (state.isRecording) this.#recordings.cut();
-    await endStrays(this.#paths);
+    // At once: from here on it is us whom the stand-bys watch.
     this.#save();
+    await endStrays(this.#paths, made);
     this.#guest = this.#watchGuest();
     this.#guest.resume(state.guest);
     this.#api = await serveControlApi(this.#paths.controlSocket, this);

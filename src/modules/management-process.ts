@@ -121,9 +121,8 @@ function isModule(pid: number): boolean {
 }
 
 /** Ends modules that the one who led before had started but not noted any more: another one will be started in their place. */
-export async function endStrays(paths: ServerPaths): Promise<void> {
-  const made = readJsonFile<MadeRecord>(paths.madeFile);
-  const noted = new Set([made?.management, ...(made?.processes ?? [])].map((each) => each?.pid));
+export async function endStrays(paths: ServerPaths, { management, processes }: MadeRecord): Promise<void> {
+  const noted = new Set([management, ...processes].map((each) => each.pid));
   const strays = strayProcesses(paths.runDirectory).filter((each) => !noted.has(each.pid) && isModule(each.pid));
   for (const record of strays) signalIfAlive(record);
   await waitUntilGone(strays);

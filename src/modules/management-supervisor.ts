@@ -123,8 +123,9 @@ export class ModuleSupervisor {
     else if (this.module.kind === "cpu") endYielding(record.process.pid);
   }
 
-  /** This process is the module, and is there, whatever was wanted of it before. */
+  /** This process is the module, and is there, whatever was wanted of it before. A former one of that name hangs, if it lives. */
   adoptSelf(incarnation: number): void {
+    if (this.#process !== null && !this.#isSelf) signalIfAlive(this.#process);
     this.#presence = "present";
     this.#incarnation = incarnation;
     this.#process = recordProcess(this.name, process.pid);
