@@ -74,15 +74,13 @@ describe("planted bugs", () => {
   after(() => rmSync(copy, { recursive: true }));
 
   for (const bug of PLANTED_BUGS) {
-    const from = bug.from ?? 1;
-    const to = from + bug.seeds - 1;
-    test(`a protocol that ${bug.name} is found out by one of the seeds ${from} to ${to}`, () => {
+    test(`a protocol that ${bug.name} is found out within ${bug.seeds} seeds`, () => {
       const path = join(copy, "dist/lockstep", bug.file);
       const original = readFileSync(path, "utf8");
       assert.equal(original.split(bug.find).length, 2, "the place to plant it is there, once");
       writeFileSync(path, original.replace(bug.find, bug.replace));
       try {
-        const outcome = simulate(copy, ["--seeds", `${from}..${to}`, "--ticks", String(FAULTY_MS)]);
+        const outcome = simulate(copy, ["--seeds", `1..${bug.seeds}`, "--ticks", String(FAULTY_MS)]);
         assert.ok(VIOLATION_EXITS.includes(outcome.code ?? -1), `exit code ${outcome.code}`);
         const seed = /with seed (\d+)/.exec(outcome.error)?.[1];
         assert.ok(outcome.error.includes(`replay: npm run sim -- --seed ${seed} --ticks ${FAULTY_MS}`), outcome.error);

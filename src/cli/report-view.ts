@@ -15,6 +15,7 @@ function note(module: ModuleReport): string {
   const { progress } = module;
   if (module.held) return "held out: steadfast insert " + module.name;
   if (module.state === "BROKEN") return "too many faults: steadfast clear " + module.name;
+  if (module.isActive === true) return "active";
   if (progress === undefined) return "";
   const total = progress.pagesSent + progress.pagesRemaining;
   const share = total === 0 ? 0 : Math.floor((100 * progress.pagesSent) / total);
@@ -27,7 +28,7 @@ function moduleRows(report: ServerReport): string[][] {
   const rows = report.modules.map((module) => [
     module.name,
     module.enclosure,
-    paint(module.state, module.kind === "cpu" ? stateColour(module.state) : "bold"),
+    paint(module.state, stateColour(module.state)),
     module.pid === 0 ? "-" : String(module.pid),
     module.rssBytes === 0 ? "-" : `${Math.round(module.rssBytes / MIB)} MiB`,
     String(module.faults),

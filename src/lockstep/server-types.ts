@@ -42,7 +42,7 @@ export type ServerEvent = { readonly atMs: number } & (
   | { readonly kind: "cpuDisconnected"; readonly name: string; readonly why: string }
   | { readonly kind: "cpuMessage"; readonly name: string; readonly message: Message }
   /** Another I/O module. */
-  | { readonly kind: "ioConnected"; readonly name: string }
+  | { readonly kind: "ioConnected"; readonly name: string; readonly incarnation: number }
   | { readonly kind: "ioDisconnected"; readonly name: string }
   | { readonly kind: "ioMessage"; readonly name: string; readonly message: Message }
   | { readonly kind: "frames"; readonly port: number; readonly frames: readonly Uint8Array[] }

@@ -3,15 +3,23 @@ import type { ModuleStatus, Redundancy, ServerStatus } from "../wire/control.js"
 import type { CpuRow } from "./membership.js";
 import type { LockstepServer } from "./server.js";
 
-function redundancyOf(server: LockstepServer): Redundancy {
+/** By how many are in it together, from one on. */
+const LEVELS = ["SIMPLEX", "DUPLEX", "TRIPLEX"] as const;
+
+function levelOf(count: number): (typeof LEVELS)[number] {
+  return LEVELS[Math.min(count, LEVELS.length) - 1] ?? "SIMPLEX";
+}
+
+/** As many as of the kind of module that there is least of: a server is DUPLEX when any one module may go. */
+function redundancyOf(server: LockstepServer, readyIos: number): Redundancy {
   const members = server.isRunning ? server.membership.live.length : 0;
+  const ios = server.standby.peers.names.length === 0 ? Infinity : 1 + readyIos;
   if (members === 0) return "OUTAGE";
   const { pairs = [] } = server.options;
-  if (pairs.length > 0) {
-    const complete = server.membership.completePairs.length;
-    return complete === pairs.length ? "PAIR_AND_SPARE" : complete > 0 || members > 1 ? "DUPLEX" : "SIMPLEX";
-  }
-  return members === 1 ? "SIMPLEX" : members === 2 ? "DUPLEX" : "TRIPLEX";
+  if (pairs.length === 0) return levelOf(Math.min(members, ios));
+  const complete = server.membership.completePairs.length;
+  if (ios < 2) return "SIMPLEX";
+  return complete === pairs.length ? "PAIR_AND_SPARE" : complete > 0 || members > 1 ? "DUPLEX" : "SIMPLEX";
 }
 
 function cpuStatus(server: LockstepServer, row: CpuRow): ModuleStatus {
@@ -20,6 +28,7 @@ function cpuStatus(server: LockstepServer, row: CpuRow): ModuleStatus {
   const progress = reintegration.progress(row.name);
   const starting = server.isStarting && row.role === "absent" && row.expected && !row.miscompared;
   return {
+    incarnation: row.incarnation,
     state: starting ? "INITIALIZING" : membership.stateOf(row),
     safeToPull: isMember ? membership.live.length > 1 && server.isRunning : true,
     lagTicks: isMember ? Math.max(0, voter.issued - row.lastSeq) : (progress?.ticksBehind ?? 0),
@@ -27,36 +36,43 @@ function cpuStatus(server: LockstepServer, row: CpuRow): ModuleStatus {
   };
 }
 
-/** The active one has lockstep's states like any other: DUPLEX when another one could take its place at this moment. */
-function ioStatus(server: LockstepServer): Record<string, ModuleStatus> {
-  const { membership, options, role } = server;
-  const ioPeers = server.standby.peers;
-  const ready = ioPeers.names.filter((name) => ioPeers.isReady(name, membership.live));
-  const together = (["SIMPLEX", "DUPLEX", "TRIPLEX"] as const)[Math.min(ready.length, 2)] ?? "SIMPLEX";
+/** The other I/O modules that could take the active one's place at this moment. */
+function readyIosOf(server: LockstepServer): readonly string[] {
+  const { peers } = server.standby;
+  return peers.names.filter((name) => peers.isReady(name, server.membership.live));
+}
+
+/** The active one has lockstep's states like any other: DUPLEX when another one is ready. */
+function ioStatus(server: LockstepServer, ready: readonly string[]): Record<string, ModuleStatus> {
+  const { options, role } = server;
+  const { peers } = server.standby;
+  const together = levelOf(1 + ready.length);
   const own: ModuleStatus = {
+    incarnation: options.incarnation,
     state: role === "fenced" ? "OFFLINE" : role === "standby" ? "INITIALIZING" : together,
     safeToPull: ready.length > 0,
     lagTicks: 0,
   };
-  const peers = ioPeers.names.map((name): [string, ModuleStatus] => {
-    const state = ready.includes(name) ? together : ioPeers.fresh(name) === null ? "OFFLINE" : "INITIALIZING";
-    return [name, { state, safeToPull: true, lagTicks: 0 }];
+  const others = peers.names.map((name): [string, ModuleStatus] => {
+    const state = ready.includes(name) ? together : peers.fresh(name) === null ? "OFFLINE" : "INITIALIZING";
+    return [name, { incarnation: peers.incarnationOf(name), state, safeToPull: true, lagTicks: 0 }];
   });
-  return Object.fromEntries([[options.name, own], ...peers]);
+  return Object.fromEntries([[options.name, own], ...others]);
 }
 
 export function buildStatus(server: LockstepServer): ServerStatus {
   const { membership, voter, sequencer, counters, reintegration, adjudication, checkpoints } = server;
   const modules: Record<string, ModuleStatus> = {};
   for (const row of membership.rows.values()) modules[row.name] = cpuStatus(server, row);
-  Object.assign(modules, ioStatus(server));
+  const readyIos = readyIosOf(server);
+  Object.assign(modules, ioStatus(server, readyIos));
   return {
     role: server.role,
     configuration: membership.number,
     seq: voter.issued,
     committed: voter.released,
     guestTimeNs: sequencer.knownTimeNs.toString(),
-    redundancy: redundancyOf(server),
+    redundancy: redundancyOf(server, readyIos.length),
     modules,
     counters: {
       ticks: counters.ticks,

@@ -251,9 +251,7 @@ class IoModule {
     const { name } = peer.hello;
     this.#ios.get(name)?.close("it connected again");
     this.#ios.set(name, peer);
-    queueMicrotask(() => {
-      if (this.#ios.get(name) === peer) this.#dispatch({ kind: "ioConnected", name });
-    });
+    this.#dispatch({ kind: "ioConnected", name, incarnation: peer.hello.incarnation });
     return {
       onMessage: (message) => this.#dispatch({ kind: "ioMessage", name, message }),
       onClose: () => {

@@ -233,6 +233,7 @@ export class Leader implements ManagementActions {
       lastEventId: this.#events.lastId,
       supervisors: this.#supervisors,
       io: this.#io.status,
+      activeIo: this.#io.active,
       counters: this.#io.counters,
       cpu: this.#talk.cpuStatus,
       management: { leader: this.#name, ready: this.#standbys.ready },

@@ -33,6 +33,8 @@ export interface LeaderState {
   readonly epochNs: string;
   readonly startedAtMs: number;
   readonly guest: GuestState;
+  /** Name and incarnation of the I/O module whose configuration is in force; empty: none was yet. */
+  readonly powerful: string;
   /** Name and incarnation of the I/O module that drives the guest; empty: it was not powered on yet. */
   readonly poweredOnBy: string;
   readonly io: IoRecord;

@@ -3,6 +3,7 @@ import type {
   CpuToManagement,
   ModuleKind,
   ModuleState,
+  ModuleStatus,
   Redundancy,
   ReintegrationProgress,
   ServerCounters,
@@ -26,6 +27,8 @@ export interface ModuleReport {
   readonly safeToPull: boolean;
   /** Held out by `pull` until `insert`. */
   readonly held: boolean;
+  /** Of I/O modules: whether this one drives the guest; the others stand by. */
+  readonly isActive?: boolean;
   readonly incarnation: number;
   /** Losses since the last `clear`, without drills. */
   readonly faults: number;
@@ -85,6 +88,8 @@ export interface ReportSources {
   readonly supervisors: readonly ModuleSupervisor[];
   /** Of the active I/O module; null: it is not connected. */
   readonly io: ServerStatus | null;
+  /** Its name, as far as is known. */
+  readonly activeIo: string;
   readonly counters: ServerCounters;
   readonly cpu: ReadonlyMap<string, CpuToManagement>;
   readonly management: ManagementView;
@@ -125,6 +130,12 @@ export function inLockstep(state: ModuleState | undefined): boolean {
   return state === "SIMPLEX" || state === "DUPLEX" || state === "TRIPLEX";
 }
 
+/** What the active I/O module says of a module; undefined: it knows only its past. */
+function viewOf(supervisor: ModuleSupervisor, io: ServerStatus | null): ModuleStatus | undefined {
+  const view = io?.modules[supervisor.name];
+  return view !== undefined && supervisor.process !== null && view.incarnation === supervisor.incarnation ? view : undefined;
+}
+
 /** The leading one and those that could take its place have lockstep's states, like the I/O modules. */
 function managementState(name: string, { leader, ready }: ManagementView): ModuleState {
   if (name !== leader && !ready.includes(name)) return "INITIALIZING";
@@ -136,7 +147,7 @@ function moduleState(supervisor: ModuleSupervisor, { io, management }: ReportSou
   if (supervisor.presence === "held") return "OFFLINE";
   if (supervisor.process === null) return "OFFLINE";
   if (supervisor.module.kind === "management") return managementState(supervisor.name, management);
-  const state = io?.modules[supervisor.name]?.state ?? "INITIALIZING";
+  const state = viewOf(supervisor, io)?.state ?? "INITIALIZING";
   // An I/O module that the active one does not hear yet is on its way, as long as it has a process.
   return state === "OFFLINE" && supervisor.module.kind === "io" ? "INITIALIZING" : state;
 }
@@ -148,7 +159,7 @@ function isSafe(name: string, { leader, ready }: ManagementView): boolean {
 function reportModule(supervisor: ModuleSupervisor, sources: ReportSources): ModuleReport {
   const { module, process, faults, incarnation, presence } = supervisor;
   const state = moduleState(supervisor, sources);
-  const view = presence === "present" ? sources.io?.modules[module.name] : undefined;
+  const view = presence === "present" ? viewOf(supervisor, sources.io) : undefined;
   const own = sources.cpu.get(module.name);
   return {
     name: module.name,
@@ -159,6 +170,7 @@ function reportModule(supervisor: ModuleSupervisor, sources: ReportSources): Mod
     // Nothing is lost with a module that is out anyway; whatever we do not know is not safe.
     safeToPull: module.kind === "management" ? isSafe(module.name, sources.management) : (view?.safeToPull ?? presence !== "present"),
     held: presence === "held",
+    ...(module.kind === "io" && { isActive: module.name === sources.activeIo && sources.io !== null }),
     incarnation,
     faults: faults.total,
     lagTicks: view?.lagTicks ?? 0,
@@ -166,6 +178,17 @@ function reportModule(supervisor: ModuleSupervisor, sources: ReportSources): Mod
     ...(view?.progress && { progress: view.progress }),
     ...(own && process !== null && { mips: own.mips, load: own.load }),
   };
+}
+
+/** The I/O module's word, unless a module is gone that it had not missed yet when it spoke. */
+function redundancyNow(sources: ReportSources): Redundancy {
+  const { plan, io, supervisors } = sources;
+  if (io === null) return "OUTAGE";
+  const inUse = supervisors.filter((each) => modulesInUse(plan).includes(each.name));
+  // Who supervises is no part of what protects the guest.
+  const isWhole = inUse.every((each) => each.module.kind === "management" || inLockstep(moduleState(each, sources)));
+  if (isWhole || io.redundancy !== fullRedundancy(plan.redundancy)) return io.redundancy;
+  return io.redundancy === "DUPLEX" || io.redundancy === "SIMPLEX" ? "SIMPLEX" : "DUPLEX";
 }
 
 /** The judge is there only while it is needed, and empty slots are not shown. */
@@ -187,7 +210,7 @@ export function makeReport(sources: ReportSources): ServerReport {
   const modules = sources.supervisors.filter((each) => isShown(each, plan)).map((each) => reportModule(each, sources));
   return {
     server: plan.server,
-    redundancy: io?.redundancy ?? "OUTAGE",
+    redundancy: redundancyNow(sources),
     wantedRedundancy: fullRedundancy(plan.redundancy),
     guest: sources.guest,
     configuration: io?.configuration ?? 0,

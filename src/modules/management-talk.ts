@@ -50,6 +50,7 @@ export class ModuleTalk {
   readonly #heard = new Map<string, number>();
   /** Of the last one that a former leader acted on. */
   readonly #inherited = new Map<string, number>();
+  #powerful = "";
   #poweredOnBy = "";
 
   constructor(context: TalkContext) {
@@ -60,8 +61,9 @@ export class ModuleTalk {
     return this.#cpuStatus;
   }
 
-  get record(): Pick<LeaderState, "poweredOnBy" | "drilled" | "heard"> {
+  get record(): Pick<LeaderState, "powerful" | "poweredOnBy" | "drilled" | "heard"> {
     return {
+      powerful: this.#powerful,
       poweredOnBy: this.#poweredOnBy,
       drilled: [...this.#drilled],
       heard: Object.fromEntries([...this.#inherited, ...this.#heard]),
@@ -69,6 +71,7 @@ export class ModuleTalk {
   }
 
   adopt(state: LeaderState): void {
+    this.#powerful = state.powerful;
     this.#poweredOnBy = state.poweredOnBy;
     for (const module of state.drilled) this.#drilled.add(module);
     for (const [source, number] of Object.entries(state.heard)) this.#inherited.set(source, number);
@@ -174,12 +177,20 @@ export class ModuleTalk {
     if (event.code === "IO_TAKEOVER" || event.code === "RESUMED") this.#context.io.takesOver(module);
     if (event.code === "IO_TAKEOVER") this.#context.verify.nobody();
     this.#noteVerdict(event);
+    if (event.code === "CONFIGURATION") this.#inPower(module, from.incarnation);
     this.#context.events.relay(event, from);
     // A guest that was taken over alive is the new I/O module's own from here on.
     if (event.code === "RESUMED") this.#poweredOnBy = from.incarnation;
-    if (event.code === "IO_TAKEOVER" || event.code === "RESUMED") this.#context.save();
+    if (event.code === "IO_TAKEOVER" || event.code === "RESUMED" || event.code === "CONFIGURATION") this.#context.save();
     // It lost a claim, or CPU modules follow a later configuration: a new incarnation finds out what is in force, and takes over.
     if (event.code === "FENCED") this.#context.supervisor(module).kill("abandoned");
+  }
+
+  /** Its configuration is in force. Whoever was in power before hangs, or is about to find out: it is replaced at once. */
+  #inPower(module: string, incarnation: string): void {
+    const former = this.#context.supervisors().find((each) => `${each.name}#${each.incarnation}` === this.#powerful);
+    this.#powerful = incarnation;
+    if (former !== undefined && former.name !== module) former.kill("hung");
   }
 
   #shoot(module: string, why: string): void {

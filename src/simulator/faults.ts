@@ -10,6 +10,7 @@ export type FaultKind =
   | "slow"
   | "restartIo"
   | "overtakeIo"
+  | "hangIo"
   | "cutIo"
   | "arbiterOutage"
   | "arbiterSlow"
@@ -29,7 +30,7 @@ export type FaultKind =
 
 /** Modules, links, clocks and the arbiter fail. */
 export const LOSSES: readonly FaultKind[] = [
-  ...(["kill", "kill", "kill", "kill", "stop", "pause", "slow", "restartIo", "restartIo", "overtakeIo", "cutIo"] as const),
+  ...(["kill", "kill", "kill", "kill", "stop", "pause", "slow", "restartIo", "restartIo", "overtakeIo", "hangIo", "cutIo"] as const),
   ...(["arbiterOutage", "arbiterSlow", "cut", "cut", "batch", "clockJump", "wallClock", "pullEnclosure", "resize"] as const),
   ...(["storeFull", "storeRot"] as const),
 ];
@@ -38,6 +39,8 @@ export const ERRORS: readonly FaultKind[] = ["flip", "flip", "flip", "corruptOut
 /** Now and then instead of any other: everything of a kind at once. */
 const RARE: readonly FaultKind[] = ["killAll", "powerLoss"];
 const RARE_CHANCE = 0.01;
+/** A takeover takes about this long, from the loss of the former sequencer on. */
+const TAKEOVER_MS = 10;
 /**
  * What takes CPU modules away is not done to a server in which an error still sleeps: to be left with the wrong one, or a copy of it,
  * is a double fault and beyond any promise. While it is being judged it does not sleep any more.
@@ -54,7 +57,7 @@ export function putFaults(world: World, scenario: Scenario, mark: (name: string)
     const kind = random.chance(RARE_CHANCE) ? random.pick(RARE) : random.pick(scenario.faults);
     const victim = random.pick(world.cpuNames);
     const isPossible = ERRORS.includes(kind)
-      ? world.redundancy === world.fullRedundancy && !world.mayHideError
+      ? world.isWhole && !world.mayHideError
       : !TAKES_MODULES.has(kind) || !world.mayHideError || world.server.adjudication.isPending;
     if (!isPossible) return;
     log.push(`${world.nowMs.toFixed(1)} ${kind} ${victim}`);
@@ -62,6 +65,10 @@ export function putFaults(world: World, scenario: Scenario, mark: (name: string)
     FAULTS[kind](world, victim, random, scenario);
     // A takeover is over in two milliseconds, an adjudication in a hundred: by chance alone they would hardly ever be hit.
     if (kind === "restartIo" && random.chance(0.5)) world.after(IO_RESTART_MS + random.below(30), strike);
+    // And the arbiter must fail in the middle of it, once the sequencer has read what is in force.
+    const withinMs = scenario.ioCount > 1 ? TAKEOVER_MS : IO_RESTART_MS + TAKEOVER_MS;
+    if (kind === "restartIo" && random.chance(0.2))
+      world.after(random.below(withinMs), () => FAULTS.arbiterOutage(world, victim, random, scenario));
     if (ERRORS.includes(kind) && random.chance(0.3)) whenJudged(world, strike);
   };
   const next = (): void => {
@@ -123,6 +130,7 @@ const FAULTS: Readonly<Record<FaultKind, Fault>> = {
   },
   restartIo: (world, _victim, random) => world.restartIo(random.chance(0.7) ? world.io.name : random.pick([...world.ios.keys()])),
   overtakeIo: (world, _victim, random) => world.overtakeIo(random.below(300), random.below(200)),
+  hangIo: (world) => world.hangIo(),
   arbiterOutage: (world, _victim, random) => {
     world.arbiter.isDown = true;
     world.after(random.below(300), () => {

@@ -21,7 +21,7 @@ export class IoLinks {
   #announce(from: SimulatedIo, to: SimulatedIo): void {
     from.peers.set(to.name, to);
     this.#links.send(from.name, to.name, () => {
-      if (to.peers.get(from.name) === from) to.dispatch({ kind: "ioConnected", name: from.name });
+      if (to.peers.get(from.name) === from) to.dispatch({ kind: "ioConnected", name: from.name, incarnation: from.incarnation });
     });
   }
 

@@ -64,7 +64,7 @@ function demandLive(world: World, isLive: boolean, text: string): void {
 
 function judge(world: World, faultsUntilMs: number): void {
   world.run(faultsUntilMs + 100);
-  const isBack = (): boolean => world.isHealthy && world.redundancy === world.fullRedundancy;
+  const isBack = (): boolean => world.isHealthy && world.isWhole;
   const recovered = world.run(world.nowMs + RECOVERY_LIMIT_MS, isBack);
   demandLive(world, recovered, `still ${world.redundancy} ${RECOVERY_LIMIT_MS} ms after the last fault`);
   world.run(world.nowMs + SETTLE_MS);

@@ -45,6 +45,9 @@ export const IO_RESTART_MS = 30;
 const CPU_RESTART_MS = 40;
 /** One of several I/O modules is held long enough for another one to lose patience, most of the time. */
 const HELD_FACTOR = 5;
+/** Management takes this long at most to act on what it hears. */
+const MANAGEMENT_MOST_MS = 300;
+const STOPPED_LIMIT_MS = 3000;
 const RECONNECT_MS = 5;
 const ARBITER_RETRY_MS = 50;
 const JUDGE = "judge0";
@@ -88,6 +91,8 @@ export class World {
   readonly #expected: string[];
   readonly checkpoints = new MemoryCheckpoints();
   #overtaken: SimulatedIo | null = null;
+  /** Of several, the last whose configuration came into force. */
+  #powerful: SimulatedIo | null = null;
   /** Whose ticks the CPU modules run: it changes when another one has taken their state over. */
   #authority: SimulatedIo | null = null;
   /** The highest configuration under which that happened. */
@@ -159,7 +164,13 @@ export class World {
   /** What it should be when nothing fails. */
   get fullRedundancy(): string {
     if (this.options.pairs !== undefined) return "PAIR_AND_SPARE";
-    return ["OUTAGE", "SIMPLEX", "DUPLEX", "TRIPLEX"][this.#expected.length] as string;
+    const count = Math.min(this.#expected.length, this.#hasStandby ? this.#ioNames.length : Infinity);
+    return ["OUTAGE", "SIMPLEX", "DUPLEX", "TRIPLEX"][count] as string;
+  }
+
+  /** All that should compute do, and every kind of module is there as often as it should be. */
+  get isWhole(): boolean {
+    return this.redundancy === this.fullRedundancy && this.server.membership.live.length === this.#expected.length;
   }
 
   get isIoDown(): boolean {
@@ -352,7 +363,8 @@ export class World {
   }
 
   #endIo(io: SimulatedIo): void {
-    const connected = [...io.connected.values()];
+    // Also those whose connection it had not noticed yet, because it hung.
+    const connected = [...this.cpus.values()].filter((cpu) => cpu.ios.has(io));
     io.end();
     for (const cpu of connected) this.#hangUp(io, cpu);
     this.#ioLinks.close(io);
@@ -394,6 +406,19 @@ export class World {
     this.after(heldMs, () => io.continue());
     this.after(heldMs + livesOnMs, () => {
       this.#endOvertaken();
+    });
+  }
+
+  /**
+   * It hangs for good. Management finds that after a while by itself; but not here if it is the one in power: to take its place is for
+   * the others.
+   */
+  hangIo(): void {
+    const { io } = this;
+    if (!this.#hasStandby) return this.restartIo();
+    io.hold();
+    this.after(STOPPED_LIMIT_MS, () => {
+      if (io !== this.#powerful) this.#killIo(io);
     });
   }
 
@@ -527,12 +552,20 @@ export class World {
         if (module !== undefined) this.errors.verdict(code, module, this.cpus.get(module));
         return this.#noteLostTruth();
       case "CONFIGURATION":
-        if (this.#hasStandby) this.io = io;
+        if (this.#hasStandby) this.#inPower(io);
         this.errors.onlyThese(this.#live(io), io.server.voter.issued);
         return this.#noteLostTruth();
       default:
         return;
     }
+  }
+
+  /** Its configuration is in force. Whoever was in power before hangs, or will find out: management ends it, soon. */
+  #inPower(io: SimulatedIo): void {
+    const former = this.#powerful;
+    this.#powerful = io;
+    this.io = io;
+    if (former !== null && former !== io) this.after(this.random.below(MANAGEMENT_MOST_MS), () => this.#killIo(former));
   }
 
   /** A power-on whose tick was lost with its sequencer never was; the next sequencer sees to it again. */

@@ -25,6 +25,8 @@ export interface ReintegrationProgress {
 }
 
 export interface ModuleStatus {
+  /** Which start of the module this is about; 0: it was never there. */
+  readonly incarnation: number;
   readonly state: ModuleState;
   /** Another member in lockstep carries on when this one goes (never true for the only one). */
   readonly safeToPull: boolean;
