@@ -4,6 +4,7 @@ import { after, before, describe, test } from "node:test";
 import type { PaymentReport } from "../dist/bench/payments.js";
 import type { ServerReport } from "../dist/modules/management-status.js";
 import { RealServer } from "./support/real-server.js";
+import { isAlive } from "./support/toy-servers.js";
 
 const server = new RealServer("test-management");
 
@@ -72,5 +73,20 @@ describe("a duplex server under the payment load", { timeout: 10 * 60_000 }, () 
     });
     await server.assertEqual();
     assert.equal((await server.status()).counters.outages, 0);
+  });
+
+  test("is shut down by its guest's power button, though the leading management module dies meanwhile", async () => {
+    const { lastEventId, modules } = await server.status();
+    const takeovers = (await server.command(["events"])).out.split("\n").filter((line) => line.includes("MANAGEMENT_TAKEOVER"));
+    const leader = /(mgmt\d) leads/.exec(takeovers.at(-1) ?? "")?.[1] ?? "mgmt0";
+    const pid = modules.find((module) => module.name === leader)?.pid ?? 0;
+    const down = server.command(["down", "--grace", "60"]);
+    for (let looks = 0; !(await server.command(["events", "--since", String(lastEventId)])).out.includes("POWER"); looks += 1)
+      assert.ok(looks < 100, "the power button was pressed");
+    if (isAlive(pid)) process.kill(pid, "SIGKILL");
+    assert.equal((await down).code, 0);
+    const { out } = await server.command(["events", "--since", String(lastEventId)]);
+    assert.match(out, /GUEST_POWERED_OFF[^]*SERVER_STOPPED/);
+    for (const each of modules) assert.ok(!isAlive(each.pid), each.name);
   });
 });
