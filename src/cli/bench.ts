@@ -6,7 +6,7 @@ import { BenchContext } from "../bench/bench-context.js";
 import { CHAOS_KINDS, runChaosUnderLoad, type ChaosKind } from "../bench/chaos.js";
 import { brokenByErrors, ERROR_KINDS, runComputingErrors, type ComputingError } from "../bench/computing-errors.js";
 import { parseAddress, REDIS_PORT, type Address } from "../bench/connection.js";
-import type { FaultMix, FaultPlan } from "../bench/faults.js";
+import type { FaultMix, FaultPlan, FaultTarget } from "../bench/faults.js";
 import { figureTable, type Figure } from "../bench/figures.js";
 import { hostFacts, hostLine } from "../bench/host.js";
 import { runHttpFaults } from "../bench/http-run.js";
@@ -47,6 +47,7 @@ interface LoadFlags {
   readonly accounts?: number;
   readonly seconds?: number;
   readonly faults?: FaultMix;
+  readonly target?: FaultTarget;
   readonly faultCount?: number;
   readonly every?: number;
   readonly server?: string;
@@ -94,6 +95,7 @@ function faultPlan(flags: LoadFlags, seed: number): FaultPlan {
   const quick = flags.faultCount !== undefined && flags.every === undefined;
   return {
     mix,
+    ...(flags.target !== undefined && { target: flags.target }),
     seed,
     pauseMinimumMs: quick ? 300 : everyMs / 2,
     pauseMaximumMs: quick ? 2000 : (everyMs * 3) / 2,
@@ -239,7 +241,7 @@ function addLoadCommand(parent: Command, name: string, summary: string, clients:
       wholeNumber(1, SECONDS_LIMIT),
     )
     .addOption(
-      new Option("--faults <kind>", "what happens to CPU modules meanwhile (default: mixed; none with --address)").choices([
+      new Option("--faults <kind>", "what happens to modules meanwhile (default: mixed; none with --address)").choices([
         "kill",
         "hang",
         "mixed",
@@ -247,6 +249,9 @@ function addLoadCommand(parent: Command, name: string, summary: string, clients:
         "errors",
         "none",
       ]),
+    )
+    .addOption(
+      new Option("--target <kind>", "what is killed and hung: CPU modules (default), or the active I/O module").choices(["cpu", "io"]),
     )
     .option("--fault-count <number>", "inject this many faults, each after DUPLEX is back, then end", wholeNumber(1, 10_000))
     .option("--every <seconds>", `mean pause in DUPLEX before each fault (default ${DEFAULT_EVERY_SECONDS})`, wholeNumber(1, 3600))

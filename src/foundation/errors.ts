@@ -176,7 +176,7 @@ export const ERRORS = {
   },
   KERNEL_MODULE_UNKNOWN: {
     exit: 2,
-    text: "Debian's kernel has no module {module} among those for this machine; correct `modules` in the recipe.",
+    text: "Debian's kernel has no module {module} among those for this machine; correct `modules` or `diskModules` in the recipe.",
   },
   KERNEL_TOOLS_MISSING: {
     exit: 3,
@@ -204,6 +204,19 @@ export const ERRORS = {
   ARBITER_RECORD: {
     exit: 4,
     text: "The configuration record {path} is damaged; stop the server and remove its arbiter directory: configurations are then counted anew.",
+  },
+  MIRROR_UNUSABLE: {
+    exit: 3,
+    text: "The disk mirror in {directory} cannot be used ({why}); mend its disk or permissions, or remove the directory: it is filled again.",
+  },
+  MIRROR_BUSY: { exit: 4, text: "Another process uses the disk mirror in {directory}; stop the server that does, then try again." },
+  MIRROR_EXISTS: { exit: 2, text: "{directory} holds a mirror of disk {disk} already; choose another directory, or remove that one." },
+  MIRROR_BLANK: { exit: 2, text: "{directory} holds no disk mirror; give the directory of one." },
+  DISK_SIZE: { exit: 2, text: "{size} bytes are not a size for a disk; it has a multiple of 4096 bytes, up to {most}." },
+  DISK_FILE: { exit: 3, text: "{path} cannot be read or written ({why}); check the path, its permissions and the space there." },
+  DISK_DAMAGED: {
+    exit: 4,
+    text: "{count} blocks of the mirror in {directory} are damaged, the first is {block}; use another mirror, or let the server repair it.",
   },
   MACHINE_FILE: {
     exit: 5,

@@ -95,6 +95,8 @@ export class GuestPower {
         const lengthBytes = Math.min(output.lengthBytes, MAX_ENTROPY_BYTES);
         return context.emit({ kind: "drawEntropy", purpose: "guest", lengthBytes });
       }
+      case "disk":
+        return context.emit({ kind: "diskRequest", request: output });
       case "reset":
         return this.#reset(output.failure);
       case "powerOff":

@@ -208,7 +208,7 @@ export class Sequencer {
       const input = this.#inputs[count] as MachineInput;
       if (input.kind === "frame") this.#queuedFrames -= 1;
       else if (input.kind === "console") this.#queuedConsoleBytes -= input.bytes.length;
-      if ("bytes" in input) bytes += input.bytes.length;
+      if ("bytes" in input && input.kind !== "diskSize") bytes += input.bytes.length;
       count += 1;
     }
     return this.#inputs.splice(0, count);

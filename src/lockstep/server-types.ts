@@ -1,4 +1,5 @@
 /** What the lockstep server (the pure heart of an I/O module) hears and does. */
+import type { DiskRequest } from "../machine/machine.js";
 import type { GuestHappening, Severity } from "../wire/control.js";
 import type { ConfigurationRecord, Message, TickMessage } from "../wire/messages.js";
 import type { CourseStep, MiscompareReport } from "./miscompare-report.js";
@@ -83,6 +84,8 @@ export type ServerEffect =
   | { readonly kind: "console"; readonly bytes: Uint8Array }
   /** Draw from the host's entropy source and answer `entropy`. */
   | { readonly kind: "drawEntropy"; readonly purpose: EntropyPurpose; readonly lengthBytes: number }
+  /** The guest wants something of its disk; to be answered by a `diskDone` input. */
+  | { readonly kind: "diskRequest"; readonly request: DiskRequest }
   /** The judge is to be started, or ended. */
   | { readonly kind: "judge"; readonly wanted: boolean }
   /** A recording begins with this checkpoint; its steps follow. */

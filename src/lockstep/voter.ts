@@ -139,7 +139,7 @@ export class Voter {
     assert(tick.seq === this.#issued + 1, "ticks are issued in order");
     this.#issued = tick.seq;
     let inputBytes = 0;
-    for (const input of tick.inputs) inputBytes += "bytes" in input ? input.bytes.length : 64;
+    for (const input of tick.inputs) inputBytes += "bytes" in input && input.kind !== "diskSize" ? input.bytes.length : 64;
     this.#inputBytes += inputBytes;
     this.#ballots.set(tick.seq, {
       tick,

@@ -4,6 +4,7 @@
  */
 import { readFileSync } from "node:fs";
 import { SteadfastError } from "../foundation/errors.js";
+import { DISK_BLOCK_BYTES } from "../machine/machine.js";
 import type { ModuleKind } from "../wire/control.js";
 
 export interface MachineConfig {
@@ -17,6 +18,8 @@ export interface MachineConfig {
   readonly harts: number;
   /** Digest (hex) of kernel, initrd, command line and device layout; bound into images. */
   readonly imageDigest: string;
+  /** Size of the guest's disk, whole blocks of 4 KiB. Absent or 0: it has none. */
+  readonly diskBytes?: number;
 }
 
 export interface NetworkConfig {
@@ -109,6 +112,7 @@ const MACHINE_FIELDS: Readonly<Record<string, Check>> = {
   ramBytes: (value) => positive(value) && (value as number) % 4096 === 0,
   harts: positive,
   imageDigest: anyText,
+  diskBytes: optional((value) => count(value) && (value as number) % DISK_BLOCK_BYTES === 0),
 };
 
 const NETWORK_FIELDS: Readonly<Record<string, Check>> = {

@@ -5,6 +5,7 @@
 import { randomBytes } from "node:crypto";
 import { setPriority } from "node:os";
 import { FileArbiter } from "../arbiters/file.js";
+import { assert } from "../foundation/assert.js";
 import type { CourseStep } from "../lockstep/miscompare-report.js";
 import { LockstepServer } from "../lockstep/server.js";
 import type { ServerEffect, ServerEvent } from "../lockstep/server-types.js";
@@ -160,6 +161,8 @@ class IoModule {
         return this.#tell({ kind: "console", base64: Buffer.from(effect.bytes).toString("base64") });
       case "drawEntropy":
         return this.#dispatch({ kind: "entropy", purpose: effect.purpose, bytes: randomBytes(effect.lengthBytes) });
+      case "diskRequest":
+        return assert(false, "a machine without a disk asks for none");
       case "disconnect":
         this.#cpus.get(effect.name)?.close(effect.why);
         return;

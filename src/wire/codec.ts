@@ -2,7 +2,9 @@
 import { NO_BYTES, utf8Decode, utf8Encode } from "../foundation/bytes.js";
 import type { MachineInput, MachineOutput } from "../machine/machine.js";
 import { FRAME_HEADER_BYTES, FrameDecoder, MAX_FRAME_BYTES, WireError } from "./frame.js";
+import { ITEM_HEADER_BYTES, itemsBytes, readInput, readOutput, writeInput, writeOutput } from "./items.js";
 import type { ImagePage, Message, PlainMessage, ResultMessage, TickMessage } from "./messages.js";
+import { Reader } from "./reader.js";
 
 const TYPE_PLAIN = 1;
 const TYPE_CONTROL = 2;
@@ -46,18 +48,6 @@ const PLAIN_FIELDS: Readonly<Record<PlainMessage["kind"], Readonly<Record<string
   damaged: { page: "number", seq: "number" },
 };
 
-const INPUT_POWER_ON = 0;
-const INPUT_FRAME = 1;
-const INPUT_CONSOLE = 2;
-const INPUT_ENTROPY = 3;
-const INPUT_POWER_BUTTON = 4;
-const OUTPUT_FRAME = 0;
-const OUTPUT_CONSOLE = 1;
-const OUTPUT_ENTROPY_REQUEST = 2;
-const OUTPUT_RESET = 3;
-const OUTPUT_POWER_OFF = 4;
-/** kind u8, port or flag u8, length u32. */
-const ITEM_HEADER_BYTES = 6;
 /** configuration u32, seq, committed, floor f64, nowNs i64, budget u32, flags u8, count u32. */
 const TICK_HEADER_BYTES = 45;
 /** configuration u32, seq f64, instructions u64, time i64, idle i64, digest u64, outputs' digest u64, runMicros u32, flags u8. */
@@ -83,65 +73,6 @@ function bytesFrame(type: number, body: Uint8Array): Uint8Array {
   const { frame } = newFrame(type, body.length);
   frame.set(body, FRAME_HEADER_BYTES);
   return frame;
-}
-
-function itemBytes(item: MachineInput | MachineOutput): Uint8Array {
-  switch (item.kind) {
-    case "powerOn":
-      return item.entropy;
-    case "frame":
-    case "console":
-    case "entropy":
-      return item.bytes;
-    default:
-      return NO_BYTES;
-  }
-}
-
-function itemsBytes(items: readonly (MachineInput | MachineOutput)[]): number {
-  let total = 0;
-  for (const item of items) total += ITEM_HEADER_BYTES + itemBytes(item).length;
-  return total;
-}
-
-function writeItem(frame: Uint8Array, view: DataView, at: number, code: number, extra: number, length: number, bytes: Uint8Array): number {
-  view.setUint8(at, code);
-  view.setUint8(at + 1, extra);
-  view.setUint32(at + 2, length, true);
-  frame.set(bytes, at + ITEM_HEADER_BYTES);
-  return at + ITEM_HEADER_BYTES + bytes.length;
-}
-
-function writeInput(frame: Uint8Array, view: DataView, at: number, input: MachineInput): number {
-  const bytes = itemBytes(input);
-  switch (input.kind) {
-    case "powerOn":
-      return writeItem(frame, view, at, INPUT_POWER_ON, 0, bytes.length, bytes);
-    case "frame":
-      return writeItem(frame, view, at, INPUT_FRAME, input.port, bytes.length, bytes);
-    case "console":
-      return writeItem(frame, view, at, INPUT_CONSOLE, 0, bytes.length, bytes);
-    case "entropy":
-      return writeItem(frame, view, at, INPUT_ENTROPY, 0, bytes.length, bytes);
-    case "powerButton":
-      return writeItem(frame, view, at, INPUT_POWER_BUTTON, 0, 0, bytes);
-  }
-}
-
-function writeOutput(frame: Uint8Array, view: DataView, at: number, output: MachineOutput): number {
-  const bytes = itemBytes(output);
-  switch (output.kind) {
-    case "frame":
-      return writeItem(frame, view, at, OUTPUT_FRAME, output.port, bytes.length, bytes);
-    case "console":
-      return writeItem(frame, view, at, OUTPUT_CONSOLE, 0, bytes.length, bytes);
-    case "entropyRequest":
-      return writeItem(frame, view, at, OUTPUT_ENTROPY_REQUEST, 0, output.lengthBytes, bytes);
-    case "reset":
-      return writeItem(frame, view, at, OUTPUT_RESET, output.failure ? 1 : 0, 0, bytes);
-    case "powerOff":
-      return writeItem(frame, view, at, OUTPUT_POWER_OFF, output.failure ? 1 : 0, 0, bytes);
-  }
 }
 
 function encodeTick(type: number, tick: TickMessage): Uint8Array {
@@ -244,104 +175,6 @@ export function encodeMessage(message: Message): Uint8Array {
       return bytesFrame(TYPE_CONTROL, utf8Encode(message.text));
     default:
       return bytesFrame(TYPE_PLAIN, utf8Encode(JSON.stringify(message)));
-  }
-}
-
-/** Reads a body front to back; running off its end or leaving something unread is a WireError. */
-class Reader {
-  readonly #body: Uint8Array;
-  readonly #view: DataView;
-  #at = 0;
-
-  constructor(body: Uint8Array) {
-    this.#body = body;
-    this.#view = new DataView(body.buffer, body.byteOffset, body.byteLength);
-  }
-
-  #take(length: number): number {
-    const at = this.#at;
-    if (length > this.#body.length - at) throw new WireError("a message that ends too early");
-    this.#at = at + length;
-    return at;
-  }
-
-  u8(): number {
-    return this.#view.getUint8(this.#take(1));
-  }
-
-  u32(): number {
-    return this.#view.getUint32(this.#take(4), true);
-  }
-
-  /** A sequence number. */
-  seq(): number {
-    const value = this.#view.getFloat64(this.#take(8), true);
-    if (!Number.isSafeInteger(value) || value < 0) throw new WireError("a sequence number that is none");
-    return value;
-  }
-
-  u64(): bigint {
-    return this.#view.getBigUint64(this.#take(8), true);
-  }
-
-  i64(): bigint {
-    return this.#view.getBigInt64(this.#take(8), true);
-  }
-
-  bytes(length: number): Uint8Array {
-    const at = this.#take(length);
-    return this.#body.subarray(at, at + length);
-  }
-
-  /** A count of items of at least `leastBytes` each, so that a garbled one cannot make us allocate. */
-  count(leastBytes: number): number {
-    const count = this.u32();
-    if (count * leastBytes > this.#body.length - this.#at) throw new WireError("a list longer than its message");
-    return count;
-  }
-
-  end(): void {
-    if (this.#at !== this.#body.length) throw new WireError("a message with bytes left over");
-  }
-}
-
-function readInput(reader: Reader): MachineInput {
-  const code = reader.u8();
-  const extra = reader.u8();
-  const bytes = reader.bytes(reader.u32());
-  switch (code) {
-    case INPUT_POWER_ON:
-      return { kind: "powerOn", entropy: bytes };
-    case INPUT_FRAME:
-      return { kind: "frame", port: extra, bytes };
-    case INPUT_CONSOLE:
-      return { kind: "console", bytes };
-    case INPUT_ENTROPY:
-      return { kind: "entropy", bytes };
-    case INPUT_POWER_BUTTON:
-      return { kind: "powerButton" };
-    default:
-      throw new WireError(`unknown input ${code}`);
-  }
-}
-
-function readOutput(reader: Reader): MachineOutput {
-  const code = reader.u8();
-  const extra = reader.u8();
-  const length = reader.u32();
-  switch (code) {
-    case OUTPUT_FRAME:
-      return { kind: "frame", port: extra, bytes: reader.bytes(length) };
-    case OUTPUT_CONSOLE:
-      return { kind: "console", bytes: reader.bytes(length) };
-    case OUTPUT_ENTROPY_REQUEST:
-      return { kind: "entropyRequest", lengthBytes: length };
-    case OUTPUT_RESET:
-      return { kind: "reset", failure: extra !== 0 };
-    case OUTPUT_POWER_OFF:
-      return { kind: "powerOff", failure: extra !== 0 };
-    default:
-      throw new WireError(`unknown output ${code}`);
   }
 }
 
