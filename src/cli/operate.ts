@@ -35,19 +35,19 @@ function faultSentence(kind: FaultKind, module: string, done: FaultDone): string
 
 export function addOperateCommands(program: Command): void {
   withServerOptions(program.command("pull"))
-    .description("kill a module and hold it out, as if its board were pulled")
-    .argument("<module>", "such as cpu0")
+    .description("kill a module, or all of an enclosure, and hold it out, as if its board were pulled")
+    .argument("<module>", "such as cpu0, or enclosure0")
     .option("--force", "even if no other module can carry on: an outage")
     .action(async (module: string, flags: ServerFlags & { readonly force?: boolean }) => {
       await chosenServer(flags).pull(module, flags.force === true);
       say(flags, { module }, `${module} is out; \`steadfast insert ${module}\` brings it back.`);
     });
   withServerOptions(program.command("insert"))
-    .description("bring a pulled module back; it reintegrates by itself")
-    .argument("<module>")
+    .description("bring a pulled module or enclosure back; it reintegrates by itself")
+    .argument("<module>", "such as cpu0, or enclosure0")
     .action(async (module: string, flags: ServerFlags) => {
       await chosenServer(flags).insert(module);
-      say(flags, { module }, `${module} is in and comes back into lockstep.`);
+      say(flags, { module }, `${module} is in; \`steadfast status\` shows it coming back.`);
     });
   withServerOptions(program.command("clear"))
     .description("forget a module's faults; a BROKEN module comes back")

@@ -10,8 +10,8 @@ import { ServerClient } from "./client.js";
 import { paint, printJson, printLines } from "./output.js";
 import { standingSentence } from "./report-view.js";
 import { makePlan, readSettings, type UpFlags } from "./settings.js";
-import { startServer, waitUntilStanding } from "./start-server.js";
-import { prepareImage, tellAboutKernel } from "./up.js";
+import { resumeManagement, startServer, waitUntilStanding } from "./start-server.js";
+import { prepareImage, tellAboutKernel, tellResumed } from "./up.js";
 
 const DEBIAN_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /** What a server and its image need of the host, and what the first steps on the next page need: program, Debian package. */
@@ -42,12 +42,14 @@ async function quickstart(json: boolean): Promise<void> {
   const settings = readSettings(undefined, flags);
   const client = new ServerClient(settings.name);
   let image = null;
-  if ((await client.statusOrNull()) === null) {
+  if ((await client.statusOrNull()) !== null) say(`Server ${settings.name} is running already.`);
+  else if (await resumeManagement(client)) tellResumed(settings.name);
+  else {
     say("Looking for the guest image …");
     image = await prepareImage(settings, flags);
     if (image !== null) say(`Starting server ${settings.name} from image ${image.name}, kernel ${image.kernelRelease} …`);
     await startServer(makePlan(settings, flags, image));
-  } else say(`Server ${settings.name} is running already.`);
+  }
   let last = "";
   const { report, complete } = await waitUntilStanding(client, WAIT_SECONDS * 1000, (fresh) => {
     const text = standingSentence(fresh);

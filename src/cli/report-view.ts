@@ -38,6 +38,11 @@ function moduleRows(report: ServerReport): string[][] {
   return [header, ...rows];
 }
 
+function safeEnclosures({ enclosures }: ServerReport): string {
+  const safe = enclosures.filter((enclosure) => enclosure.safeToPull).map((enclosure) => enclosure.name);
+  return safe.length === 0 ? "no enclosure" : safe.join(", ");
+}
+
 export function reportLines(report: ServerReport): string[] {
   const { counters } = report;
   const redundancy = paint(report.redundancy, report.redundancy === report.wantedRedundancy ? "green" : stateColour(report.redundancy));
@@ -51,6 +56,8 @@ export function reportLines(report: ServerReport): string[] {
       `outages ${counters.outages}, frames in ${counters.framesIn}, out ${counters.framesOut}, dropped ${counters.droppedFrames}`,
     "",
     ...table(moduleRows(report)),
+    "",
+    `safe to pull as a whole: ${safeEnclosures(report)}`,
   ];
 }
 

@@ -20,6 +20,7 @@ export interface UpFlags {
   /** False: --no-checkpoints. */
   readonly checkpoints: boolean;
   readonly wait: number;
+  readonly attach?: boolean;
   readonly json?: boolean;
 }
 

@@ -8,7 +8,7 @@ import { paint, printJson, printLines } from "./output.js";
 import { redundancyFlag } from "./redundancy-flag.js";
 import { standingSentence } from "./report-view.js";
 import { makePlan, parseMemory, readSettings, resolveImage, type Settings, type UpFlags } from "./settings.js";
-import { startServer, waitUntilStanding, type Standing } from "./start-server.js";
+import { resumeManagement, startServer, waitUntilStanding, type Standing } from "./start-server.js";
 import { ServerClient } from "./client.js";
 
 const WAIT_SECONDS_DEFAULT = 60;
@@ -25,12 +25,10 @@ function wholeNumber(minimum: number, maximum: number): (text: string) => number
   };
 }
 
-export function addUpCommand(program: Command): void {
-  program
-    .command("up")
-    .description("start a server: a guest on two CPU modules in lockstep")
+/** The options that say what the server is to be like. */
+export function withSettings(command: Command): Command {
+  return command
     .argument("[file]", "server file (YAML); without one the defaults do")
-    .option("-d, --detach", "return when the server is DUPLEX and the guest answers; it runs on in the background")
     .option("--name <name>", "name of the server (default: main)")
     .option("--memory <MiB>", "memory of the guest, 64 to 3072 MiB", parseMemory)
     .addOption(new Option("--release <kind>", "when an output takes effect").choices(["compared", "logged"]))
@@ -39,8 +37,15 @@ export function addUpCommand(program: Command): void {
     .option("--redundancy <kind>", "simplex, duplex (default), triplex or pair-and-spare; or 1, 2, 3", redundancyFlag)
     .option("--address <address>", "the guest's IPv4 address (default: the first free one, 10.77.0.2)")
     .option("--lag-limit <ms>", "a CPU module this far behind the other is taken for hung", wholeNumber(20, 60_000))
-    .option("--no-checkpoints", "no proof of who was right when two modules disagree, and no memory check: a little faster")
+    .option("--no-checkpoints", "no proof of who was right when two modules disagree, and no memory check: a little faster");
+}
+
+export function addUpCommand(program: Command): void {
+  withSettings(program.command("up"))
+    .description("start a server: a guest on two CPU modules in lockstep")
+    .option("-d, --detach", "return when the server is DUPLEX and the guest answers; it runs on in the background")
     .option("--wait <seconds>", "how long -d waits", wholeNumber(0, 86_400), WAIT_SECONDS_DEFAULT)
+    .option("--attach", "if the server runs already, follow it instead of refusing")
     .option("--json", "print facts and errors as JSON")
     .action(async (file: string | undefined, flags: UpFlags) => up(readSettings(file, flags), flags));
 }
@@ -56,10 +61,13 @@ export async function prepareImage(settings: Settings, flags: UpFlags): Promise<
 }
 
 async function up(settings: Settings, flags: UpFlags): Promise<void> {
-  const running = await new ServerClient(settings.name).statusOrNull();
-  if (running !== null) throw new SteadfastError("SERVER_RUNNING", { server: settings.name });
-  const image = await prepareImage(settings, flags);
-  const client = await startServer(makePlan(settings, flags, image));
+  const client = new ServerClient(settings.name);
+  const isRunning = (await client.statusOrNull()) !== null;
+  if (isRunning && flags.attach !== true) throw new SteadfastError("SERVER_RUNNING", { server: settings.name });
+  const isResumed = !isRunning && (await resumeManagement(client));
+  if (isResumed) tellResumed(settings.name);
+  const image = isRunning || isResumed ? null : await prepareImage(settings, flags);
+  if (!isRunning && !isResumed) await startServer(makePlan(settings, flags, image));
   if (flags.detach === true) {
     const standing = await waitUntilStanding(client, flags.wait * 1000, () => undefined);
     reportDetached(client, standing, flags, image);
@@ -68,6 +76,12 @@ async function up(settings: Settings, flags: UpFlags): Promise<void> {
   if (flags.json === true) printJson(await client.status());
   else tellAboutKernel(flags, image);
   await runForeground(client);
+}
+
+/** On standard error: what was asked for is the server, and that it is there goes to standard output. */
+export function tellResumed(server: string): void {
+  const text = `Server ${server} ran on without management; that is there again, the guest was not interrupted, and settings stay as they were.`;
+  process.stderr.write(`${text}\n`);
 }
 
 export function reportDetached(client: ServerClient, { report, complete }: Standing, flags: UpFlags, image: ImageRecord | null): void {

@@ -98,9 +98,13 @@ export const ERRORS = {
   API_UNKNOWN: { exit: 2, text: "The control API does not know {what}; CLI and server may be of different versions: restart the server." },
   API_BODY: { exit: 2, text: "The body of this request is not a JSON object of at most {limit} bytes; send one." },
   MODULE_UNKNOWN: { exit: 2, text: "Server {server} has no module {module}; it has {names}." },
-  MODULE_IS_MANAGEMENT: {
+  FAULT_CPU_ONLY: {
     exit: 2,
-    text: "{module} is the management module, which cannot be pulled or drilled; `steadfast down` stops the whole server.",
+    text: "The drill {kind} is for CPU modules, and {module} is none; the drills kill and hang go with every module.",
+  },
+  MANAGEMENT_CHANGED: {
+    exit: 4,
+    text: "The leading management module of server {server} was lost while it carried this out, and another one leads now; look at `steadfast status --server {server}`, and say it again if it was not done.",
   },
   MODULE_BROKEN: {
     exit: 4,
@@ -223,13 +227,13 @@ export const ERRORS = {
   SERVER_NOT_RUNNING: { exit: 4, text: "No server named {server} is running; start it with `steadfast up --name {server}`." },
   SERVER_UNMANAGED: {
     exit: 4,
-    text: "Server {server} runs on without its management module; `steadfast down --server {server}` stops it, `steadfast up --name {server}` starts it anew.",
+    text: "Server {server} runs on without management modules; `steadfast up --name {server}` starts them again without an interruption, `steadfast down --server {server}` stops it.",
   },
   SERVER_FORBIDDEN: { exit: 3, text: "Server {server} belongs to another user; run this command as that user or as root." },
   SERVER_ENDED: { exit: 4, text: "Server {server} ended while it was starting; `steadfast events --server {server}` tells why." },
   MANAGEMENT_LOST: {
     exit: 4,
-    text: "The management module of server {server} is gone, its other modules serve on; `steadfast down --server {server}` stops them, `steadfast up --name {server}` starts anew.",
+    text: "The management modules of server {server} are gone, its other modules serve on; `steadfast up --name {server}` starts management again, `steadfast down --server {server}` stops the server.",
   },
   START_FAILED: { exit: 3, text: "The server's management module did not start; its log {log} tells why." },
   NOT_THERE_YET: {
@@ -239,6 +243,13 @@ export const ERRORS = {
   SERVER_FILE_UNREADABLE: { exit: 2, text: "The server file {file} cannot be read ({why}); give the path of a readable file." },
   SERVER_FILE_WRONG: { exit: 2, text: "{file}, line {line}: {problem}." },
   MEMORY_RANGE: { exit: 2, text: "--memory {memory} is out of range; a guest has {minimum} to {maximum} MiB." },
+  INSTALL_ROOT: { exit: 3, text: "Only root may change what starts at boot; run this as root, or say --print to see the unit." },
+  SYSTEMD_MISSING: {
+    exit: 3,
+    text: "systemd does not run on this host, so that nothing would start the unit at boot; say --print and give it to what does.",
+  },
+  SYSTEMD_FAILED: { exit: 3, text: "`{command}` failed ({why}); `systemctl status {unit}` tells more." },
+  UNIT_MISSING: { exit: 4, text: "No unit of server {server} is installed ({path}); `steadfast install --name {server}` installs one." },
   NEEDS_ROOT: { exit: 3, text: "Making network interfaces needs root; run: {line}" },
   PACKAGES_MISSING: { exit: 3, text: "Debian packages are missing; run: {line}" },
 } as const satisfies Record<string, ErrorEntry>;

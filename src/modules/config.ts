@@ -66,6 +66,8 @@ export interface ModuleConfig {
   readonly disk?: DiskConfig;
   /** Wall-clock ns since 1970 at guest time 0, decimal (too long for a JSON number). */
   readonly epochNs: string;
+  /** Of a management module: it waits for the lead of a server that runs, instead of starting one. Absent: false. */
+  readonly standby?: boolean;
 }
 
 type Check = (value: unknown) => boolean;
@@ -106,6 +108,7 @@ const FIELDS: Readonly<Record<string, Check>> = {
   machine: isRecord,
   network: isRecord,
   disk: optional((value) => isRecord(value) && text(value["diskId"]) && text(value["directory"])),
+  standby: optional((value) => typeof value === "boolean"),
   epochNs: (value) => typeof value === "string" && /^\d{1,19}$/.test(value),
 };
 

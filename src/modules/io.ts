@@ -20,6 +20,7 @@ import { socketPath, type ModuleConfig } from "./config.js";
 import { CourseFile, writeCourse } from "./course-file.js";
 import { openPort } from "./io-port.js";
 import { openMirror } from "./mirror-opening.js";
+import { ManagementFeed } from "./management-feed.js";
 import { PreciseTimer } from "./precise-timer.js";
 import { keepConnected, listenForPeers, type Identity, type Link, type Peer, type PeerHandlers } from "./transport.js";
 
@@ -27,10 +28,6 @@ const STATUS_EVERY_MS = 100;
 /** Said even when nothing changed: management takes a sequencer that is silent for long to be hung. */
 const SIGN_OF_LIFE_MS = 1000;
 const SEQUENCER_NICENESS = -15;
-/** Said while no management was connected: kept for the next one, the oldest dropped first. */
-const MAX_UNHEARD_MESSAGES = 1000;
-/** A manager that does not read gets no status until it does; the rest is bounded by the transport. */
-const MAX_MANAGER_BUFFER_BYTES = 256 * 1024;
 const MAX_CONSOLE_INPUT_BYTES = 16 * 1024;
 
 const RECORD_ACTIONS = ["start", "imageTaken", "stop"] as const;
@@ -50,14 +47,13 @@ class IoModule {
   /** Mirrors of the guest's disk: its own, and those in the other I/O modules. */
   readonly #mirrors: MirrorLinks;
   readonly #guestMac: Uint8Array | null;
-  readonly #managers = new Set<Peer>();
+  readonly #feed = new ManagementFeed();
   readonly #timer = new PreciseTimer(() => this.#dispatch({ kind: "wake" }));
   readonly #pending: Untimed[] = [];
   #isStepping = false;
   /** Kept up to the modules in use, and to the judge while it is wanted. */
   readonly #cpuLinks = new Map<string, Link>();
   #course: CourseFile | null = null;
-  #unheard: IoToManagement[] = [];
   #isStatusDue = false;
   #reportedSeq = -1;
   #reportedAtMs = 0;
@@ -282,27 +278,14 @@ class IoModule {
   }
 
   #acceptManager(peer: Peer): PeerHandlers {
-    this.#managers.add(peer);
-    queueMicrotask(() => {
-      const unheard = this.#unheard;
-      this.#unheard = [];
-      for (const message of unheard) this.#tell(message);
-      this.#sendStatus();
-    });
     return {
-      onMessage: (message) => this.#control(message),
-      onClose: () => this.#managers.delete(peer),
+      onMessage: (message) => this.#control(message, peer),
+      onClose: () => this.#feed.leave(peer),
     };
   }
 
   #tell(message: IoToManagement): void {
-    if (this.#managers.size === 0) {
-      this.#unheard.push(message);
-      if (this.#unheard.length > MAX_UNHEARD_MESSAGES) this.#unheard.shift();
-      return;
-    }
-    const frame = encodeMessage({ kind: "control", text: JSON.stringify(message) });
-    for (const peer of this.#managers) peer.sendFrame(frame);
+    this.#feed.tell(message);
   }
 
   #statusDue(): void {
@@ -315,18 +298,20 @@ class IoModule {
   }
 
   #sendStatus(): void {
-    if (this.#managers.size === 0) return;
+    if (!this.#feed.isFollowed) return;
     const status = this.#server.status();
     this.#reportedSeq = status.seq;
     this.#reportedAtMs = performance.now();
-    const frame = encodeMessage({ kind: "control", text: JSON.stringify({ kind: "status", status } satisfies IoToManagement) });
-    for (const peer of this.#managers) if (peer.bufferedBytes < MAX_MANAGER_BUFFER_BYTES) peer.sendFrame(frame);
+    this.#feed.report(status);
   }
 
-  #control(message: Message): void {
+  #control(message: Message, manager: Peer): void {
     const control = controlOf(message);
     if (control === null) return;
     switch (control.kind) {
+      case "follow":
+        this.#feed.follow(manager);
+        return this.#sendStatus();
       case "console": {
         const bytes = typeof control["base64"] === "string" ? Buffer.from(control["base64"], "base64") : Buffer.alloc(0);
         if (bytes.length > 0) this.#dispatch({ kind: "console", bytes: bytes.subarray(0, MAX_CONSOLE_INPUT_BYTES) });

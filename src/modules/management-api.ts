@@ -4,7 +4,7 @@
  *   GET /status                              ServerReport
  *   GET /events?since=ID                     { events }
  *   GET /events?since=ID&follow=1            server-sent events, one LoggedEvent each
- *   POST /modules/NAME/pull|insert|clear     { ok, module }; pull takes { force }
+ *   POST /modules/NAME/pull|insert|clear     { ok, module }; pull takes { force }; pull and insert: enclosures too
  *   POST /faults { kind, module }            kind: hang | kill | corrupt-output | skew-clock
  *   POST /faults { kind: "flip", module, address, bit } or { kind: "flip", module, random: true }: answers with the place
  *   POST /power { action }                   off (the power button) | reset (a power cycle)
@@ -40,8 +40,9 @@ export interface ManagementActions {
   report(): ServerReport;
   eventsSince(since: number): LoggedEvent[];
   followEvents(listener: (event: LoggedEvent) => void): () => void;
-  pull(module: string, force: boolean): void;
-  insert(module: string): void;
+  /** A module, or all of an enclosure. */
+  pull(target: string, force: boolean): void;
+  insert(target: string): void;
   clear(module: string): void;
   setRedundancy(redundancy: string): PlannedRedundancy;
   /** Resolves with the tick that the recording begins after. */

@@ -28,6 +28,13 @@ export class GuestWatch {
     return this.#state;
   }
 
+  /** Goes on where another management module was. */
+  resume(state: GuestState): void {
+    this.#state = state;
+    this.#probesLeft = PROBES_WHEN_REACHABLE;
+    if (state === "booting" || state === "reachable") this.#schedule();
+  }
+
   /** The guest was powered on, or is about to boot again. */
   booting(): void {
     this.#probesLeft = PROBES_WHEN_REACHABLE;

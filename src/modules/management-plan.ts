@@ -8,10 +8,20 @@ import { SteadfastError } from "../foundation/errors.js";
 import { macAddressFor, type HostNetwork } from "../ports/network-host.js";
 import type { ModuleKind } from "../wire/control.js";
 import type { ModuleConfig } from "./config.js";
-import { cpuModuleCount, cpuPairs, cpuSlots, ioModuleCount, ioSlots, type PlannedRedundancy } from "./redundancy.js";
+import {
+  cpuModuleCount,
+  cpuPairs,
+  cpuSlots,
+  enclosureCount,
+  ioModuleCount,
+  ioSlots,
+  managementSlots,
+  type PlannedRedundancy,
+} from "./redundancy.js";
 import type { ServerPaths } from "./management-paths.js";
 
-export const MANAGEMENT_NAME = "mgmt0";
+/** The management module that `steadfast up` starts; it starts all others. */
+export const FIRST_MANAGEMENT: PlannedModule = { name: "mgmt0", kind: "management", enclosure: "enclosure0" };
 
 /** The third machine that decides when two contradict each other: started when it is needed. */
 export const JUDGE: PlannedModule = { name: "judge0", kind: "cpu", enclosure: "enclosure0" };
@@ -56,11 +66,16 @@ export interface PlannedModule {
   readonly enclosure: string;
 }
 
-/** Every module that the server may come to have. */
+/** Every CPU and I/O module that the server may come to have. */
 export function plannedModules(plan: ServerPlan): PlannedModule[] {
   const cpus = cpuSlots(plan.redundancy).map((slot): PlannedModule => ({ ...slot, kind: "cpu" }));
   const ios = ioSlots(plan.redundancy).map((slot): PlannedModule => ({ ...slot, kind: "io" }));
   return [...cpus, ...ios];
+}
+
+/** Every management module that the server may come to have. */
+export function plannedManagement(plan: ServerPlan): PlannedModule[] {
+  return managementSlots(plan.redundancy).map((slot) => ({ ...slot, kind: "management" }));
 }
 
 /** CPU modules that the planned redundancy takes; the other slots stand empty. */
@@ -70,10 +85,11 @@ export function cpusInUse(plan: ServerPlan): string[] {
     .map((slot) => slot.name);
 }
 
-/** CPU and I/O modules that the planned redundancy takes. */
+/** Modules of all kinds that the planned redundancy takes. */
 export function modulesInUse(plan: ServerPlan): string[] {
   const ios = ioSlots(plan.redundancy).slice(0, ioModuleCount(plan.redundancy));
-  return [...cpusInUse(plan), ...ios.map((slot) => slot.name)];
+  const managers = managementSlots(plan.redundancy).slice(0, enclosureCount(plan.redundancy));
+  return [...cpusInUse(plan), ...[...ios, ...managers].map((slot) => slot.name)];
 }
 
 /** The guest learns its address from the kernel command line; an init that does not know these words ignores them. */
@@ -133,6 +149,7 @@ export function moduleConfigFor(context: ModuleConfigContext, module: PlannedMod
       macAddress: network === null ? "" : macAddressFor(network.guestAddress),
     },
     epochNs: String(epochNs),
+    ...(module.kind === "management" && { standby: true }),
   };
 }
 

@@ -9,7 +9,7 @@ import type {
   ServerCounters,
   ServerStatus,
 } from "../wire/control.js";
-import { MANAGEMENT_NAME, modulesInUse, type ServerPlan } from "./management-plan.js";
+import { modulesInUse, type ServerPlan } from "./management-plan.js";
 import { residentBytesOf } from "./management-process.js";
 import { fullRedundancy } from "./redundancy.js";
 import type { ModuleSupervisor } from "./management-supervisor.js";
@@ -39,6 +39,12 @@ export interface ModuleReport {
   readonly load?: number;
 }
 
+export interface EnclosureReport {
+  readonly name: string;
+  /** Every kind of module in it has another one elsewhere that carries on. */
+  readonly safeToPull: boolean;
+}
+
 export interface ServerReport {
   readonly server: string;
   readonly redundancy: Redundancy;
@@ -63,6 +69,14 @@ export interface ServerReport {
   readonly counters: ServerCounters;
   readonly lastEventId: number;
   readonly modules: readonly ModuleReport[];
+  readonly enclosures: readonly EnclosureReport[];
+}
+
+/** Management modules that could carry on at this moment. */
+export interface ManagementView {
+  readonly leader: string;
+  /** Stand-bys that answer. */
+  readonly ready: readonly string[];
 }
 
 export interface ReportSources {
@@ -78,7 +92,7 @@ export interface ReportSources {
   readonly activeIo: string;
   readonly counters: ServerCounters;
   readonly cpu: ReadonlyMap<string, CpuToManagement>;
-  readonly managementIncarnation: number;
+  readonly management: ManagementView;
 }
 
 export const NO_COUNTERS: ServerCounters = {
@@ -122,18 +136,29 @@ function viewOf(supervisor: ModuleSupervisor, io: ServerStatus | null): ModuleSt
   return view !== undefined && supervisor.process !== null && view.incarnation === supervisor.incarnation ? view : undefined;
 }
 
-function moduleState(supervisor: ModuleSupervisor, io: ServerStatus | null): ModuleState {
+/** The leading one and those that could take its place have lockstep's states, like the I/O modules. */
+function managementState(name: string, { leader, ready }: ManagementView): ModuleState {
+  if (name !== leader && !ready.includes(name)) return "INITIALIZING";
+  return (["SIMPLEX", "DUPLEX", "TRIPLEX"] as const)[Math.min(ready.length, 2)] ?? "SIMPLEX";
+}
+
+function moduleState(supervisor: ModuleSupervisor, { io, management }: ReportSources): ModuleState {
   if (supervisor.presence === "broken") return "BROKEN";
   if (supervisor.presence === "held") return "OFFLINE";
   if (supervisor.process === null) return "OFFLINE";
+  if (supervisor.module.kind === "management") return managementState(supervisor.name, management);
   const state = viewOf(supervisor, io)?.state ?? "INITIALIZING";
   // An I/O module that the active one does not hear yet is on its way, as long as it has a process.
   return state === "OFFLINE" && supervisor.module.kind === "io" ? "INITIALIZING" : state;
 }
 
+function isSafe(name: string, { leader, ready }: ManagementView): boolean {
+  return name !== leader || ready.length > 0;
+}
+
 function reportModule(supervisor: ModuleSupervisor, sources: ReportSources): ModuleReport {
   const { module, process, faults, incarnation, presence } = supervisor;
-  const state = moduleState(supervisor, sources.io);
+  const state = moduleState(supervisor, sources);
   const view = presence === "present" ? viewOf(supervisor, sources.io) : undefined;
   const own = sources.cpu.get(module.name);
   return {
@@ -143,7 +168,7 @@ function reportModule(supervisor: ModuleSupervisor, sources: ReportSources): Mod
     pid: process?.pid ?? 0,
     state,
     // Nothing is lost with a module that is out anyway; whatever we do not know is not safe.
-    safeToPull: view?.safeToPull ?? presence !== "present",
+    safeToPull: module.kind === "management" ? isSafe(module.name, sources.management) : (view?.safeToPull ?? presence !== "present"),
     held: presence === "held",
     ...(module.kind === "io" && { isActive: module.name === sources.activeIo && sources.io !== null }),
     incarnation,
@@ -160,7 +185,8 @@ function redundancyNow(sources: ReportSources): Redundancy {
   const { plan, io, supervisors } = sources;
   if (io === null) return "OUTAGE";
   const inUse = supervisors.filter((each) => modulesInUse(plan).includes(each.name));
-  const isWhole = inUse.every((each) => inLockstep(moduleState(each, io)));
+  // Who supervises is no part of what protects the guest.
+  const isWhole = inUse.every((each) => each.module.kind === "management" || inLockstep(moduleState(each, sources)));
   if (isWhole || io.redundancy !== fullRedundancy(plan.redundancy)) return io.redundancy;
   return io.redundancy === "DUPLEX" || io.redundancy === "SIMPLEX" ? "SIMPLEX" : "DUPLEX";
 }
@@ -170,21 +196,18 @@ function isShown(supervisor: ModuleSupervisor, plan: ServerPlan): boolean {
   return supervisor.process !== null || modulesInUse(plan).includes(supervisor.name);
 }
 
+/** An enclosure may go if each kind of module that runs in it is in lockstep elsewhere too. */
+function reportEnclosures(modules: readonly ModuleReport[]): EnclosureReport[] {
+  return [...new Set(modules.map((module) => module.enclosure))].sort().map((name) => {
+    const running = modules.filter((module) => module.enclosure === name && module.pid !== 0);
+    const others = modules.filter((module) => module.enclosure !== name && inLockstep(module.state));
+    return { name, safeToPull: running.every(({ kind }) => others.some((other) => other.kind === kind)) };
+  });
+}
+
 export function makeReport(sources: ReportSources): ServerReport {
   const { plan, io } = sources;
-  const management: ModuleReport = {
-    name: MANAGEMENT_NAME,
-    kind: "management",
-    enclosure: "enclosure0",
-    pid: process.pid,
-    state: "SIMPLEX",
-    safeToPull: false,
-    held: false,
-    incarnation: sources.managementIncarnation,
-    faults: 0,
-    lagTicks: 0,
-    rssBytes: residentBytesOf(process.pid),
-  };
+  const modules = sources.supervisors.filter((each) => isShown(each, plan)).map((each) => reportModule(each, sources));
   return {
     server: plan.server,
     redundancy: redundancyNow(sources),
@@ -211,6 +234,7 @@ export function makeReport(sources: ReportSources): ServerReport {
     mips: io?.mips ?? 0,
     counters: sources.counters,
     lastEventId: sources.lastEventId,
-    modules: [...sources.supervisors.filter((each) => isShown(each, plan)).map((each) => reportModule(each, sources)), management],
+    modules,
+    enclosures: reportEnclosures(modules),
   };
 }

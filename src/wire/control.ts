@@ -130,6 +130,7 @@ export interface EventMessage {
 /** The guest's own doings that a supervisor may want to act on. */
 export type GuestHappening = "poweredOn" | "poweredOff" | "reset" | "panicked";
 
+/** All but the status carry a `number` that rises by one within an incarnation of the I/O module. */
 export type IoToManagement =
   | { readonly kind: "status"; readonly status: ServerStatus }
   | EventMessage
@@ -149,6 +150,8 @@ export type IoToManagement =
   | { readonly kind: "verified"; readonly seq: number; readonly digests: Readonly<Record<string, string>> };
 
 export type ManagementToIo =
+  /** Tell me everything from now on, and first what you told lately: whoever led before may not have heard it. */
+  | { readonly kind: "follow" }
   | { readonly kind: "console"; readonly base64: string }
   | { readonly kind: "powerButton" }
   /** Power cycle. */
@@ -159,6 +162,9 @@ export type ManagementToIo =
   /** A module that is held out (`present: false`) is not waited for. All modules of the configuration are expected at first. */
   | { readonly kind: "expect"; readonly module: string; readonly present: boolean }
   | { readonly kind: "shutdown" };
+
+/** Between management modules: the leading one says that it leads, a stand-by that it is there. */
+export type ManagementToManagement = { readonly kind: "lead" } | { readonly kind: "standby" } | { readonly kind: "shutdown" };
 
 export type ManagementToCpu =
   /** Fault drill: flips one bit of guest RAM (address: guest-physical). */
