@@ -98,6 +98,10 @@ export class ServerClient {
     return this.#call("POST", "/power", { action }, { once: true });
   }
 
+  disk(action: "grow" | "scrub", sizeBytes = 0): Promise<unknown> {
+    return this.#call("POST", "/disk", { action, sizeBytes });
+  }
+
   verify(): Promise<VerifyAnswer> {
     return this.#call<VerifyAnswer>("POST", "/verify", {}, { limitMs: VERIFY_LIMIT_MS });
   }

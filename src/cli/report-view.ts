@@ -43,6 +43,20 @@ function safeEnclosures({ enclosures }: ServerReport): string {
   return safe.length === 0 ? "no enclosure" : safe.join(", ");
 }
 
+/** "disk 1024 MiB: io0 in sync, io1 resync 34%" */
+function diskLines({ disk }: ServerReport): string[] {
+  if (disk === null) return [];
+  const { resync } = disk;
+  const mirrors = Object.entries(disk.mirrors).map(([name, { state }]) => {
+    const share = resync?.target === name && resync.totalBytes > 0 ? ` ${Math.floor((100 * resync.doneBytes) / resync.totalBytes)}%` : "";
+    return `${name} ${state === "in sync" ? paint(state, "green") : paint(`${state}${share}`, "yellow")}`;
+  });
+  const { errors, badBlocks, repairedBlocks, unrepairable } = disk.counters;
+  const faults =
+    errors + badBlocks + unrepairable === 0 ? "" : `; bad blocks ${badBlocks}, repaired ${repairedBlocks}, I/O errors ${errors}`;
+  return [`disk ${Math.round(disk.sizeBytes / MIB)} MiB: ${mirrors.join(", ")}${faults}`];
+}
+
 export function reportLines(report: ServerReport): string[] {
   const { counters } = report;
   const redundancy = paint(report.redundancy, report.redundancy === report.wantedRedundancy ? "green" : stateColour(report.redundancy));
@@ -54,6 +68,7 @@ export function reportLines(report: ServerReport): string[] {
     `configuration ${report.configuration}, tick ${report.seq}, committed ${report.committed}, ${Math.round(report.mips)} MIPS, release ${report.release}`,
     `reintegrations ${counters.reintegrations} (last hold ${counters.lastHoldMs.toFixed(1)} ms), miscompares ${counters.miscompares}, ` +
       `outages ${counters.outages}, frames in ${counters.framesIn}, out ${counters.framesOut}, dropped ${counters.droppedFrames}`,
+    ...diskLines(report),
     "",
     ...table(moduleRows(report)),
     "",

@@ -1,16 +1,20 @@
 /** From defaults, server file and options to the plan of a server, the image included. */
 import { InvalidArgumentError } from "commander";
+import { existsSync } from "node:fs";
 import { SteadfastError } from "../foundation/errors.js";
 import { buildImage, findImage, importKernel, type BuildProgress, type ImageRecord } from "../image/index.js";
 import type { PlannedRedundancy } from "../modules/redundancy.js";
-import type { PlannedImage, ServerPlan } from "../modules/management-plan.js";
-import { MEMORY_MIB_MAX, MEMORY_MIB_MIN, readServerFile, type ServerFile } from "./server-file.js";
+import { serverPaths, type ServerPaths } from "../modules/management-paths.js";
+import type { PlannedDisk, PlannedImage, ServerPlan } from "../modules/management-plan.js";
+import { DISK_MIB_MAX, DISK_MIB_MIN, MEMORY_MIB_MAX, MEMORY_MIB_MIN, readServerFile, type ServerFile } from "./server-file.js";
 import { checkServerName, DEFAULT_SERVER_NAME } from "./server-choice.js";
 
 export interface UpFlags {
   readonly detach?: boolean;
   readonly name?: string;
   readonly memory?: number;
+  /** MiB. */
+  readonly disk?: number;
   readonly release?: "compared" | "logged";
   readonly kernel?: string;
   readonly initrd?: string;
@@ -35,6 +39,7 @@ const HOST_ADDRESS_DEFAULT = "10.77.0.1/24";
 const FAULT_COUNT_DEFAULT = 6;
 const FAULT_WINDOW_HOURS_DEFAULT = 24;
 const TOY_MEMORY_MIB = 64;
+const DISK_MIB_DEFAULT = 1024;
 
 const TOY_IMAGE: PlannedImage = {
   name: "toy",
@@ -62,6 +67,9 @@ export function readSettings(path: string | undefined, flags: UpFlags): Settings
   if (memory !== undefined && (memory < MEMORY_MIB_MIN || memory > MEMORY_MIB_MAX)) {
     throw new SteadfastError("MEMORY_RANGE", { memory, minimum: MEMORY_MIB_MIN, maximum: MEMORY_MIB_MAX });
   }
+  if (flags.disk !== undefined && (flags.disk < DISK_MIB_MIN || flags.disk > DISK_MIB_MAX)) {
+    throw new SteadfastError("USAGE", { what: `--disk ${flags.disk}: it must be from ${DISK_MIB_MIN} to ${DISK_MIB_MAX} MiB.` });
+  }
   if (flags.initrd !== undefined && (flags.kernel === undefined || flags.kernel === "stock" || flags.kernel === "hardened")) {
     throw new SteadfastError("USAGE", { what: "--initrd goes with --kernel PATH: give the kernel that this initial RAM disk is for." });
   }
@@ -82,6 +90,16 @@ export async function resolveImage(file: ServerFile, flags: UpFlags, onProgress:
   if (recipePath !== undefined) return findImage({ recipePath }) ?? (await buildImage({ recipePath, onProgress }));
   const present = findImage({ kernel: "hardened" }) ?? findImage({ kernel: "stock" });
   return present ?? (await buildImage({ kernel: "stock", onProgress }));
+}
+
+/** A disk that a server had once it keeps, whether it is asked for again or not: the guest's data are on it. */
+function diskPlan(file: ServerFile, flags: UpFlags, paths: ServerPaths): { readonly disk?: PlannedDisk } {
+  const directories = file.disk?.directories ?? [];
+  const isThere = existsSync(directories[0] ?? `${paths.stateDirectory}/enclosure0/disk`);
+  if (flags.disk === undefined && file.disk === undefined && !isThere) return {};
+  const sizeMiB = flags.disk ?? file.disk?.sizeMiB ?? DISK_MIB_DEFAULT;
+  const { format = "ext4", label = "data" } = file.disk ?? {};
+  return { disk: { diskId: "", sizeBytes: sizeMiB * 1024 * 1024, format, label, directories } };
 }
 
 export function makePlan({ file, name }: Settings, flags: UpFlags, image: ImageRecord | null): ServerPlan {
@@ -117,5 +135,6 @@ export function makePlan({ file, name }: Settings, flags: UpFlags, image: ImageR
       count: file.faultThreshold?.count ?? FAULT_COUNT_DEFAULT,
       windowHours: file.faultThreshold?.windowHours ?? FAULT_WINDOW_HOURS_DEFAULT,
     },
+    ...diskPlan(file, flags, serverPaths(name)),
   };
 }

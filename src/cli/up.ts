@@ -31,6 +31,7 @@ export function withSettings(command: Command): Command {
     .argument("[file]", "server file (YAML); without one the defaults do")
     .option("--name <name>", "name of the server (default: main)")
     .option("--memory <MiB>", "memory of the guest, 64 to 3072 MiB", parseMemory)
+    .option("--disk <MiB>", "a mirrored disk of this size for the guest, on /data; once made it stays", parseMemory)
     .addOption(new Option("--release <kind>", "when an output takes effect").choices(["compared", "logged"]))
     .option("--kernel <kernel>", "stock, hardened, or the path of your own RISC-V kernel")
     .option("--initrd <path>", "initial RAM disk for your own kernel")

@@ -209,6 +209,18 @@ export const ERRORS = {
     exit: 3,
     text: "The disk mirror in {directory} cannot be used ({why}); mend its disk or permissions, or remove the directory: it is filled again.",
   },
+  MKFS_MISSING: {
+    exit: 3,
+    text: "The disk is to be formatted, and mkfs.ext4 is not there; install it (apt-get install e2fsprogs), or set disk.format to none in the server file.",
+  },
+  MKFS_FAILED: { exit: 3, text: "The disk could not be formatted ({path}: {why})." },
+  DISK_NONE: { exit: 4, text: "Server {server} has no disk; stop it and start it with --disk SIZE to give it one." },
+  DISK_ACTION_UNKNOWN: { exit: 2, text: "There is nothing like {action} to do with a disk: write grow or scrub." },
+  DISK_GROWTH: {
+    exit: 2,
+    text: "The disk cannot grow to {size} bytes: it has {present}, and more than that, whole blocks of 4096 and at most {most} is wanted.",
+  },
+  QEMU_IMG_MISSING: { exit: 3, text: "qcow2 files need qemu-img; install it (apt-get install qemu-utils), or use a raw file." },
   MIRROR_BUSY: { exit: 4, text: "Another process uses the disk mirror in {directory}; stop the server that does, then try again." },
   MIRROR_EXISTS: { exit: 2, text: "{directory} holds a mirror of disk {disk} already; choose another directory, or remove that one." },
   MIRROR_BLANK: { exit: 2, text: "{directory} holds no disk mirror; give the directory of one." },

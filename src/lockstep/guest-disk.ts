@@ -9,11 +9,13 @@ import type { DiskEffect, DiskEvent, MirrorHeader } from "../storage/types.js";
 import type { DiskStatus } from "../wire/control.js";
 import type { ConfigurationRecord, TickMessage } from "../wire/messages.js";
 import { START_WAIT_MS, TAKEOVER_MIRROR_WAIT_MS } from "./limits.js";
-import type { ServerEvent } from "./server-types.js";
+import type { ServerEvent, ServerOptions } from "./server-types.js";
 import type { LockstepServer } from "./server.js";
 
 /** An event for a controller, which gets its time here. */
 type Untimed = DiskEvent extends infer E ? (E extends DiskEvent ? Omit<E, "atMs"> : never) : never;
+
+type DiskSetup = NonNullable<ServerOptions["disk"]>;
 
 export type MirrorEvent = Extract<ServerEvent, { kind: "mirrorUp" | "mirrorDown" | "mirrorReply" | "diskGrow" | "diskScrub" }>;
 
@@ -21,6 +23,12 @@ export class GuestDisk {
   readonly #server: LockstepServer;
   /** What the mirrors that are there said of themselves when they came. */
   readonly #headers = new Map<string, MirrorHeader>();
+  /** The I/O modules that should hold a mirror. */
+  #mirrors: readonly string[];
+  /** Those that the controller was made with. */
+  #known: readonly string[] = [];
+  /** They are others than the controller knows: the next configuration brings another controller. */
+  #isRenewing = false;
   #controller: DiskController | null = null;
   /** Requests of earlier ticks were made to another controller, or by an earlier life of the guest. */
   #firstSeq = Infinity;
@@ -33,6 +41,16 @@ export class GuestDisk {
   constructor(server: LockstepServer) {
     this.#server = server;
     this.#knownSizeBytes = server.options.disk?.sizeBytes ?? 0;
+    this.#mirrors = server.options.disk?.mirrors ?? [];
+  }
+
+  /** An I/O module more or less: a mirror more or less. */
+  expect(name: string, present: boolean): void {
+    const { disk, ioModules = [] } = this.#server.options;
+    if (disk === undefined || !ioModules.includes(name) || this.#mirrors.includes(name) === present) return;
+    this.#mirrors = ioModules.filter((each) => (each === name ? present : this.#mirrors.includes(each)));
+    if (this.#controller === null) return;
+    this.#renew();
   }
 
   /** A mirror comes, goes or answers; or the operator wants something. */
@@ -40,12 +58,12 @@ export class GuestDisk {
     switch (event.kind) {
       case "mirrorUp":
         this.#headers.set(event.name, event.header);
-        return this.#step({ kind: "mirrorUp", name: event.name, header: event.header });
+        return this.#stepOf(event.name, { kind: "mirrorUp", name: event.name, header: event.header });
       case "mirrorDown":
-        if (!this.#headers.delete(event.name)) return;
-        return this.#step({ kind: "mirrorDown", name: event.name });
+        if (this.#headers.delete(event.name)) this.#stepOf(event.name, { kind: "mirrorDown", name: event.name });
+        return;
       case "mirrorReply":
-        if (this.#headers.has(event.name)) this.#step({ kind: "reply", name: event.name, reply: event.reply });
+        if (this.#headers.has(event.name)) this.#stepOf(event.name, { kind: "reply", name: event.name, reply: event.reply });
         return;
       case "diskGrow":
         return this.#step({ kind: "grow", sizeBytes: event.sizeBytes });
@@ -56,16 +74,34 @@ export class GuestDisk {
 
   /** A configuration of this module's is in force. `takesOver`: the guest and its mirrors live. */
   configured(record: ConfigurationRecord, takesOver: boolean): void {
-    const { disk, name } = this.#server.options;
+    const { disk } = this.#server.options;
     if (disk === undefined) return;
-    if (this.#controller === null) {
-      const graceMs = takesOver ? TAKEOVER_MIRROR_WAIT_MS : START_WAIT_MS;
-      const { diskId, sizeBytes, mirrors } = disk;
-      const options = { diskId, sizeBytes, mirrors, local: mirrors.includes(name) ? name : "", graceMs };
-      this.#controller = new DiskController(options, (effect) => this.#execute(effect));
-      for (const [mirror, header] of this.#headers) this.#step({ kind: "mirrorUp", name: mirror, header });
+    const isRenewed = this.#isRenewing;
+    this.#isRenewing = false;
+    if (this.#controller === null || isRenewed) {
+      this.#begin(disk, takesOver || isRenewed ? TAKEOVER_MIRROR_WAIT_MS : START_WAIT_MS, record.mirrors);
+      if (isRenewed) this.takeOver();
     }
     this.#step({ kind: "configured", number: record.number, mirrors: record.mirrors });
+    // As long as a mirror that is not wanted any more is known, the mirrors are never all in sync.
+    const isKnownInVain = this.#known.some((name) => !this.#mirrors.includes(name) && !record.mirrors.includes(name));
+    if (isKnownInVain) this.#renew();
+  }
+
+  #renew(): void {
+    this.#isRenewing = true;
+    this.#server.membership.wantMirrors(null);
+  }
+
+  /** Mirrors that the record still names are known to a controller even if they are not wanted: it drops them. */
+  #begin({ diskId, sizeBytes }: DiskSetup, graceMs: number, inForce: readonly string[]): void {
+    const { name } = this.#server.options;
+    const mirrors = [...new Set([...this.#mirrors, ...inForce])];
+    this.#known = mirrors;
+    const options = { diskId, sizeBytes, mirrors, local: mirrors.includes(name) ? name : "", graceMs };
+    this.#pending.length = 0;
+    this.#controller = new DiskController(options, (effect) => this.#execute(effect));
+    for (const [mirror, header] of this.#headers) if (mirrors.includes(mirror)) this.#step({ kind: "mirrorUp", name: mirror, header });
   }
 
   /** The machines live, and what they wait for of their disk is this module's to do. */
@@ -115,6 +151,11 @@ export class GuestDisk {
     this.#controller = null;
   }
 
+  /** Of a mirror that the controller knows. */
+  #stepOf(mirror: string, event: Untimed): void {
+    if (this.#controller?.knows(mirror) === true) this.#step(event);
+  }
+
   #step(event: Untimed): void {
     this.#pending.push(event);
     if (this.#isStepping) return;
@@ -136,7 +177,7 @@ export class GuestDisk {
         server.sequencer.input({ kind: "diskDone", id: effect.id, isOk: effect.isOk, bytes: effect.bytes });
         return;
       case "wantMirrors":
-        return server.membership.wantMirrors(effect.mirrors);
+        return this.#isRenewing ? undefined : server.membership.wantMirrors(effect.mirrors);
       case "fenced":
         return server.fenced(`a mirror of the disk has seen configuration ${effect.seen}`);
       case "grown":

@@ -149,9 +149,12 @@ export class Membership {
     this.#refreshLive();
   }
 
-  /** The mirrors of the guest's disk that are to count from the next configuration on; it is claimed even if the same ones do. */
-  wantMirrors(mirrors: readonly string[]): void {
-    this.#wantedMirrors = mirrors;
+  /**
+   * The mirrors of the guest's disk that are to count from the next configuration on; it is claimed even if the same ones do. Null: those
+   * that were wanted last, or are in force.
+   */
+  wantMirrors(mirrors: readonly string[] | null): void {
+    this.#wantedMirrors = mirrors ?? this.#wantedMirrors ?? this.#claiming?.mirrors ?? this.#record?.mirrors ?? [];
   }
 
   /** The next configuration to claim for these CPU modules, or null: it is in force already, or a claim is under way. */

@@ -25,7 +25,7 @@ export interface ServerOptions {
   readonly sockets: Readonly<Record<string, string>>;
   readonly release: ReleaseMode;
   readonly lagLimitMs: number;
-  /** The guest's disk, and which I/O modules may hold a mirror of it. Absent: it has none. */
+  /** The guest's disk, and which I/O modules hold a mirror of it; `expect` changes that. Absent: it has none. */
   readonly disk?: { readonly diskId: string; readonly sizeBytes: number; readonly mirrors: readonly string[] };
   /** False: no checkpoints, so that nothing proves who was right, and members do not look through their own memory. Absent: true. */
   readonly checkpoints?: boolean;

@@ -167,6 +167,7 @@ export class LockstepServer implements ServerContext {
 
   /** A member that is not wanted any more leaves by a configuration change, if another one can carry on. */
   #expect(name: string, present: boolean): void {
+    this.disk.expect(name, present);
     const row = this.membership.rows.get(name);
     if (row === undefined) return;
     row.expected = present;

@@ -34,6 +34,8 @@ export interface NetworkConfig {
 export interface DiskConfig {
   readonly diskId: string;
   readonly directory: string;
+  /** I/O modules in use: each holds a mirror. */
+  readonly mirrors: readonly string[];
 }
 
 export interface ModuleConfig {
@@ -107,7 +109,7 @@ const FIELDS: Readonly<Record<string, Check>> = {
   checkpoints: optional((value) => typeof value === "boolean"),
   machine: isRecord,
   network: isRecord,
-  disk: optional((value) => isRecord(value) && text(value["diskId"]) && text(value["directory"])),
+  disk: optional((value) => isRecord(value) && text(value["diskId"]) && text(value["directory"]) && names(value["mirrors"])),
   standby: optional((value) => typeof value === "boolean"),
   epochNs: (value) => typeof value === "string" && /^\d{1,19}$/.test(value),
 };

@@ -75,7 +75,7 @@ class IoModule {
         pairs: config.cpuPairs ?? [],
         ...(config.judge !== undefined && { judge: config.judge }),
         ...(config.disk !== undefined && {
-          disk: { diskId: config.disk.diskId, sizeBytes: config.machine.diskBytes ?? 0, mirrors: config.ioModules },
+          disk: { diskId: config.disk.diskId, sizeBytes: config.machine.diskBytes ?? 0, mirrors: config.disk.mirrors },
         }),
         enclosures: enclosuresOf(config),
         sockets: Object.fromEntries(slotsOf(config).map((name) => [name, socketPath(config, name)])),
@@ -321,6 +321,11 @@ class IoModule {
       case "reset":
       case "verify":
         return this.#dispatch({ kind: control.kind });
+      case "disk":
+        if (control["action"] === "scrub") return this.#dispatch({ kind: "diskScrub" });
+        if (control["action"] === "grow" && typeof control["sizeBytes"] === "number")
+          this.#dispatch({ kind: "diskGrow", sizeBytes: control["sizeBytes"] });
+        return;
       case "record": {
         const action = RECORD_ACTIONS.find((each) => each === control["action"]);
         if (action !== undefined) this.#dispatch({ kind: "record", action });

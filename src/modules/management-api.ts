@@ -8,6 +8,7 @@
  *   POST /faults { kind, module }            kind: hang | kill | corrupt-output | skew-clock
  *   POST /faults { kind: "flip", module, address, bit } or { kind: "flip", module, random: true }: answers with the place
  *   POST /power { action }                   off (the power button) | reset (a power cycle)
+ *   POST /disk { action, sizeBytes }         grow | scrub
  *   POST /verify                             { seq, digests, equal }
  *   POST /console                            with `Upgrade: steadfast-console`: raw bytes of the serial console both ways
  *   POST /down { graceMs }                   { ok }; the power button first if graceMs > 0
@@ -50,6 +51,8 @@ export interface ManagementActions {
   stopRecording(): Promise<RecordingDone>;
   fault(kind: string, module: string, details: FaultDetails): FaultDone;
   power(action: string): void;
+  /** `grow` to a size, or `scrub`: look through all of it. */
+  disk(action: string, sizeBytes: number): void;
   verify(): Promise<VerifyAnswer>;
   attachConsole(viewer: Duplex): void;
   down(graceMs: number): void;
@@ -160,6 +163,9 @@ async function post(parts: readonly string[], body: Body, actions: ManagementAct
         return { ok: true, redundancy: actions.setRedundancy(text("redundancy")) };
       case "power":
         actions.power(text("action"));
+        return { ok: true };
+      case "disk":
+        actions.disk(text("action"), typeof body["sizeBytes"] === "number" ? body["sizeBytes"] : 0);
         return { ok: true };
       case "verify":
         return actions.verify();

@@ -2,13 +2,15 @@
  * The leading management module: starts the other modules, watches and restarts them, carries out what the vote and the operator ask
  * for, and tells the outside how things are. It writes down at each change what another one needs to take its place.
  */
-import { mkdirSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { assert } from "../foundation/assert.js";
 import { SteadfastError } from "../foundation/errors.js";
+import { BLOCK_BYTES, MAX_DISK_BYTES } from "../storage/limits.js";
 import { plannedDevices, setUpHostNetwork, tearDownHostNetwork, type HostNetwork } from "../ports/network-host.js";
 import type { ModuleConfig } from "./config.js";
 import { serveControlApi, type ControlApi, type ManagementActions, type VerifyAnswer } from "./management-api.js";
 import { ConsoleHub } from "./management-console.js";
+import { prepareArbiter, prepareDisk } from "./management-disk.js";
 import { EventLog, FIRST_EVENT, LAST_EVENT } from "./management-events.js";
 import { drill, type FaultDetails, type FaultDone } from "./management-faults.js";
 import { GuestWatch } from "./management-guest.js";
@@ -136,11 +138,11 @@ export class Leader implements ManagementActions {
 
   /** Starts the server, with nothing of an earlier run left. */
   async startServer(): Promise<void> {
-    const plan = this.#plan;
-    const leftOver = await cleanUpServer(plan.server, this.#paths);
+    const leftOver = await cleanUpServer(this.#plan.server, this.#paths);
+    const plan = await prepareDisk(this.#plan, this.#paths);
+    this.#plan = plan;
     writeJsonFile(this.#paths.planFile, plan);
-    rmSync(this.#paths.arbiterDirectory, { recursive: true, force: true });
-    mkdirSync(this.#paths.arbiterDirectory, { recursive: true, mode: 0o700 });
+    await prepareArbiter(plan, this.#paths, this.#io.active);
     const inUse = modulesInUse(plan);
     this.#supervisor(this.#name).adoptSelf(this.#incarnation);
     for (const each of this.#supervisors) if (!inUse.includes(each.name)) each.hold();
@@ -298,6 +300,17 @@ export class Leader implements ManagementActions {
     const sent = this.#toActiveIo(action === "off" ? { kind: "powerButton" } : { kind: "reset" });
     if (!sent) throw new SteadfastError("MODULE_NOT_RUNNING", { module: this.#io.active });
     this.#events.add("info", "POWER", action === "off" ? "The power button was pressed." : "The guest is power-cycled by the operator.");
+  }
+
+  disk(action: string, sizeBytes: number): void {
+    const { disk } = this.#plan;
+    if (disk === undefined) throw new SteadfastError("DISK_NONE", { server: this.#plan.server });
+    if (action !== "grow" && action !== "scrub") throw new SteadfastError("DISK_ACTION_UNKNOWN", { action });
+    const present = this.#io.status?.disk?.sizeBytes ?? disk.sizeBytes;
+    const isGrowth = Number.isSafeInteger(sizeBytes) && sizeBytes > present && sizeBytes % BLOCK_BYTES === 0 && sizeBytes <= MAX_DISK_BYTES;
+    if (action === "grow" && !isGrowth) throw new SteadfastError("DISK_GROWTH", { size: sizeBytes, present, most: MAX_DISK_BYTES });
+    if (!this.#toActiveIo({ kind: "disk", action, sizeBytes: action === "grow" ? sizeBytes : present }))
+      throw new SteadfastError("MODULE_NOT_RUNNING", { module: this.#io.active });
   }
 
   verify(): Promise<VerifyAnswer> {

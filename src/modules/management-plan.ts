@@ -41,6 +41,17 @@ export interface PlannedImage {
   readonly commandLine: string;
 }
 
+export interface PlannedDisk {
+  /** Given when it is made; empty: it is not made yet. */
+  readonly diskId: string;
+  /** Of a disk that is to be made; else as it is. */
+  readonly sizeBytes: number;
+  readonly format: "ext4" | "none";
+  readonly label: string;
+  /** Of its mirrors, by enclosure; those that are not named are in the state directory. */
+  readonly directories: readonly string[];
+}
+
 export interface ServerPlan {
   readonly server: string;
   readonly engine: "rv64" | "toy";
@@ -58,6 +69,8 @@ export interface ServerPlan {
     readonly guestAddress: string;
   };
   readonly faultThreshold: FaultThreshold;
+  /** Absent: the guest has no disk. */
+  readonly disk?: PlannedDisk;
 }
 
 export interface PlannedModule {
@@ -85,11 +98,27 @@ export function cpusInUse(plan: ServerPlan): string[] {
     .map((slot) => slot.name);
 }
 
+/** I/O modules that the planned redundancy takes. */
+export function iosInUse(plan: ServerPlan): string[] {
+  return ioSlots(plan.redundancy)
+    .slice(0, ioModuleCount(plan.redundancy))
+    .map((slot) => slot.name);
+}
+
+/** One mirror of the guest's disk in each enclosure; a directory of its own is meant for a physical disk of its own. */
+export function mirrorDirectory(paths: ServerPaths, disk: PlannedDisk, enclosure: string): string {
+  return disk.directories[Number(enclosure.replace(/^enclosure/, ""))] ?? `${paths.stateDirectory}/${enclosure}/disk`;
+}
+
+/** Where the mirrors in use are. */
+export function mirrorDirectories(plan: ServerPlan, disk: PlannedDisk, paths: ServerPaths): string[] {
+  return Array.from({ length: enclosureCount(plan.redundancy) }, (_, index) => mirrorDirectory(paths, disk, `enclosure${index}`));
+}
+
 /** Modules of all kinds that the planned redundancy takes. */
 export function modulesInUse(plan: ServerPlan): string[] {
-  const ios = ioSlots(plan.redundancy).slice(0, ioModuleCount(plan.redundancy));
   const managers = managementSlots(plan.redundancy).slice(0, enclosureCount(plan.redundancy));
-  return [...cpusInUse(plan), ...[...ios, ...managers].map((slot) => slot.name)];
+  return [...cpusInUse(plan), ...iosInUse(plan), ...managers.map((slot) => slot.name)];
 }
 
 /** The guest learns its address from the kernel command line; an init that does not know these words ignores them. */
@@ -140,8 +169,16 @@ export function moduleConfigFor(context: ModuleConfigContext, module: PlannedMod
       commandLine,
       ramBytes: plan.memoryMiB * 1024 * 1024,
       harts: 1,
+      ...(plan.disk !== undefined && { diskBytes: plan.disk.sizeBytes }),
       imageDigest: createHash("sha256").update(`${plan.image.digest}\n${commandLine}`).digest("hex"),
     },
+    ...(plan.disk !== undefined && {
+      disk: {
+        diskId: plan.disk.diskId,
+        directory: mirrorDirectory(paths, plan.disk, module.enclosure),
+        mirrors: iosInUse(plan),
+      },
+    }),
     network: {
       kind: network === null ? "none" : "tap",
       device: network?.devices[module.name] ?? "",

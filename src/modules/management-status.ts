@@ -1,6 +1,7 @@
 /** What `status --json` shows: the I/O module's view of the lockstep, completed with what only management knows. */
 import type {
   CpuToManagement,
+  DiskStatus,
   ModuleKind,
   ModuleState,
   ModuleStatus,
@@ -67,6 +68,8 @@ export interface ServerReport {
   readonly uptimeMs: number;
   readonly mips: number;
   readonly counters: ServerCounters;
+  /** The guest's disk and its mirrors; null: it has none, or no I/O module drives it at this moment. */
+  readonly disk: DiskStatus | null;
   readonly lastEventId: number;
   readonly modules: readonly ModuleReport[];
   readonly enclosures: readonly EnclosureReport[];
@@ -233,6 +236,7 @@ export function makeReport(sources: ReportSources): ServerReport {
     uptimeMs: Date.now() - sources.startedAtMs,
     mips: io?.mips ?? 0,
     counters: sources.counters,
+    disk: io?.disk ?? null,
     lastEventId: sources.lastEventId,
     modules,
     enclosures: reportEnclosures(modules),

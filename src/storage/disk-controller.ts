@@ -126,6 +126,11 @@ export class DiskController {
     });
   }
 
+  /** Whether a mirror is one of those that it was made with. */
+  knows(mirror: string): boolean {
+    return this.#mirrors.rows.has(mirror);
+  }
+
   /** The size of the disk; 0 as long as no mirror of it was heard of. */
   get sizeBytes(): number {
     return this.#sizeBytes;

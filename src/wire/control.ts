@@ -156,6 +156,8 @@ export type ManagementToIo =
   | { readonly kind: "powerButton" }
   /** Power cycle. */
   | { readonly kind: "reset" }
+  /** The guest's disk grows, or is looked through now. */
+  | { readonly kind: "disk"; readonly action: "grow" | "scrub"; readonly sizeBytes: number }
   /** Full digests of all members at one tick. */
   | { readonly kind: "verify" }
   | { readonly kind: "record"; readonly action: "start" | "imageTaken" | "stop" }
