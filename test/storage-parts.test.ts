@@ -22,6 +22,15 @@ function block(seed: number): Uint8Array {
   return Uint8Array.from({ length: BLOCK_BYTES }, (_, at) => Math.imul(at + 1, seed * 2 + 1) >>> 7);
 }
 
+test("checksums: of bytes that lie anywhere, as a payload in a message does", () => {
+  const bytes = block(3);
+  for (const shift of [0, 1, 2, 3, 4]) {
+    const message = Buffer.alloc(BLOCK_BYTES + shift);
+    message.set(bytes, shift);
+    assert.deepEqual(checksumBlocks(message.subarray(shift), 9), checksumBlocks(bytes, 9), `at ${shift}`);
+  }
+});
+
 test("checksums: any change of a byte shows, the same data elsewhere have another one, zeros have none", () => {
   holds(
     fc.tuple(fc.nat(1000), fc.nat(BLOCK_BYTES - 1), fc.integer({ min: 1, max: 255 }), fc.nat(1 << 24)),

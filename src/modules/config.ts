@@ -109,7 +109,7 @@ const FIELDS: Readonly<Record<string, Check>> = {
   checkpoints: optional((value) => typeof value === "boolean"),
   machine: isRecord,
   network: isRecord,
-  disk: optional((value) => isRecord(value) && text(value["diskId"]) && text(value["directory"]) && names(value["mirrors"])),
+  disk: optional((value) => isRecord(value) && anyText(value["diskId"]) && text(value["directory"]) && names(value["mirrors"])),
   standby: optional((value) => typeof value === "boolean"),
   epochNs: (value) => typeof value === "string" && /^\d{1,19}$/.test(value),
 };

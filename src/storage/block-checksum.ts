@@ -14,7 +14,8 @@ export const BAD_HALF = 0xffffffff;
 
 /** The words of bytes whose length is a multiple of four; copied if they are not aligned. */
 export function wordsOf(bytes: Uint8Array): Uint32Array {
-  const aligned = (bytes.byteOffset & 3) === 0 ? bytes : bytes.slice();
+  // Not slice(): that of a Node Buffer copies nothing.
+  const aligned = (bytes.byteOffset & 3) === 0 ? bytes : new Uint8Array(bytes);
   return new Uint32Array(aligned.buffer, aligned.byteOffset, aligned.length >> 2);
 }
 

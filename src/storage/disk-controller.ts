@@ -12,7 +12,7 @@ import { Admission } from "./admission.js";
 import { Clearing } from "./clearing.js";
 import type { DiskContext, DiskOptions } from "./context.js";
 import { GuestRequests } from "./guest-requests.js";
-import { MAX_GUEST_REQUESTS, MIRROR_LAG_MS, MIRROR_WAIT_MS, MOST_CREDITED_MS, WATCH_MS } from "./limits.js";
+import { MAX_GUEST_REQUESTS, MIRROR_LAG_MS, MIRROR_WAIT_MS, MOST_CREDITED_MS, RETURNED_RETRY_MS, WATCH_MS } from "./limits.js";
 import { MirrorRows, type MirrorRow, type ReplyHandler } from "./mirror-rows.js";
 import { MirrorSet } from "./mirror-set.js";
 import { regionsOf } from "./region-set.js";
@@ -236,6 +236,8 @@ export class DiskController {
     if (row.isUp) this.#mirrorDown(row);
     row.isUp = true;
     row.header = header;
+    // It failed because it was not there, or has begun anew since: either way it need not wait as one whose disk fails.
+    row.retryAtMs = Math.min(row.retryAtMs, this.#atMs + RETURNED_RETRY_MS);
     if (this.#phase !== "waiting") this.#configure(row);
   }
 

@@ -29,6 +29,8 @@ export const MIRROR_LAG_MS = 2000;
 export const MIRROR_WAIT_MS = 30_000;
 /** A mirror that failed is tried again after this time. */
 export const RESYNC_RETRY_MS = 5000;
+/** And one that has come back after this. */
+export const RETURNED_RETRY_MS = 200;
 /** Between two events more time than this means that we were stopped ourselves: only this much counts as waiting for others. */
 export const MOST_CREDITED_MS = 20;
 /** How often overdue answers are looked for while something is outstanding. */
