@@ -4,7 +4,9 @@ import { test } from "node:test";
 import { utf8Encode } from "../dist/foundation/bytes.js";
 import { checkMachines, checkReleases, verifiedDigests } from "../dist/simulator/checker.js";
 import { putLoad } from "../dist/simulator/scenario.js";
-import { World, outputText, type WorldOptions } from "../dist/simulator/world.js";
+import { outputText } from "../dist/simulator/releases.js";
+import { World } from "../dist/simulator/world.js";
+import type { WorldOptions } from "../dist/simulator/world-options.js";
 
 function started(options: Partial<WorldOptions> = {}): World {
   const world = new World({ seed: 1, ...options });

@@ -8,7 +8,7 @@ import type { IoRole, ServerStatus } from "../wire/control.js";
 import type { ConfigurationRecord, Message, ResultMessage, TickMessage } from "../wire/messages.js";
 import { Adjudication } from "./adjudication.js";
 import { Checkpoints } from "./checkpoints.js";
-import type { ServerContext } from "./context.js";
+import { eventOf, type Happening, type ServerContext } from "./context.js";
 import { GuestClock } from "./guest-clock.js";
 import { GuestDisk } from "./guest-disk.js";
 import { GuestPower } from "./guest-power.js";
@@ -18,7 +18,7 @@ import { Recorder } from "./recorder.js";
 import { Reintegration } from "./reintegration.js";
 import { Resumption } from "./resumption.js";
 import { Sequencer } from "./sequencer.js";
-import type { Counters, EventCode, ServerEffect, ServerEvent, ServerOptions } from "./server-types.js";
+import type { Counters, ServerEffect, ServerEvent, ServerOptions } from "./server-types.js";
 import { buildStatus } from "./status.js";
 import { Standby } from "./standby.js";
 import { Watchdog } from "./watchdog.js";
@@ -104,21 +104,8 @@ export class LockstepServer implements ServerContext {
     return this.#clock.at(this.atMs);
   }
 
-  event(
-    severity: "info" | "warning" | "error",
-    code: EventCode,
-    text: string,
-    module?: string,
-    data?: Readonly<Record<string, unknown>>,
-  ): void {
-    this.emit({
-      kind: "event",
-      severity,
-      code,
-      text,
-      ...(module === undefined ? {} : { module }),
-      ...(data === undefined ? {} : { data }),
-    });
+  event(...happening: Happening): void {
+    this.emit(eventOf(...happening));
     this.emit({ kind: "statusChanged" });
   }
 

@@ -3,7 +3,8 @@
  * and without faults: what it puts out is what clients must have seen.
  */
 import type { Truth } from "./history.js";
-import { outputText, type World } from "./world.js";
+import { outputText } from "./releases.js";
+import type { World } from "./world.js";
 
 export type ViolationKind = "safety" | "liveness";
 

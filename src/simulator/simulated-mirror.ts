@@ -14,6 +14,7 @@ import type { Timeline } from "./timeline.js";
 
 /** A command takes about this long. */
 const COMMAND_MS = 0.05;
+const RETRY_MS = 100;
 
 /** The disk itself. */
 export class MirrorDisk {
@@ -41,7 +42,7 @@ export class MirrorDisk {
 }
 
 /** An I/O module's store on it; it lives as long as the module. */
-export class SimulatedMirror implements OwnMirror {
+class SimulatedMirror implements OwnMirror {
   readonly #timeline: Timeline;
   readonly #random: SeededRandom;
   readonly #io: SimulatedIo;
@@ -82,4 +83,13 @@ export class SimulatedMirror implements OwnMirror {
     this.#freeAtMs = Math.max(this.#freeAtMs, this.#timeline.nowMs) + COMMAND_MS * (0.5 + this.#random.next() / 0x1_0000_0000);
     this.#timeline.after(this.#freeAtMs - this.#timeline.nowMs, () => this.#inProcess(() => this.#store.submit(command)));
   }
+}
+
+/** Opens an I/O module's mirror, as the module does: tried again until it can be used. */
+export function openMirror(io: SimulatedIo, disk: MirrorDisk, timeline: Timeline, random: SeededRandom): void {
+  const mirror = new SimulatedMirror(disk, timeline, random, io);
+  mirror.open((failure) => {
+    if (failure === null) io.mirrors?.opened(mirror);
+    else timeline.after(RETRY_MS, () => io.whenUp(() => openMirror(io, disk, timeline, random)));
+  });
 }

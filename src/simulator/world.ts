@@ -2,47 +2,27 @@
  * A whole simulated server in one process: the real protocol code of I/O and CPU modules with toy machines, links, clocks, checkpoint
  * stores and an arbiter of its own, and management's part. Everything travels encoded, so that the codec is exercised as well.
  */
-import { utf8Decode } from "../foundation/bytes.js";
 import { SeededRandom } from "../foundation/random.js";
 import type { MemberEffect } from "../lockstep/member.js";
 import type { LockstepServer } from "../lockstep/server.js";
 import type { ServerEffect } from "../lockstep/server-types.js";
-import { DISK_BLOCK_BYTES, type MachineOutput } from "../machine/machine.js";
+import type { MachineOutput } from "../machine/machine.js";
 import { ToyMachine } from "../machine/toy.js";
 import { encodeMessage } from "../wire/codec.js";
-import type { ConfigurationRecord, Message } from "../wire/messages.js";
+import type { Message } from "../wire/messages.js";
 import { CloneLinks } from "./clone-links.js";
 import { History } from "./history.js";
 import { InjectedErrors } from "./injected-errors.js";
 import { IoLinks } from "./io-links.js";
 import { decodeFrame, Links } from "./links.js";
 import { MemoryCheckpoints } from "./memory-checkpoints.js";
+import type { Release } from "./releases.js";
 import { SimulatedArbiter } from "./simulated-arbiter.js";
 import { SimulatedCpu } from "./simulated-cpu.js";
-import { MirrorDisk, SimulatedMirror } from "./simulated-mirror.js";
+import { MirrorDisk, openMirror } from "./simulated-mirror.js";
 import { SimulatedIo, type TimelessEvent } from "./simulated-io.js";
 import { Timeline } from "./timeline.js";
-
-export interface WorldOptions {
-  readonly seed: number;
-  readonly cpus?: readonly string[];
-  /** How many I/O modules; 1 if absent. */
-  readonly ioCount?: number;
-  /** CPU modules that may be added later. */
-  readonly emptySlots?: readonly string[];
-  readonly pairs?: readonly (readonly [string, string])[];
-  /** Whether there is a third machine for adjudication. */
-  readonly hasJudge?: boolean;
-  readonly enclosures?: Readonly<Record<string, string>>;
-  readonly release?: "compared" | "logged";
-  readonly ramBytes?: number;
-  readonly commandLine?: string;
-  readonly arbiter?: Map<number, ConfigurationRecord>;
-  /** The guest has a disk, mirrored by all I/O modules, and uses so many blocks of it. Absent: none. */
-  readonly diskBlocks?: number;
-  /** Clocks of I/O modules go wrong by up to this share. */
-  readonly clockDrift?: number;
-}
+import { DISK_BYTES, DISK_ID, JUDGE, serverOptionsOf, type WorldOptions } from "./world-options.js";
 
 export const IO_RESTART_MS = 30;
 const CPU_RESTART_MS = 40;
@@ -53,24 +33,7 @@ const MANAGEMENT_MOST_MS = 300;
 const STOPPED_LIMIT_MS = 3000;
 const RECONNECT_MS = 5;
 const ARBITER_RETRY_MS = 50;
-const JUDGE = "judge0";
-const MIRROR_RETRY_MS = 100;
-const DISK_ID = "disk0";
-/** Two regions of the log, the second one not full. */
-const DISK_BYTES = 300 * DISK_BLOCK_BYTES;
 const EPOCH_NS = 1_000_000_000n;
-
-/** What left the server, in order; and what happened in between that gives it another meaning. */
-export type Release =
-  /** `late`: by a sequencer that another one has overtaken already. */
-  | { readonly kind: "output"; readonly output: MachineOutput; readonly late: boolean }
-  /** Another sequencer took over: what was under way may be released again. */
-  | { readonly kind: "resumed" }
-  | { readonly kind: "outage" }
-  /** A new life of the guest begins. */
-  | { readonly kind: "poweredOn" }
-  /** From here on nothing can be told of outputs (InjectedErrors.lostBy). */
-  | { readonly kind: "truthLost" };
 
 export class World {
   readonly random: SeededRandom;
@@ -339,57 +302,29 @@ export class World {
   // ---- I/O modules ----
 
   #startIo(name: string): SimulatedIo {
-    const { options } = this;
     this.#ioIncarnations += 1;
-    const drift = options.clockDrift ?? 0;
-    const slots = [...this.#expected, ...(options.emptySlots ?? [])];
-    const enclosures = {
-      io0: "enclosure0",
-      io1: "enclosure1",
-      io2: "enclosure2",
-      cpu0: "enclosure0",
-      cpu1: "enclosure1",
-      cpu2: "enclosure2",
-    };
+    const drift = this.options.clockDrift ?? 0;
     const io = new SimulatedIo(
-      {
+      serverOptionsOf(this.options, {
         name,
         incarnation: this.#ioIncarnations,
-        cpuModules: [...this.#expected],
         ioModules: this.#hasStandby ? this.#ioNames : [name],
-        emptySlots: (options.emptySlots ?? []).filter((slot) => !this.#expected.includes(slot)),
-        ...(options.pairs === undefined ? {} : { pairs: options.pairs }),
-        ...(options.hasJudge === true ? { judge: JUDGE } : {}),
-        enclosures: options.enclosures ?? enclosures,
-        sockets: Object.fromEntries([...slots, JUDGE].map((slot) => [slot, slot])),
-        release: options.release ?? "compared",
-        lagLimitMs: 250,
-        ...(this.disks.size > 0 && { disk: { diskId: DISK_ID, sizeBytes: DISK_BYTES, mirrors: this.#ioNames } }),
+        expected: this.#expected,
         anchorNs: EPOCH_NS + BigInt(Math.round(this.nowMs * 1e6)) + this.wallOffsetNs,
-      },
+      }),
       this.timeline,
       1 + drift * (this.random.next() / 0x8000_0000 - 1),
       (from, effect) => this.#serverEffect(from, effect),
     );
     const others = [...this.ios.values()].filter((other) => other.name !== name);
     this.ios.set(name, io);
-    this.#openMirror(io);
+    const disk = this.disks.get(name);
+    if (disk !== undefined) openMirror(io, disk, this.timeline, this.random);
     io.dispatch({ kind: "start" });
     for (const cpu of this.cpus.values()) this.after(this.random.below(20), () => this.#connect(cpu, name));
     if (this.#hasStandby)
       for (const other of others) this.after(1 + this.random.below(10), () => this.#ioLinks.connect(io, this.ios.get(other.name)));
     return io;
-  }
-
-  /** Tried again until it can be used. */
-  #openMirror(io: SimulatedIo): void {
-    const disk = this.disks.get(io.name);
-    if (disk === undefined) return;
-    const mirror = new SimulatedMirror(disk, this.timeline, this.random, io);
-    mirror.open((failure) => {
-      if (failure === null) io.mirrors?.opened(mirror);
-      else this.after(MIRROR_RETRY_MS, () => io.whenUp(() => this.#openMirror(io)));
-    });
   }
 
   #endIo(io: SimulatedIo): void {
@@ -667,10 +602,4 @@ export class World {
         return cpu.deliver(() => cpu.member.step({ kind: "donorDisconnected" }));
     }
   }
-}
-
-export function outputText(output: MachineOutput): string {
-  if (output.kind === "console") return `console ${utf8Decode(output.bytes)}`;
-  if (output.kind === "frame") return `frame ${Array.from(output.bytes).join(",")}`;
-  return output.kind;
 }
