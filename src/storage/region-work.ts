@@ -107,13 +107,14 @@ export class RegionWork {
   }
 
   #background(region: number, purpose: Purpose): void {
-    const since = this.#context.atMs;
+    // Time in which we were stopped ourselves is no work that the guest should be spared from.
+    const since = this.#context.waitedMs;
     this.#hasBackground = true;
     this.#begin(region, purpose, (isDone) => {
       this.#hasBackground = false;
       this.#failures = isDone ? 0 : this.#failures + 1;
       this.#nextAtMs =
-        this.#context.atMs + (isDone ? this.#pauseMs(purpose, this.#context.atMs - since) : WATCH_MS * Math.min(this.#failures, 100));
+        this.#context.atMs + (isDone ? this.#pauseMs(purpose, this.#context.waitedMs - since) : WATCH_MS * Math.min(this.#failures, 100));
     });
   }
 
