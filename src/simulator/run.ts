@@ -89,7 +89,7 @@ function judge(world: World, faultsUntilMs: number): void {
   checkMachines(world, digests, truth);
   checkHistory(world);
   checkReleases(world, truth, true);
-  checkDisk(world, truth, world.haveDisksFailed);
+  if (!world.haveDisksFailed) checkDisk(world, truth);
   if (world.disks.size > 0) judgeMirrors(world);
 }
 
