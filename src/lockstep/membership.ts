@@ -172,8 +172,9 @@ export class Membership {
   /** The arbiter has spoken. True: ours won and is in force. */
   conclude(winner: ConfigurationRecord): boolean {
     const claimed = this.#claiming;
-    this.#claiming = null;
+    // A claim that was made again is answered twice: the second answer is not about the claim that is under way by then.
     if (claimed === null || winner.number !== claimed.number) return false;
+    this.#claiming = null;
     const ours = sameRecord(winner, claimed);
     // A record of another's making (or of ours, before a restart) still uses up its number.
     this.#record = ours ? winner : { ...winner, cpus: [] };

@@ -425,7 +425,7 @@ export class LockstepServer implements ServerContext {
   }
 
   #claimed(winner: ConfigurationRecord): void {
-    this.#claimAgainAtMs = null;
+    if (winner.number === this.membership.claiming?.number) this.#claimAgainAtMs = null;
     if (!this.membership.conclude(winner)) {
       if (winner.activeIo !== this.options.name) this.fenced(`${winner.activeIo} won configuration ${winner.number}`);
       return;
