@@ -21,7 +21,7 @@ export type MirrorEvent = Extract<ServerEvent, { kind: "mirrorUp" | "mirrorDown"
 
 export class GuestDisk {
   readonly #server: LockstepServer;
-  /** What the mirrors that are there said of themselves when they came. */
+  /** What the mirrors that are there said of themselves last. */
   readonly #headers = new Map<string, MirrorHeader>();
   /** The I/O modules that should hold a mirror. */
   #mirrors: readonly string[];
@@ -57,6 +57,8 @@ export class GuestDisk {
   hear(event: MirrorEvent): void {
     switch (event.kind) {
       case "mirrorUp":
+        // One that is there already only says what it has become: the controller, which has made it so, knows.
+        if (this.#headers.has(event.name)) return void this.#headers.set(event.name, event.header);
         this.#headers.set(event.name, event.header);
         return this.#stepOf(event.name, { kind: "mirrorUp", name: event.name, header: event.header });
       case "mirrorDown":

@@ -24,10 +24,15 @@ export interface OwnMirror {
   onReply(listener: (reply: StoreReply) => void): void;
 }
 
+/** Of a header: what a controller has to know before it has asked. The rest it learns by asking. */
+const FACTS = ["diskId", "sizeBytes", "syncedAt"] as const;
+
 export class MirrorLinks {
   readonly #self: string;
   /** Null: this I/O module holds no mirror, or none that could be opened yet. */
   #store: OwnMirror | null = null;
+  /** What was said of it last. */
+  #announced: MirrorHeader | null = null;
   readonly #peers: ReadonlyMap<string, MirrorPeer>;
   readonly #dispatch: (event: Untimed) => void;
   /** Who waits for a reply of our own store; null: our own controller. As many as the controllers have commands under way. */
@@ -43,7 +48,13 @@ export class MirrorLinks {
   opened(store: OwnMirror): void {
     this.#store = store;
     store.onReply((reply) => this.#replied(reply));
-    this.#dispatch({ kind: "mirrorUp", name: this.#self, header: store.header });
+    this.#announce(store.header);
+  }
+
+  /** What the mirror is now, to our own controller and to everybody who may come to need it. */
+  #announce(header: MirrorHeader): void {
+    this.#announced = header;
+    this.#dispatch({ kind: "mirrorUp", name: this.#self, header });
     for (const peer of this.#peers.values()) this.connected(peer);
   }
 
@@ -95,6 +106,9 @@ export class MirrorLinks {
   }
 
   #replied(reply: StoreReply): void {
+    // Others drive it meanwhile: whoever takes over must not take it for what it was when they met.
+    const isSame = FACTS.every((fact) => this.#announced?.[fact] === reply.header[fact]);
+    if (!isSame) this.#announce(reply.header);
     const key = keyOf(reply);
     const asker = this.#askers.get(key);
     // The one who asked is gone.
