@@ -24,10 +24,24 @@ export class IoLinks {
     const peer: MirrorPeer = { hello: { name: from.name }, send: (message) => this.send(to, from.name, message), close: () => undefined };
     this.#links.send(from.name, to.name, () => {
       if (to.peers.get(from.name) !== from) return;
+      // The end of a former connection may not have come through yet: as the module does, it is closed first.
+      if (to.mirrorPeers.has(from.name)) this.#disconnect(to, from.name);
       const connect = (): boolean => to.mirrorPeers.set(from.name, peer).size > 0;
       const event = { kind: "ioConnected", name: from.name, incarnation: from.incarnation } as const;
       to.dispatch(event, connect, () => to.mirrors?.connected(peer));
     });
+  }
+
+  #disconnect(io: SimulatedIo, name: string): void {
+    const peer = io.mirrorPeers.get(name);
+    const disconnect = (): boolean => {
+      if (peer !== undefined && io.mirrorPeers.get(name) === peer) {
+        io.mirrorPeers.delete(name);
+        io.mirrors?.disconnected(peer);
+      }
+      return true;
+    };
+    io.dispatch({ kind: "ioDisconnected", name }, disconnect);
   }
 
   /** It has ended, and the others hear of it. */
@@ -36,15 +50,7 @@ export class IoLinks {
       this.#links.send(io.name, other.name, () => {
         if (other.peers.get(io.name) !== io) return;
         other.peers.delete(io.name);
-        const peer = other.mirrorPeers.get(io.name);
-        const disconnect = (): boolean => {
-          if (peer !== undefined && other.mirrorPeers.get(io.name) === peer) {
-            other.mirrorPeers.delete(io.name);
-            other.mirrors?.disconnected(peer);
-          }
-          return true;
-        };
-        other.dispatch({ kind: "ioDisconnected", name: io.name }, disconnect);
+        this.#disconnect(other, io.name);
       });
     }
   }
