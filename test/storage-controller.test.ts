@@ -11,7 +11,7 @@ import { runStorageSeed } from "./support/storage-run.js";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 /** 0.2 s each. */
-const SEEDS = Number(process.env["STEADFAST_STORAGE_SEEDS"] ?? 300);
+const SEEDS = Number(process.env["STEADFAST_STORAGE_SEEDS"] ?? 200);
 /** What a run of that many seeds has to come across. */
 const MOMENTS = [
   "MIRROR_FAILED",

@@ -35,6 +35,8 @@ class Pending implements Operation {
   readonly acked = new Set<string>();
   /** Those that were lost before they answered. */
   readonly lostBy = new Set<string>();
+  /** Those that could not do it. */
+  readonly failedBy = new Set<string>();
   /** Read: mirrors that do not have all of it; what they have is in `bytes`, but for `missing`. */
   readonly tried = new Set<string>();
   bytes: Uint8Array = NO_BYTES;
@@ -224,6 +226,7 @@ export class GuestRequests {
     pending.sentTo.clear();
     pending.acked.clear();
     pending.lostBy.clear();
+    pending.failedBy.clear();
     if (operation === "write") this.#neighbours.written(pending.request);
     const rows = target === null ? this.#set.ready : [...this.#set.ready, target];
     for (const { name } of rows) pending.sentTo.add(name);
@@ -248,13 +251,15 @@ export class GuestRequests {
     }
     if (pending.isOver) return;
     if (reply?.outcome === "ok") pending.acked.add(row.name);
-    else if (reply === null) pending.lostBy.add(row.name);
+    else (reply === null ? pending.lostBy : pending.failedBy).add(row.name);
     this.#reviewWrite(pending);
   }
 
   #reviewWrite(pending: Pending): void {
     const target = this.#neighbours.target();
-    const isNeeded = (name: string): boolean => this.#set.required.has(name) || name === target?.name;
+    // The same mirror may be brought in sync once more by now: this answer will never come.
+    const isHopeless = (name: string): boolean => pending.lostBy.has(name) || pending.failedBy.has(name);
+    const isNeeded = (name: string): boolean => this.#set.required.has(name) || (name === target?.name && !isHopeless(name));
     const awaited = [...pending.sentTo].filter((name) => isNeeded(name) && !pending.acked.has(name));
     // The last mirror was lost and is there again.
     if (awaited.some((name) => pending.lostBy.has(name) && this.#set.ready.some((row) => row.name === name))) return this.#again(pending);

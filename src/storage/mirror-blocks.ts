@@ -108,10 +108,21 @@ export class MirrorBlocks {
 
   write(offset: number, bytes: Uint8Array, done: (failure: Failure) => void): void {
     const first = offset / BLOCK_BYTES;
+    const count = bytes.length / BLOCK_BYTES;
+    for (let block = first; block < first + count; block += 1) if (this.#isPoisoned(block)) return this.#writePoisoned(first, bytes, done);
     this.#table.set(checksumBlocks(bytes, first), first * 2);
     const one = joined(2, done);
     this.#data.write(offset, bytes, one);
-    this.#writeTable(first, bytes.length / BLOCK_BYTES, one);
+    this.#writeTable(first, count, one);
+  }
+
+  /** What was there must not be taken for good if this is cut off: it stays poisoned until the new data are on the disk. */
+  #writePoisoned(first: number, bytes: Uint8Array, done: (failure: Failure) => void): void {
+    inSequence([(next) => this.#data.write(first * BLOCK_BYTES, bytes, next), (next) => this.#data.sync(next)], (failure) => {
+      if (failure !== null) return done(failure);
+      this.#table.set(checksumBlocks(bytes, first), first * 2);
+      this.#writeTable(first, bytes.length / BLOCK_BYTES, done);
+    });
   }
 
   #writeTable(first: number, count: number, done: (failure: Failure) => void): void {

@@ -257,6 +257,7 @@ export class StorageWorld {
       const record = { number: (highest?.number ?? 0) + 1, active: module.name, mirrors: highest?.mirrors ?? [] };
       this.timeline.after(0.5 + this.random.below(3), () => {
         if (attempt !== this.#takeover) return;
+        if (!module.isAlive || module.isHeld || module.life !== life) return claim();
         if (this.#claim(record) !== record) return this.timeline.after(0.5, claim);
         this.#begin(module, record);
       });
