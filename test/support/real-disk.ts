@@ -19,6 +19,7 @@ export class RealDisk {
   readonly #events: string[] = [];
   readonly #queue: Untimed[] = [];
   #isStepping = false;
+  #isEnded = false;
   #ids = 0;
   #number = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -61,6 +62,8 @@ export class RealDisk {
   }
 
   #dispatch(event: Untimed): void {
+    // An arbiter's answer may come after the end; it must not start the clock anew, or the process never exits.
+    if (this.#isEnded) return;
     this.#queue.push(event);
     if (this.#isStepping) return;
     this.#isStepping = true;
@@ -97,6 +100,7 @@ export class RealDisk {
   }
 
   async end(): Promise<void> {
+    this.#isEnded = true;
     clearTimeout(this.#timer);
     for (const name of [...this.#stores.keys()]) {
       const store = this.#stores.get(name);
