@@ -11,6 +11,7 @@ import { BLANK_HEADER, decodeHeader, encodeHeader, HeaderFile, SLOT_BYTES } from
 import { MirrorStore } from "../dist/storage/mirror-store.js";
 import { RegionLog, SECTOR_BYTES } from "../dist/storage/region-log.js";
 import { RegionSet } from "../dist/storage/region-set.js";
+import type { StoreFile } from "../dist/storage/store-file.js";
 import type { MirrorHeader, StoreCommand, StoreOperation, StoreReply } from "../dist/storage/types.js";
 import { anyBytes, anyDamage, damaged, holds } from "./support/properties.js";
 
@@ -195,6 +196,26 @@ test("a store refuses what comes from a lower configuration, and what makes no s
   assert.equal(bench.ask(5, { kind: "settle", region: 0, adopt: [1] }).outcome, "ok");
   assert.deepEqual(bench.ask(5, { kind: "read", offset: 0, lengthBytes: 8192 }).bad, [1]);
 });
+
+test("a process that ends while it begins a mirror anew leaves a blank one", () => {
+  const files = { data: new MemoryFile(), checksums: new MemoryFile(), log: new MemoryFile(), header: new MemoryFile() };
+  const data = files.data;
+  const store = new MirrorStore({ ...files, data: endsInResize(data) }, () => assert.fail("the process ended"));
+  store.open(() => undefined);
+  store.submit({ ticket: 1, configuration: 0, operation: { kind: "recreate", diskId: "a", sizeBytes: MIB }, bytes: NO_BYTES });
+  const next = new MirrorStore(files, () => undefined);
+  next.open((failure, header) => assert.deepEqual([failure, header], [null, BLANK_HEADER]));
+});
+
+/** The file for a process that ends when it resizes it. */
+function endsInResize(file: MemoryFile): StoreFile {
+  return {
+    read: (offset, lengthBytes, done) => file.read(offset, lengthBytes, done),
+    write: (offset, bytes, done) => file.write(offset, bytes, done),
+    sync: (done) => file.sync(done),
+    resize: () => undefined,
+  };
+}
 
 test("messages: what goes in comes out; damaged ones are refused or are other messages", () => {
   const command: StoreCommand = {

@@ -89,7 +89,8 @@ function judge(world: World, faultsUntilMs: number): void {
   checkMachines(world, digests, truth);
   checkHistory(world);
   checkReleases(world, truth, true);
-  if (!world.haveDisksFailed) checkDisk(world, truth);
+  // A module that was wrongly held to be right may have written anything.
+  if (!world.haveDisksFailed && world.errors.lostBy === null) checkDisk(world, truth);
   if (world.disks.size > 0) judgeMirrors(world);
 }
 

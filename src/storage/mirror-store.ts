@@ -251,13 +251,15 @@ export class MirrorStore {
   }
 
   #recreate(diskId: string, sizeBytes: number, done: Done): void {
-    const header = { ...this.#header, diskId, sizeBytes, syncedAt: 0, clearedAt: 0 };
+    // Blank until all of it is there: a process that ends half-way leaves nothing that could be taken for a mirror of this disk.
+    const blank = { ...BLANK_HEADER, highest: this.#header.highest };
     inSequence(
       [
-        (next) => this.#save(header, next),
+        (next) => this.#save(blank, next),
         (next) => this.#blocks.reset(sizeBytes, next),
         (next) => this.#log.reset(sizeBytes, next),
         (next) => this.#files.log.sync(next),
+        (next) => this.#save({ ...blank, diskId, sizeBytes }, next),
       ],
       (failure) => {
         if (failure === null) this.#doubtful = new RegionSet(regionCount(sizeBytes));
