@@ -118,7 +118,8 @@ export const ERRORS = {
     exit: 4,
     text: "{module} is not safe to pull, because no other module could carry on without it; wait for DUPLEX, or say --force.",
   },
-  FAULT_UNKNOWN: { exit: 2, text: "There is no fault {kind}; the drills are hang, kill, flip, corrupt-output and skew-clock." },
+  FAULT_IO_ONLY: { exit: 2, text: "The drill {kind} is for I/O modules, which hold the mirrors of the disk, and {module} is none." },
+  FAULT_UNKNOWN: { exit: 2, text: "There is no fault {kind}; `steadfast fault --help` lists the drills." },
   FAULT_ADDRESS: {
     exit: 2,
     text: "A flip needs an address below {bytes} (the guest's memory in bytes) and a bit from 0 to 7, or `--random`.",

@@ -2,11 +2,14 @@
  * The mirror that an I/O module holds: a directory with the data as they are, checksums, the log of regions and a header. Executes the
  * commands of whichever controller drives it (src/storage) and answers each.
  */
+import { randomInt } from "node:crypto";
 import { closeSync, mkdirSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { SteadfastError } from "../foundation/errors.js";
 import { tryLock } from "../image/lock.js";
-import { FaultyFile, noFaults, type DiskFaults } from "../storage/faulty-file.js";
+import { drillDisk, FaultyFile, noFaults, type DiskDrill, type DiskFaults } from "../storage/faulty-file.js";
+import { CHECKSUM_BYTES } from "../storage/block-checksum.js";
+import { BLOCK_BYTES } from "../storage/limits.js";
 import { MirrorStore } from "../storage/mirror-store.js";
 import type { MirrorFiles } from "../storage/store-file.js";
 import type { MirrorHeader, StoreCommand, StoreReply } from "../storage/types.js";
@@ -76,6 +79,31 @@ export class BlockStore {
     this.#store.submit(command);
   }
 
+  /** Makes the disk below this mirror fail. Damage is told to nobody: that is what checksums are for. */
+  drill(drill: DiskDrill): void {
+    if (drill === "bit-rot") this.#rot();
+    else drillDisk(this.faults, drill);
+  }
+
+  /** Turns over a bit of a block that was written, if there is one. */
+  #rot(): void {
+    const { data, checksums } = this.#opened.files;
+    const blocks = this.#store.header.sizeBytes / BLOCK_BYTES;
+    checksums.read(0, blocks * CHECKSUM_BYTES, (failure, table) => {
+      if (failure !== null) return complain(failure);
+      const sums = new BigUint64Array(table.buffer, table.byteOffset, blocks);
+      const written = Array.from(sums.keys()).filter((block) => sums[block] !== 0n);
+      const block = written[randomInt(Math.max(1, written.length))];
+      if (block === undefined) return;
+      const offset = block * BLOCK_BYTES + randomInt(BLOCK_BYTES);
+      data.read(offset, 1, (readFailure, bytes) => {
+        bytes[0] = (bytes[0] as number) ^ (1 << randomInt(8));
+        if (readFailure === null) data.write(offset, bytes, (writeFailure) => writeFailure !== null && complain(writeFailure));
+        else complain(readFailure);
+      });
+    });
+  }
+
   /** After what is under way. */
   async close(): Promise<void> {
     this.#isClosed = true;
@@ -83,6 +111,10 @@ export class BlockStore {
     await new Promise<void>((resolve) => this.#opened.close(resolve));
     closeSync(this.#lockFile);
   }
+}
+
+function complain(why: string): void {
+  process.stderr.write(`a drill failed: ${why}\n`);
 }
 
 function withFaults(files: MirrorFiles, faults: DiskFaults): MirrorFiles {

@@ -11,10 +11,12 @@ import { LockstepServer } from "../lockstep/server.js";
 import type { ServerEffect, ServerEvent } from "../lockstep/server-types.js";
 import { announcement, isFor, parseMac } from "../ports/ethernet.js";
 import type { NetworkPort } from "../ports/port.js";
+import { DISK_DRILLS } from "../storage/faulty-file.js";
 import { encodeMessage } from "../wire/codec.js";
 import type { EventMessage, IoToManagement } from "../wire/control.js";
 import { controlOf } from "../wire/control.js";
 import type { Message } from "../wire/messages.js";
+import type { BlockStore } from "./block-store.js";
 import { checkpointDirectory, removeOtherCheckpoints } from "./checkpoint-files.js";
 import { socketPath, type ModuleConfig } from "./config.js";
 import { CourseFile, writeCourse } from "./course-file.js";
@@ -46,6 +48,7 @@ class IoModule {
   readonly #ios = new Map<string, Peer>();
   /** Mirrors of the guest's disk: its own, and those in the other I/O modules. */
   readonly #mirrors: MirrorLinks;
+  #mirror: BlockStore | null = null;
   readonly #guestMac: Uint8Array | null;
   readonly #feed = new ManagementFeed();
   readonly #timer = new PreciseTimer(() => this.#dispatch({ kind: "wake" }));
@@ -90,7 +93,12 @@ class IoModule {
 
   async start(): Promise<void> {
     await listenForPeers(socketPath(this.#config, this.#config.name), this.#self, (peer) => this.#accept(peer));
-    if (this.#config.disk !== undefined) openMirror(this.#config.disk.directory, (store) => this.#mirrors.opened(store));
+    if (this.#config.disk !== undefined) {
+      openMirror(this.#config.disk.directory, (store) => {
+        this.#mirror = store;
+        this.#mirrors.opened(store);
+      });
+    }
     this.#dispatch({ kind: "start" });
     for (const name of this.#config.cpuModules) this.#linkCpu(name);
     // One connection for each two: the later one makes it.
@@ -326,6 +334,11 @@ class IoModule {
         if (control["action"] === "grow" && typeof control["sizeBytes"] === "number")
           this.#dispatch({ kind: "diskGrow", sizeBytes: control["sizeBytes"] });
         return;
+      case "diskDrill": {
+        const drill = DISK_DRILLS.find((each) => each === control["drill"]);
+        if (drill !== undefined) this.#mirror?.drill(drill);
+        return;
+      }
       case "record": {
         const action = RECORD_ACTIONS.find((each) => each === control["action"]);
         if (action !== undefined) this.#dispatch({ kind: "record", action });

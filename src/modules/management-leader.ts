@@ -272,11 +272,16 @@ export class Leader implements ManagementActions {
         if (!isMachine) throw new SteadfastError("FAULT_CPU_ONLY", { kind, module });
         return this.#links?.send(supervisor.name, message) === true;
       },
+      disk: (fault) => {
+        if (supervisor.module.kind !== "io") throw new SteadfastError("FAULT_IO_ONLY", { kind, module });
+        if (this.#plan.disk === undefined) throw new SteadfastError("DISK_NONE", { server: this.#plan.server });
+        return this.#links?.send(supervisor.name, { kind: "diskDrill", drill: fault }) === true;
+      },
     });
     if (done === null) throw new SteadfastError("MODULE_NOT_RUNNING", { module });
     this.#events.add("info", "FAULT_DRILL", `Drill: ${kind} ${module}.`, { module, data: { kind, ...done } });
     if (kind === "hang" || kind === "kill") return done;
-    this.#talk.noteDrilled(module);
+    if (isMachine) this.#talk.noteDrilled(module);
     this.#save();
     return done;
   }

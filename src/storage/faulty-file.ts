@@ -31,6 +31,49 @@ export function noFaults(): DiskFaults {
   };
 }
 
+/** What a drill does to the disk below a mirror. `disk-heal` ends what lasts. */
+export const DISK_DRILLS = [
+  "bit-rot",
+  "lost-write",
+  "torn-write",
+  "misdirected-write",
+  "disk-errors",
+  "disk-full",
+  "disk-slow",
+  "disk-heal",
+] as const;
+export type DiskDrill = (typeof DISK_DRILLS)[number];
+
+/** Longer than a mirror may lag behind another one. */
+const SLOW_DRILL_MS = 2000;
+
+/** All but bit rot, which is damage to the file itself. */
+export function drillDisk(faults: DiskFaults, drill: Exclude<DiskDrill, "bit-rot">): void {
+  switch (drill) {
+    case "lost-write":
+      faults.lostWrites += 1;
+      return;
+    case "torn-write":
+      faults.tornWrites += 1;
+      return;
+    case "misdirected-write":
+      faults.misdirectedWrites += 1;
+      return;
+    case "disk-errors":
+      faults.readErrors = true;
+      faults.writeErrors = true;
+      return;
+    case "disk-full":
+      faults.isFull = true;
+      return;
+    case "disk-slow":
+      faults.slowMs = SLOW_DRILL_MS;
+      return;
+    case "disk-heal":
+      Object.assign(faults, noFaults());
+  }
+}
+
 const BLOCK_BYTES = 4096;
 
 export class FaultyFile implements StoreFile {

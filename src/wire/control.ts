@@ -158,6 +158,8 @@ export type ManagementToIo =
   | { readonly kind: "reset" }
   /** The guest's disk grows, or is looked through now. */
   | { readonly kind: "disk"; readonly action: "grow" | "scrub"; readonly sizeBytes: number }
+  /** Fault drill: the disk below this module's mirror fails (DiskDrill). */
+  | { readonly kind: "diskDrill"; readonly drill: string }
   /** Full digests of all members at one tick. */
   | { readonly kind: "verify" }
   | { readonly kind: "record"; readonly action: "start" | "imageTaken" | "stop" }
