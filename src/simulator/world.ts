@@ -513,7 +513,7 @@ export class World {
       case "FENCED":
         // The one that seemed to hang was quicker: it stays the active one.
         if (io !== this.io || this.#hasStandby) return;
-        if (this.#overtaken !== null) [this.io, this.#overtaken] = [this.#overtaken, this.io];
+        if (this.#overtaken !== null && this.#overtaken.state !== "ended") [this.io, this.#overtaken] = [this.#overtaken, this.io];
         else this.restartIo();
         return;
       case "MISCOMPARE":
