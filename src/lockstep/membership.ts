@@ -108,11 +108,18 @@ export class Membership {
   /** How far those have come whose pace counts: the slower of two, the middle one of three. */
   settledSeq(): number {
     const pairs = this.completePairs;
-    if (pairs.length > 0) return Math.max(...pairs.map((pair) => Math.min(...pair.map((name) => this.row(name).lastSeq))));
+    if (pairs.length > 0) return this.#settledByPairs(pairs);
     const seqs = this.#live.map((name) => this.row(name).lastSeq);
     if (seqs.length <= 2) return Math.min(...seqs);
     seqs.sort((left, right) => right - left);
     return seqs[quorum(seqs.length) - 1] as number;
+  }
+
+  /** As the voter does: both of one pair, and the further one of each other. */
+  #settledByPairs(complete: Pairs): number {
+    const seqs = (pair: readonly string[]): number[] => pair.filter((name) => this.#live.includes(name)).map((name) => this.row(name).lastSeq);
+    const furthest = this.#pairs.map((pair) => Math.max(...seqs(pair))).filter((seq) => seq >= 0);
+    return Math.min(Math.max(...complete.map((pair) => Math.min(...seqs(pair)))), ...furthest);
   }
 
   /** Pairs of which both modules are alive in the configuration. */
