@@ -4,6 +4,7 @@ const pureLayer = [
   "src/foundation/**/*.ts",
   "src/wire/**/*.ts",
   "src/lockstep/**/*.ts",
+  "src/storage/**/*.ts",
   "src/recording/**/*.ts",
   "src/simulator/**/*.ts",
   "src/machine/*.ts",

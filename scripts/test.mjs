@@ -30,13 +30,14 @@ const HOST_PACKAGES = [
   ["/usr/riscv64-linux-gnu/include/stdio.h", "libc6-dev-riscv64-cross"],
   ["qemu-system-riscv64", "qemu-system-misc"],
   ["qemu-riscv64-static", "qemu-user-static"],
+  ["mkfs.ext4", "e2fsprogs"],
 ];
 /** The Node releases that every release of Steadfast is checked on. */
 const NODE_MAJORS = [20, 24];
 /** Tests whose outcome could depend on the JavaScript engine: run on every supported Node. */
-const ANY_NODE = /^(wire|lockstep|board|rv64|softfloat)/;
+const ANY_NODE = /^(wire|lockstep|storage|board|rv64|softfloat)/;
 /** Tests of whole servers, and the simulator, need the machine for themselves; they run one after the other. */
-const ALONE = /^(server|modules|bench|image|management|cli|tap|simulator)/;
+const ALONE = /^(server|modules|bench|image|disk|management|cli|tap|simulator)/;
 
 function isThere(program) {
   if (program.startsWith("/")) return existsSync(program);

@@ -16,16 +16,16 @@ import { SeededRandom } from "../dist/foundation/random.js";
 const RESPONSES = Buffer.from(
   "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX: y\r\n\r\nhello" +
     "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n" +
-    "HTTP/1.1 200 OK\r\nServer: nginx\r\nContent-Length: 3\r\n\r\n\r\n\r",
+    "HTTP/1.1 200 OK\r\nServer: nginx\r\nConnection: close\r\nContent-Length: 3\r\n\r\n\r\n\r",
 );
 
 test("HTTP responses are read whatever the splits", () => {
   for (let step = 1; step <= RESPONSES.length; step++) {
     const reader = new ResponseReader();
-    const statuses: number[] = [];
+    const ended: string[] = [];
     for (let offset = 0; offset < RESPONSES.length; offset += step)
-      statuses.push(...reader.push(RESPONSES.subarray(offset, offset + step)));
-    assert.deepEqual(statuses, [200, 404, 200], `split every ${step} bytes`);
+      for (const { status, isLast } of reader.push(RESPONSES.subarray(offset, offset + step))) ended.push(`${status} ${isLast}`);
+    assert.deepEqual(ended, ["200 false", "404 false", "200 true"], `split every ${step} bytes`);
   }
 });
 

@@ -23,6 +23,7 @@ test("dtc reads the device tree and complains about nothing that matters", () =>
       initrdStart: 0x1_3000_0000,
       initrdEnd: 0x1_3123_4567,
       randomSeed: new Uint8Array(64).fill(0xab),
+      hasDisk: harts === 4,
     });
     const path = join(directory, "tree.dtb");
     writeFileSync(path, tree);
@@ -48,6 +49,7 @@ test("dtc reads the device tree and complains about nothing that matters", () =>
       assert.match(text, expected);
     }
     assert.equal(text.match(/cpu@/g)?.length, harts);
+    assert.equal(text.includes("virtio_mmio@10002000"), harts === 4, "only a machine with a disk mentions it");
   }
 });
 
@@ -59,6 +61,7 @@ test("an unused RAM disk is not mentioned", () => {
     initrdStart: 5,
     initrdEnd: 5,
     randomSeed: new Uint8Array(64),
+    hasDisk: false,
   });
   assert.equal(Buffer.from(tree).includes("initrd"), false);
 });

@@ -8,13 +8,15 @@ import { Sbi } from "../dist/machine/engines/rv64/sbi.js";
 import { buildProgram, guestCore, powerOn, sourceFile } from "./support/board-guest.js";
 import { randomSource, STUB_RAM_BYTES, stubBoard } from "./support/board-stub.js";
 
-const REGIONS = [0x100000, 0x101000, 0x2000000, 0x2004000, 0xc000000, 0xc002000, 0xc200000, 0x10000000, 0x10001000, 0x10003000, 0x10009000];
+const REGIONS = [
+  0x100000, 0x101000, 0x2000000, 0x2004000, 0xc000000, 0xc002000, 0xc200000, 0x10000000, 0x10001000, 0x10002000, 0x10003000, 0x10009000,
+];
 const SIZES = [1, 2, 4];
 
 test("random register accesses never throw and stay 32 bits wide", () => {
   for (const seed of [1, 2, 3, 4]) {
     const random = randomSource(seed);
-    const { board, memory, core } = stubBoard(1 + (seed % 4));
+    const { board, memory, core } = stubBoard(1 + (seed % 4), seed === 4 ? 0 : 1 << 20);
     const value = (): number => {
       const kind = random(5);
       if (kind === 0) return random(256);
@@ -36,6 +38,9 @@ test("random register accesses never throw and stay 32 bits wide", () => {
       if (random(50) === 0) memory.view.setUint32(RAM + random(STUB_RAM_BYTES - 4), value() >>> 0, true);
       if (random(100) === 0) board.network.receive(new Uint8Array(random(2000)));
       if (random(100) === 0) board.entropy.provide(new Uint8Array(random(100)));
+      if (random(100) === 0) board.disk.answer(random(100), random(2) === 0, new Uint8Array(4096 * random(3)));
+      if (random(500) === 0) board.disk.repeat();
+      if (random(500) === 0) board.disk.grow(random(1 << 22));
       if (random(200) === 0) board.console.receive(new Uint8Array(random(100)));
       if (random(300) === 0) {
         core.timeNs += BigInt(random(1000000));
@@ -85,6 +90,7 @@ test("random machine code with random device addresses never leaves the machine,
       harts: 1 + (seed % 2),
       epochNs: 0n,
       imageDigest: "fuzz",
+      diskBytes: seed % 3 === 0 ? 0 : 1 << 20,
     };
     const machine = createRv64Machine(options);
     let other = createRv64Machine(options);

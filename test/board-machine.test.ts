@@ -131,6 +131,24 @@ test("machines whose guests have different MAC addresses are not equal", () => {
   assert.equal(createGuest({ macAddress: "52:54:00:77:00:02" }).fullDigest(), createGuest().fullDigest());
 });
 
+test("machines with different disks are not equal; a disk that grows stays so over a power cycle", () => {
+  const [none, small, large] = [createGuest(), createGuest({ diskBytes: 1 << 20 }), createGuest({ diskBytes: 2 << 20 })];
+  assert.equal(createGuest({ diskBytes: 0 }).fullDigest(), none.fullDigest());
+  assert.equal(new Set([none, small, large].map((machine) => machine.fullDigest())).size, 3);
+  const grow: MachineInput = { kind: "diskSize", bytes: 2 << 20 };
+  const [grown, before] = [new Driver(small), new Driver(large)];
+  for (const driver of [grown, before]) driver.tick(driver === grown ? [grow] : []);
+  assert.notEqual(small.fullDigest(), large.fullDigest(), "a driver could tell that it has grown");
+  for (const driver of [grown, before]) driver.tick([powerOn]);
+  assert.equal(small.fullDigest(), large.fullDigest());
+  const restored = createGuest();
+  for (const piece of small.capture().finish()) restored.restore(piece);
+  const again = new Driver(restored);
+  again.nowNs = grown.nowNs;
+  assert.deepEqual(again.tick([powerOn]), grown.tick([powerOn]), "a restored machine has the disk of its image, and keeps it");
+  assert.equal(restored.fullDigest(), small.fullDigest());
+});
+
 /** A history with everything in it; the same for every machine that is given the same numbers. */
 function history(round: number): { inputs: MachineInput[]; budget: number } {
   const inputs: MachineInput[] = [];

@@ -4,7 +4,11 @@ import { test } from "node:test";
 import { utf8Encode } from "../dist/foundation/bytes.js";
 import { checkMachines, checkReleases, verifiedDigests } from "../dist/simulator/checker.js";
 import { putLoad } from "../dist/simulator/scenario.js";
-import { World, outputText, type WorldOptions } from "../dist/simulator/world.js";
+import { outputText } from "../dist/simulator/releases.js";
+import { World } from "../dist/simulator/world.js";
+import type { WorldOptions } from "../dist/simulator/world-options.js";
+
+const PULL_MOMENTS = 60;
 
 function started(options: Partial<WorldOptions> = {}): World {
   const world = new World({ seed: 1, ...options });
@@ -248,3 +252,37 @@ test("a claim won by another I/O module ends this one's acting", () => {
   world.kill("cpu0");
   assert.ok(world.run(world.nowMs + 500, () => world.events.some((event) => event.code === "FENCED")));
 });
+
+const PAIRED = {
+  cpus: ["cpu0", "cpu1", "cpu2", "cpu3"],
+  pairs: [
+    ["cpu0", "cpu1"],
+    ["cpu2", "cpu3"],
+  ],
+  enclosures: { cpu0: "enclosure0", cpu1: "enclosure0", io0: "enclosure0", cpu2: "enclosure1", cpu3: "enclosure1", io1: "enclosure1" },
+} as const;
+
+for (const [shape, options] of [
+  ["duplex", {}],
+  ["triplex", { cpus: ["cpu0", "cpu1", "cpu2"], ioCount: 3 }],
+  ["pair-and-spare", PAIRED],
+] as const) {
+  test(`${shape}: the enclosure of the active I/O module is pulled at any moment, and the guest goes on`, () => {
+    for (let moment = 0; moment < PULL_MOMENTS; moment += 1) {
+      const world = new World({ seed: moment + 1, ioCount: 2, diskBlocks: 8, ...options });
+      assert.ok(world.run(5000, () => world.isWhole && world.isHealthy));
+      putLoad(world, world.nowMs + 100);
+      world.run(world.nowMs + 40 + moment * 0.37);
+      for (const name of shape === "pair-and-spare" ? ["cpu0", "cpu1"] : ["cpu0"]) world.kill(name);
+      world.restartIo("io0");
+      assert.ok(
+        world.run(world.nowMs + 5000, () => world.isWhole && world.isHealthy),
+        told(world),
+      );
+      world.run(world.nowMs + 200);
+      assert.equal(world.events.filter(({ code }) => code === "POWER_ON").length, 1, told(world));
+      assertReleases(world, false);
+      assertEqualMachines(world);
+    }
+  });
+}

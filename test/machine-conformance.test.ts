@@ -7,6 +7,10 @@ machineConformance("toy", () =>
   createToyMachine({ ramBytes: 64 * 4096, commandLine: "timer=10 work=5000", epochNs: 7n, imageDigest: "ab" }),
 );
 
+machineConformance("toy with a disk", () =>
+  createToyMachine({ ramBytes: 64 * 4096, commandLine: "timer=2 work=5000 disk=5", epochNs: 7n, imageDigest: "ab" }),
+);
+
 machineConformance("rv64", () => createGuest(), {
   ticks: 120,
   budget: 100_000,

@@ -160,7 +160,7 @@ describe("console", () => {
 
 describe("plan", () => {
   test("gives every module a configuration that the modules accept, and the guest its address", () => {
-    const network = { bridge: "b0", devices: { io0: "sf-unit-io0" }, guestAddress: "10.9.0.7", prefixLength: 24 };
+    const network = { bridge: "b0", devices: { io0: "sf-unit-io0", io1: "sf-unit-io1" }, guestAddress: "10.9.0.7", prefixLength: 24 };
     assert.equal(
       commandLineFor(PLAN, network),
       "console=ttyS0 quiet steadfast.address=10.9.0.7/24 steadfast.gateway=10.9.0.1 steadfast.hostname=unit",
@@ -168,14 +168,14 @@ describe("plan", () => {
     const modules = plannedModules(PLAN);
     assert.deepEqual(
       modules.map((module) => `${module.name}@${module.enclosure}`),
-      ["cpu0@enclosure0", "cpu1@enclosure1", "cpu2@enclosure2", "io0@enclosure0"],
+      ["cpu0@enclosure0", "cpu1@enclosure1", "cpu2@enclosure2", "io0@enclosure0", "io1@enclosure1", "io2@enclosure2"],
     );
     assert.deepEqual(cpusInUse(PLAN), ["cpu0", "cpu1"]);
     assert.deepEqual(cpusInUse({ ...PLAN, redundancy: "triplex" }), ["cpu0", "cpu1", "cpu2"]);
     const paired = plannedModules({ ...PLAN, redundancy: "pair-and-spare" });
     assert.deepEqual(
       paired.map((module) => `${module.name}@${module.enclosure}`),
-      ["cpu0@enclosure0", "cpu1@enclosure0", "cpu2@enclosure1", "cpu3@enclosure1", "io0@enclosure0"],
+      ["cpu0@enclosure0", "cpu1@enclosure0", "cpu2@enclosure1", "cpu3@enclosure1", "io0@enclosure0", "io1@enclosure1"],
     );
     for (const module of modules) {
       const config = moduleConfigFor({ plan: PLAN, paths: serverPaths("unit"), network, epochNs: 5n }, module, 1);

@@ -12,6 +12,8 @@ import { PLANTED_BUGS } from "./support/planted-bugs.js";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const FAULTY_MS = 2500;
+/** Of each of the ten thousand: shorter, so that all of them fit into a quarter of an hour on two cores. */
+const MANY_FAULTY_MS = 1500;
 const SEEDS_DEFAULT = 10_000;
 /** Fewer for a quick look while something is being changed. */
 const SEEDS = Number(process.env["STEADFAST_SEEDS"] ?? SEEDS_DEFAULT);
@@ -47,7 +49,7 @@ test("one seed is one run: twice the same moments, times and trace", () => {
 });
 
 test("ten thousand servers under mixed faults: everything holds, and every rare moment was reached", () => {
-  const good = simulate(root, ["--seeds", `1..${SEEDS}`, "--ticks", String(FAULTY_MS), "--json"]);
+  const good = simulate(root, ["--seeds", `1..${SEEDS}`, "--ticks", String(MANY_FAULTY_MS), "--json"]);
   assert.equal(good.code, 0, good.out + good.error);
   const report = JSON.parse(good.out) as { seeds: number; faults: number; simulatedHours: number; missing: string[] };
   assert.equal(report.seeds, SEEDS);
@@ -74,15 +76,13 @@ describe("planted bugs", () => {
   after(() => rmSync(copy, { recursive: true }));
 
   for (const bug of PLANTED_BUGS) {
-    const from = bug.from ?? 1;
-    const to = from + bug.seeds - 1;
-    test(`a protocol that ${bug.name} is found out by one of the seeds ${from} to ${to}`, () => {
+    test(`a protocol that ${bug.name} is found out within ${bug.seeds} seeds`, () => {
       const path = join(copy, "dist/lockstep", bug.file);
       const original = readFileSync(path, "utf8");
       assert.equal(original.split(bug.find).length, 2, "the place to plant it is there, once");
       writeFileSync(path, original.replace(bug.find, bug.replace));
       try {
-        const outcome = simulate(copy, ["--seeds", `${from}..${to}`, "--ticks", String(FAULTY_MS)]);
+        const outcome = simulate(copy, ["--seeds", `1..${bug.seeds}`, "--ticks", String(FAULTY_MS)]);
         assert.ok(VIOLATION_EXITS.includes(outcome.code ?? -1), `exit code ${outcome.code}`);
         const seed = /with seed (\d+)/.exec(outcome.error)?.[1];
         assert.ok(outcome.error.includes(`replay: npm run sim -- --seed ${seed} --ticks ${FAULTY_MS}`), outcome.error);

@@ -5,7 +5,7 @@ import fc from "fast-check";
 import { utf8Decode, utf8Encode } from "../dist/foundation/bytes.js";
 import { Hash } from "../dist/foundation/hash.js";
 import { PanicWatch } from "../dist/lockstep/panic-watch.js";
-import type { MachineInput, MachineOutput } from "../dist/machine/machine.js";
+import { DISK_BLOCK_BYTES, MAX_DISK_REQUEST_BYTES, type MachineInput, type MachineOutput } from "../dist/machine/machine.js";
 import { ToyMachine } from "../dist/machine/toy.js";
 import { controlFrame, headerOf, imageFrames, type RecordingHeader } from "../dist/recording/format.js";
 import { RecordingError, Replay } from "../dist/recording/replay.js";
@@ -23,17 +23,32 @@ const bytes = fc.uint8Array({ maxLength: 300 });
 const name = fc.string({ maxLength: 20 });
 const hex256 = fc.uint8Array({ minLength: 32, maxLength: 32 }).map((value) => Buffer.from(value).toString("hex"));
 
+const blocks = (most: number): fc.Arbitrary<number> => fc.nat(most / DISK_BLOCK_BYTES).map((count) => count * DISK_BLOCK_BYTES);
+const diskPlace = fc.oneof(blocks(2 ** 30), fc.constant(2 ** 53 - DISK_BLOCK_BYTES));
+
 const input: fc.Arbitrary<MachineInput> = fc.oneof(
   fc.record({ kind: fc.constant("powerOn" as const), entropy: bytes }),
   fc.record({ kind: fc.constant("frame" as const), port: fc.nat(255), bytes }),
   fc.record({ kind: fc.constant("console" as const), bytes }),
   fc.record({ kind: fc.constant("entropy" as const), bytes }),
   fc.constant({ kind: "powerButton" as const }),
+  fc.record({ kind: fc.constant("diskDone" as const), id: u32, isOk: fc.boolean(), bytes }),
+  fc.constant({ kind: "diskRepeat" as const }),
+  fc.record({ kind: fc.constant("diskSize" as const), bytes: diskPlace }),
 );
 const output: fc.Arbitrary<MachineOutput> = fc.oneof(
   fc.record({ kind: fc.constant("frame" as const), port: fc.nat(255), bytes }),
   fc.record({ kind: fc.constant("console" as const), bytes }),
   fc.record({ kind: fc.constant("entropyRequest" as const), lengthBytes: u32 }),
+  fc
+    .record({
+      kind: fc.constant("disk" as const),
+      id: u32,
+      operation: fc.constantFrom("read" as const, "write" as const, "flush" as const),
+      offset: diskPlace,
+      lengthBytes: blocks(8 * DISK_BLOCK_BYTES),
+    })
+    .map((each) => ({ ...each, bytes: new Uint8Array(each.operation === "write" ? each.lengthBytes : 0).fill(each.id) })),
   fc.record({ kind: fc.constant("reset" as const), failure: fc.boolean() }),
   fc.record({ kind: fc.constant("powerOff" as const), failure: fc.boolean() }),
 );
@@ -91,6 +106,8 @@ const message: fc.Arbitrary<Message> = fc.oneof(
   fc.record({ kind: fc.constant("checkpointMarked" as const), seq, holdMicros: u32, pages: u32, store: name }),
 );
 
+const NO_FLAGS = { fullDigest: false, checkpoint: false };
+
 /** What the decoder makes of bytes: messages until it refuses. */
 function decode(chunks: Iterable<Uint8Array>): { messages: Message[]; refused: boolean } {
   const messages: Message[] = [];
@@ -134,6 +151,40 @@ test("a frame's length is believed only up to the limit, and a count only as far
   const lying = [2, 3, 9, 10, 11, 12, 13, 14].map((type) => Uint8Array.from([17, 0, 0, 0, type, ...new Array<number>(16).fill(0xff)]));
   for (const frame of lying) decode([frame]);
   assert.ok(process.memoryUsage().arrayBuffers - before < 64 * MAX_FRAME_BYTES);
+});
+
+test("a disk request is whole blocks, as long as it says and not longer than allowed; so is a disk's answer", () => {
+  const request = {
+    kind: "disk" as const,
+    id: 7,
+    operation: "write" as const,
+    offset: 8192,
+    lengthBytes: 4096,
+    bytes: new Uint8Array(4096),
+  };
+  const asOutput = (each: MachineOutput): Uint8Array => encodeMessage({ kind: "payload", seq: 1, outputs: [each] });
+  const asInput = (each: MachineInput): Uint8Array =>
+    encodeMessage({
+      ...{ kind: "tick", configuration: 1, seq: 1, committed: 0, floor: 0, nowNs: 0n, budget: 1 },
+      ...NO_FLAGS,
+      inputs: [each],
+    });
+  const largest = new Uint8Array(MAX_DISK_REQUEST_BYTES);
+  const isRefused = (frame: Uint8Array): boolean => decode([frame]).refused;
+  for (const good of [request, { ...request, lengthBytes: largest.length, bytes: largest }]) assert.ok(!isRefused(asOutput(good)));
+  const bad: Partial<typeof request>[] = [
+    { offset: 512 },
+    { offset: 2 ** 54 },
+    { lengthBytes: 4097, bytes: new Uint8Array(4097) },
+    { lengthBytes: 8192 },
+    { bytes: new Uint8Array(0) },
+    { lengthBytes: largest.length + 4096, bytes: new Uint8Array(largest.length + 4096) },
+  ];
+  for (const wrong of bad) assert.ok(isRefused(asOutput({ ...request, ...wrong })), JSON.stringify(Object.keys(wrong)));
+  assert.ok(isRefused(asOutput({ ...request, operation: "read" })));
+  assert.ok(!isRefused(asInput({ kind: "diskDone", id: 1, isOk: true, bytes: largest })));
+  assert.ok(isRefused(asInput({ kind: "diskDone", id: 1, isOk: true, bytes: new Uint8Array(largest.length + 1) })));
+  assert.ok(isRefused(asInput({ kind: "diskSize", bytes: 1000 })));
 });
 
 test("UTF-8 is what the platform makes of it; texts survive", () => {

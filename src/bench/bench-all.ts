@@ -1,7 +1,7 @@
 /** `steadfast bench all`: every figure in one run, in an order in which no measurement disturbs the next. */
 import type { BenchContext } from "./bench-context.js";
 import type { Figure } from "./figures.js";
-import { faultRun, gapFigures, reintegrationFigures } from "./measure-faults.js";
+import { faultRun, gapFigures, reintegrationFigures, takeoverFigures } from "./measure-faults.js";
 import { measureBoot, measureIdle, measureMemory } from "./measure-host.js";
 import { measureProtection } from "./measure-protection.js";
 import { measureCpu, measureHttpRate, measureLatency, measureRedis } from "./measure-speed.js";
@@ -11,6 +11,12 @@ export async function measureGap(context: BenchContext): Promise<Figure[]> {
   const figures: Figure[] = [];
   const { lagLimitMs } = await (await context.duplex()).source.read();
   for (const kind of ["kill", "hang"] as const) figures.push(...gapFigures(kind, await faultRun(context, kind), lagLimitMs));
+  return figures;
+}
+
+export async function measureTakeover(context: BenchContext): Promise<Figure[]> {
+  const figures: Figure[] = [];
+  for (const kind of ["kill", "hang"] as const) figures.push(...takeoverFigures(kind, await faultRun(context, kind, "io")));
   return figures;
 }
 
@@ -49,6 +55,7 @@ export async function measureAll(context: BenchContext): Promise<Figure[]> {
     const { lagLimitMs } = await (await context.duplex()).source.read();
     return [...gapFigures("kill", kill, lagLimitMs), ...gapFigures("hang", hang, lagLimitMs), ...reintegrationFigures(kill)];
   });
+  await add("takeover", () => measureTakeover(context));
   await add("memory", () => measureMemory(context));
   await add("latency", () => measureLatency(context));
   await add("cpu", () => measureCpu(context, false));

@@ -1,6 +1,6 @@
 /**
- * Fault injection from outside, as the world does it: SIGKILL or SIGSTOP to a CPU module's process, taken from the server's status.
- * After each one it waits until the server is DUPLEX again with the victim replaced, within a limit.
+ * Fault injection from outside, as the world does it: SIGKILL or SIGSTOP to the process of a CPU module or of the active I/O module,
+ * taken from the server's status. After each one it waits until the server is DUPLEX again with the victim replaced, within a limit.
  */
 import { SeededRandom } from "../foundation/random.js";
 import type { ModuleView, ServerSource, ServerView } from "./server-view.js";
@@ -21,8 +21,13 @@ const RELAPSE_LIMIT_MS = 10_000;
 const RELAPSE_PAUSE_MS = 500;
 const RELAPSE_POLL_MS = 10;
 
+/** Which modules are hit: CPU modules in turn, or whichever I/O module is the active one. */
+export type FaultTarget = "cpu" | "io";
+
 export interface FaultPlan {
   readonly mix: FaultMix;
+  /** Absent: "cpu". */
+  readonly target?: FaultTarget;
   readonly seed: number;
   /** The pause in DUPLEX before a fault is random between these. */
   readonly pauseMinimumMs: number;
@@ -50,9 +55,10 @@ export const pause = (milliseconds: number): Promise<void> => new Promise((resol
 const cpuModules = (modules: readonly ModuleView[]): ModuleView[] => modules.filter((module) => module.kind === "cpu");
 
 const isDuplex = (view: Pick<ServerView, "redundancy" | "modules">, gonePid: number): boolean =>
-  view.redundancy === "DUPLEX" && cpuModules(view.modules).every((module) => module.pid !== gonePid && module.state === "DUPLEX");
+  view.redundancy === "DUPLEX" &&
+  view.modules.every((module) => module.pid !== gonePid && (module.kind !== "cpu" || module.state === "DUPLEX"));
 
-/** Waits until the server is DUPLEX and no CPU module has pid `gonePid`; undefined when the limit passed. */
+/** Waits until the server is DUPLEX and no module has pid `gonePid`; undefined when the limit passed. */
 export async function waitForDuplex(source: ServerSource, gonePid = 0): Promise<ServerView | undefined> {
   const deadline = performance.now() + DUPLEX_LIMIT_MS;
   while (performance.now() < deadline) {
@@ -63,11 +69,17 @@ export async function waitForDuplex(source: ServerSource, gonePid = 0): Promise<
   return undefined;
 }
 
-/** One fault to one CPU module of a server that is DUPLEX at this moment: a second fault before that is an outage by right, not a finding. */
-export async function injectFault(source: ServerSource, kind: FaultKind, position: number): Promise<Fault | undefined> {
+/** One fault to one module of a server that is DUPLEX at this moment: a second fault before that is an outage by right, not a finding. */
+export async function injectFault(
+  source: ServerSource,
+  kind: FaultKind,
+  position: number,
+  target: FaultTarget = "cpu",
+): Promise<Fault | undefined> {
   const view = await waitForDuplex(source);
   const cpus = cpuModules(view?.modules ?? []);
-  const victim = cpus[position % Math.max(1, cpus.length)];
+  const active = view?.modules.find((module) => module.isActive === true);
+  const victim = target === "io" ? active : cpus[position % Math.max(1, cpus.length)];
   if (victim === undefined) return undefined;
   const fault: Fault = {
     kind,
@@ -141,7 +153,7 @@ export async function runFaults(
     if (stopped()) return true;
     if (deck.length === 0) deck = shuffledDeck(plan.mix, random);
     const card = deck.pop() ?? { kind: "kill" as const, position: 0 };
-    const fault = await injectFault(source, card.kind, card.position);
+    const fault = await injectFault(source, card.kind, card.position, plan.target);
     if (fault === undefined) return false;
     faults.push(fault);
     onFault(fault);

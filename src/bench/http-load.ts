@@ -6,15 +6,22 @@ import { REQUEST_LIMIT_MS, type LoadRecorder } from "./load.js";
 /** A response head longer than this is refused. */
 const HEAD_LIMIT_BYTES = 16 * 1024;
 
-/** Reads one response after the other from a byte stream; tells status and end of each. Bodies need a Content-Length. */
+export interface Response {
+  readonly status: number;
+  /** The server said that it closes the connection after this one, as nginx does after a thousand requests. */
+  readonly isLast: boolean;
+}
+
+/** Reads one response after the other from a byte stream; tells each one's end. Bodies need a Content-Length. */
 export class ResponseReader {
   private head = "";
   private bodyLeft = 0;
   private status = 0;
+  private isLast = false;
 
-  /** Returns the statuses of all responses that ended within these bytes. Throws on what is not HTTP as we asked for it. */
-  push(bytes: Buffer): number[] {
-    const ended: number[] = [];
+  /** Returns all responses that ended within these bytes. Throws on what is not HTTP as we asked for it. */
+  push(bytes: Buffer): Response[] {
+    const ended: Response[] = [];
     let offset = 0;
     while (offset < bytes.length) {
       if (this.status === 0) offset = this.readHead(bytes, offset, ended);
@@ -28,7 +35,7 @@ export class ResponseReader {
     return ended;
   }
 
-  private readHead(bytes: Buffer, offset: number, ended: number[]): number {
+  private readHead(bytes: Buffer, offset: number, ended: Response[]): number {
     const before = this.head.length;
     this.head += bytes.toString("latin1", offset);
     const end = this.head.indexOf("\r\n\r\n");
@@ -40,27 +47,33 @@ export class ResponseReader {
     const length = /^content-length: *(\d{1,15})\r?$/im.exec(this.head.slice(0, end))?.[1];
     if (status === undefined || length === undefined) throw new Error("a response is not HTTP/1.1 with a Content-Length");
     this.status = Number(status);
+    this.isLast = /^connection: *close\r?$/im.test(this.head.slice(0, end));
     this.bodyLeft = Number(length);
     this.head = "";
     if (this.bodyLeft === 0) this.end(ended);
     return offset + end + 4 - before;
   }
 
-  private end(ended: number[]): void {
-    ended.push(this.status);
+  private end(ended: Response[]): void {
+    ended.push({ status: this.status, isLast: this.isLast });
     this.status = 0;
   }
 }
 
-/** One client: resolves when stopped or at its first failure. */
-function runClient(address: Address, path: string, recorder: LoadRecorder, stopped: () => boolean): Promise<void> {
+/** One client: resolves when stopped or at its first failure. It connects anew only where the server said that it would close. */
+async function runClient(address: Address, path: string, recorder: LoadRecorder, stopped: () => boolean): Promise<void> {
+  while (await runConnection(address, path, recorder, stopped));
+}
+
+/** True: the server ended the connection in good order, and the client goes on. */
+function runConnection(address: Address, path: string, recorder: LoadRecorder, stopped: () => boolean): Promise<boolean> {
   return new Promise((resolve) => {
     const socket: Socket = connect({ host: address.host, port: address.port, noDelay: true });
     const reader = new ResponseReader();
     const request = `GET ${path} HTTP/1.1\r\nHost: ${address.host}\r\nConnection: keep-alive\r\n\r\n`;
     let sentMs = 0;
     let over = false;
-    const end = (why: string | undefined, lost: boolean): void => {
+    const end = (why: string | undefined, lost: boolean, goesOn = false): void => {
       if (over) return;
       over = true;
       if (why !== undefined) {
@@ -68,7 +81,7 @@ function runClient(address: Address, path: string, recorder: LoadRecorder, stopp
         if (lost) recorder.lost(why);
       }
       socket.destroy();
-      resolve();
+      resolve(goesOn);
     };
     const send = (): void => {
       if (stopped()) return end(undefined, false);
@@ -81,9 +94,10 @@ function runClient(address: Address, path: string, recorder: LoadRecorder, stopp
     socket.on("close", () => end("closed by the server", true));
     socket.on("data", (bytes) => {
       try {
-        for (const status of reader.push(bytes)) {
+        for (const { status, isLast } of reader.push(bytes)) {
           if (status !== 200) throw new Error(`answered by status ${status}`);
           recorder.answered(sentMs);
+          if (isLast) return end(undefined, false, !stopped());
           send();
         }
       } catch (error) {

@@ -55,7 +55,8 @@ export interface LoadOutcome {
 async function readSide(options: LoadOptions, faults: number): Promise<ServerSide | undefined> {
   if (options.source === undefined) return undefined;
   const { modules, counters } = await options.source.read();
-  const lost = modules.filter((module) => module.kind === "cpu").reduce((sum, module) => sum + module.faults, 0);
+  const hit = options.faults.target ?? "cpu";
+  const lost = modules.filter((module) => module.kind === hit).reduce((sum, module) => sum + module.faults, 0);
   return {
     outages: counters.outages,
     miscompares: counters.miscompares,

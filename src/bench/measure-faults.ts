@@ -1,7 +1,8 @@
 /** Figures of faults: what a client sees of a killed and a hung CPU module, and of the way back to DUPLEX. */
 import type { BenchContext } from "./bench-context.js";
 import { REDIS_PORT } from "./connection.js";
-import type { FaultKind } from "./faults.js";
+import type { FaultKind, FaultTarget } from "./faults.js";
+import { IO_SILENCE_MS } from "../lockstep/limits.js";
 import { judge, type Figure } from "./figures.js";
 import { runPayments, type PaymentReport } from "./payments.js";
 import { formatMs } from "./plot.js";
@@ -19,9 +20,16 @@ const CLIENTS = 8;
 const ACCOUNTS = 100;
 
 /** The payment load on the duplex server with faults of one kind. */
-export async function faultRun(context: BenchContext, kind: FaultKind, count = context.options.faultCount): Promise<PaymentReport> {
+export async function faultRun(
+  context: BenchContext,
+  kind: FaultKind,
+  target: FaultTarget = "cpu",
+  count = context.options.faultCount,
+): Promise<PaymentReport> {
   const server = await context.duplex();
-  context.options.onProgress(`payment load on ${server.options.name}, ${count} times ${kind}`);
+  context.options.onProgress(
+    `payment load on ${server.options.name}, ${count} times ${kind} of ${target === "io" ? "the active I/O" : "a CPU"} module`,
+  );
   const { report } = await runPayments({
     address: { host: server.host, port: REDIS_PORT },
     clients: CLIENTS,
@@ -29,7 +37,7 @@ export async function faultRun(context: BenchContext, kind: FaultKind, count = c
     seed: context.options.seed,
     seconds: 0,
     untilFaultsDone: true,
-    faults: { mix: kind, seed: context.options.seed, pauseMinimumMs: 1500, pauseMaximumMs: 2500, count },
+    faults: { mix: kind, target, seed: context.options.seed, pauseMinimumMs: 1500, pauseMaximumMs: 2500, count },
     source: server.source,
     keep: false,
     onProgress: context.options.onProgress,
@@ -37,7 +45,7 @@ export async function faultRun(context: BenchContext, kind: FaultKind, count = c
   return report;
 }
 
-function brokenFigure(report: PaymentReport, kind: FaultKind, command: string): Figure {
+function brokenFigure(report: PaymentReport, kind: string, command: string): Figure {
   const measured =
     report.broken.length === 0 ? `0 in ${report.load.requests} over ${report.faults.length} faults` : report.broken.join("; ");
   return {
@@ -95,6 +103,26 @@ export function gapFigures(kind: FaultKind, report: PaymentReport, lagLimitMs: n
         ]
       : []),
     brokenFigure(report, kind, command),
+  ];
+}
+
+/** What clients see when the active I/O module goes and another one takes its place. */
+export function takeoverFigures(kind: FaultKind, report: PaymentReport): Figure[] {
+  const command = "steadfast bench takeover";
+  const gaps = report.faults.map((fault) => fault.takeoverGapMs);
+  const worst = maximum(gaps);
+  const limit = kind === "kill" ? KILL_EXTRA_MS : IO_SILENCE_MS + HANG_EXTRA_MS;
+  const target = kind === "kill" ? `<= ${KILL_EXTRA_MS} ms` : `<= heartbeat + ${HANG_EXTRA_MS} = ${formatMs(limit)}`;
+  return [
+    {
+      name: `worst client-visible gap, active I/O module, ${kind}`,
+      target,
+      measured: `${formatMs(worst)} (median ${formatMs(median(gaps))})`,
+      value: worst,
+      verdict: judge(worst, { atMost: limit }),
+      command,
+    },
+    brokenFigure(report, `${kind} of the active I/O module`, command),
   ];
 }
 

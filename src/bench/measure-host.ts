@@ -115,7 +115,7 @@ export async function measureMemory(context: BenchContext): Promise<Figure[]> {
   const server = await context.duplex();
   await redisBenchmark(server.host, 8, MEMORY_REQUESTS);
   // Peaks come when images are sent and received: both modules get their turn at both.
-  await faultRun(context, "kill", 2);
+  await faultRun(context, "kill", "cpu", 2);
   const view = await server.source.read();
   const command = "steadfast bench memory";
   const guest = view.memoryMiB;

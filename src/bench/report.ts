@@ -1,4 +1,5 @@
 /** The payment run as text for a terminal. Pure. */
+import type { ChaosReport } from "./chaos.js";
 import { formatLatency, formatMs, formatNumber, latencyPlot, strip } from "./plot.js";
 import type { FaultView } from "./gap.js";
 import type { HttpReport } from "./http-run.js";
@@ -88,6 +89,26 @@ export function httpText(report: HttpReport, timeline: Timeline): string {
     ...serverText(report.server),
     ...report.load.errors.map((error) => `  ${error}`),
     report.broken.length === 0 ? "ALL HELD: no request failed, no connection was lost" : `BROKEN: ${report.broken.join("; ")}`,
+  ];
+  return lines.join("\n");
+}
+
+export function chaosText(report: ChaosReport): string {
+  const { payments, http } = report;
+  const rows = report.figures.map(({ kind, what, count, worstGapMs, worstWellMs }) => {
+    const well = `well again after ${(worstWellMs / 1000).toFixed(2)} s`;
+    return `  ${`${kind} ${what}`.padEnd(20)} ${String(count).padStart(4)} times, worst gap ${formatMs(worstGapMs)}, ${well} at the latest`;
+  });
+  const lines = [
+    "",
+    `${report.faults} faults in ${payments.seconds.toFixed(0)} s, seed ${report.seed}`,
+    ...rows,
+    `payments: ${payments.load.requests} transfers, ${payments.load.failures} failed, ${payments.load.lostConnections} connections lost`,
+    ...payments.ledger.violations.map((violation) => `  ${violation.kind}: ${violation.text}`),
+    ...payments.load.errors.map((error) => `  ${error}`),
+    `HTTP:     ${http.requests} requests, ${http.failures} failed, ${http.lostConnections} connections lost`,
+    ...serverText(payments.server),
+    report.broken.length === 0 ? "ALL HELD: nothing failed, nothing lost, nothing doubled" : `BROKEN: ${report.broken.join("; ")}`,
   ];
   return lines.join("\n");
 }

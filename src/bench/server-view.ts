@@ -4,7 +4,7 @@ import type { FaultDetails, FaultKind } from "../modules/management-faults.js";
 import type { ServerReport } from "../modules/management-status.js";
 
 export type ServerView = ServerReport;
-export type ModuleView = Pick<ServerReport["modules"][number], "name" | "kind" | "pid" | "state" | "progress">;
+export type ModuleView = Pick<ServerReport["modules"][number], "name" | "kind" | "pid" | "state" | "progress" | "isActive">;
 
 export interface ServerSource {
   readonly name: string;
@@ -13,6 +13,8 @@ export interface ServerSource {
 
 /** A server that can also be made to fail from inside, and asked what it noticed. */
 export interface DrillSource extends ServerSource {
+  pull(module: string): Promise<unknown>;
+  insert(module: string): Promise<unknown>;
   fault(kind: FaultKind, module: string, details: FaultDetails): Promise<unknown>;
   events(since: number): Promise<readonly LoggedEvent[]>;
   verify(): Promise<{ readonly equal: boolean }>;

@@ -1,11 +1,12 @@
 /** `steadfast bench …`: the payment workload and the figures. Every report can be had as JSON; a missed promise ends by exit code 1. */
 import { InvalidArgumentError, Option, type Command } from "commander";
 import { SteadfastError } from "../foundation/errors.js";
-import { measureAll, measureGap, measureQemu, measureReintegration } from "../bench/bench-all.js";
+import { measureAll, measureGap, measureQemu, measureReintegration, measureTakeover } from "../bench/bench-all.js";
 import { BenchContext } from "../bench/bench-context.js";
+import { CHAOS_KINDS, runChaosUnderLoad, type ChaosKind } from "../bench/chaos.js";
 import { brokenByErrors, ERROR_KINDS, runComputingErrors, type ComputingError } from "../bench/computing-errors.js";
 import { parseAddress, REDIS_PORT, type Address } from "../bench/connection.js";
-import type { FaultMix, FaultPlan } from "../bench/faults.js";
+import type { FaultMix, FaultPlan, FaultTarget } from "../bench/faults.js";
 import { figureTable, type Figure } from "../bench/figures.js";
 import { hostFacts, hostLine } from "../bench/host.js";
 import { runHttpFaults } from "../bench/http-run.js";
@@ -15,7 +16,7 @@ import { measureProtection } from "../bench/measure-protection.js";
 import { measureBoot, measureIdle, measureMemory } from "../bench/measure-host.js";
 import { measureCpu, measureHttpRate, measureLatency, measureRedis } from "../bench/measure-speed.js";
 import { runPayments } from "../bench/payments.js";
-import { httpText, paymentText } from "../bench/report.js";
+import { chaosText, httpText, paymentText } from "../bench/report.js";
 import type { DrillSource } from "../bench/server-view.js";
 import { ServerClient } from "./client.js";
 import { chosenServer } from "./server-choice.js";
@@ -25,6 +26,10 @@ const SECONDS_LIMIT = 4 * 3600;
 const DEFAULT_EVERY_SECONDS = 5;
 const HTTP_PORT = 80;
 const DEFAULT_ROUNDS = 3;
+const MINUTES_LIMIT = 240;
+const CHAOS_CLIENTS = 8;
+const CHAOS_HTTP_CLIENTS = 4;
+const CHAOS_ACCOUNTS = 100;
 /** What shells give a program that SIGINT ended. */
 const EXIT_INTERRUPTED = 130;
 
@@ -42,6 +47,7 @@ interface LoadFlags {
   readonly accounts?: number;
   readonly seconds?: number;
   readonly faults?: FaultMix;
+  readonly target?: FaultTarget;
   readonly faultCount?: number;
   readonly every?: number;
   readonly server?: string;
@@ -49,6 +55,15 @@ interface LoadFlags {
   readonly json?: boolean;
   readonly seed?: number;
   readonly keep?: boolean;
+}
+
+interface ChaosFlags {
+  readonly minutes?: number;
+  readonly faultCount?: number;
+  readonly kinds?: ChaosKind[];
+  readonly server?: string;
+  readonly seed?: number;
+  readonly json?: boolean;
 }
 
 interface FigureFlags {
@@ -80,6 +95,7 @@ function faultPlan(flags: LoadFlags, seed: number): FaultPlan {
   const quick = flags.faultCount !== undefined && flags.every === undefined;
   return {
     mix,
+    ...(flags.target !== undefined && { target: flags.target }),
     seed,
     pauseMinimumMs: quick ? 300 : everyMs / 2,
     pauseMaximumMs: quick ? 2000 : (everyMs * 3) / 2,
@@ -90,6 +106,8 @@ function faultPlan(flags: LoadFlags, seed: number): FaultPlan {
 const sourceOf = (client: ServerClient): DrillSource => ({
   name: client.server,
   read: () => client.status(),
+  pull: (module) => client.pull(module, false),
+  insert: (module) => client.insert(module),
   fault: (kind, module, details) => client.fault(kind, module, details),
   events: (since) => client.events(since),
   verify: () => client.verify(),
@@ -153,6 +171,28 @@ async function httpLoad(flags: LoadFlags): Promise<void> {
   if (report.broken.length > 0) process.exitCode = 1;
 }
 
+async function chaos(flags: ChaosFlags): Promise<void> {
+  const seed = flags.seed ?? newSeed();
+  const { address, source } = await target({ ...flags, clients: CHAOS_CLIENTS }, REDIS_PORT);
+  progress(flags.json)(hostLine());
+  const report = await runChaosUnderLoad({
+    address,
+    source: source as DrillSource,
+    http: { host: address.host, port: HTTP_PORT },
+    clients: CHAOS_CLIENTS,
+    httpClients: CHAOS_HTTP_CLIENTS,
+    accounts: CHAOS_ACCOUNTS,
+    seed,
+    seconds: 60 * (flags.minutes ?? (flags.faultCount === undefined ? 1 : 0)),
+    faultCount: flags.faultCount ?? Infinity,
+    kinds: flags.kinds ?? CHAOS_KINDS,
+    keep: false,
+    onProgress: progress(flags.json),
+  });
+  process.stdout.write(flags.json === true ? `${JSON.stringify({ host: hostFacts(), ...report })}\n` : `${chaosText(report)}\n`);
+  if (report.broken.length > 0) process.exitCode = 1;
+}
+
 /** Runs a measurement on servers of its own and removes them, also when it fails or is interrupted. */
 async function figures(flags: FigureFlags, measure: (context: BenchContext) => Promise<Figure[]>): Promise<void> {
   const unlock = await lockBenchmarks();
@@ -201,7 +241,7 @@ function addLoadCommand(parent: Command, name: string, summary: string, clients:
       wholeNumber(1, SECONDS_LIMIT),
     )
     .addOption(
-      new Option("--faults <kind>", "what happens to CPU modules meanwhile (default: mixed; none with --address)").choices([
+      new Option("--faults <kind>", "what happens to modules meanwhile (default: mixed; none with --address)").choices([
         "kill",
         "hang",
         "mixed",
@@ -209,6 +249,9 @@ function addLoadCommand(parent: Command, name: string, summary: string, clients:
         "errors",
         "none",
       ]),
+    )
+    .addOption(
+      new Option("--target <kind>", "what is killed and hung: CPU modules (default), or the active I/O module").choices(["cpu", "io"]),
     )
     .option("--fault-count <number>", "inject this many faults, each after DUPLEX is back, then end", wholeNumber(1, 10_000))
     .option("--every <seconds>", `mean pause in DUPLEX before each fault (default ${DEFAULT_EVERY_SECONDS})`, wholeNumber(1, 3600))
@@ -248,6 +291,19 @@ export function addBenchCommand(program: Command): void {
   addLoadCommand(bench, "http", "Keep-alive requests to the guest's nginx while CPU modules are killed and hung; none may fail.", 8).action(
     httpLoad,
   );
+  bench
+    .command("chaos")
+    .summary("Modules and enclosures are killed, hung, pulled and flipped, one at a time, under payments and HTTP.")
+    .description(
+      "Modules and whole enclosures of a running server are killed, hung, pulled and made to compute wrongly, one fault at a time, each after full redundancy is back, under the payment workload and an HTTP load. Whatever the server says is not safe to pull is left alone.",
+    )
+    .option("--minutes <number>", "how long (default 1; with --fault-count: until all faults are done)", wholeNumber(1, MINUTES_LIMIT))
+    .option("--fault-count <number>", "end after this many faults", wholeNumber(1, 10_000))
+    .addOption(new Option("--kinds <kind...>", "which kinds of fault (default: all)").choices(CHAOS_KINDS))
+    .option("--server <name>", "which server, if several run")
+    .option("--seed <number>", "seed of the load and of the faults", wholeNumber(0, 0x7fff_ffff))
+    .option("--json", "print the report as JSON")
+    .action(chaos);
   addFigureCommand(bench, "all", "Every figure in one table.", (context) => measureAll(context));
   addFigureCommand(bench, "boot", "From `up` to the first HTTP answer.", (context) => measureBoot(context));
   addFigureCommand(bench, "cpu", "A processor-bound guest job, duplex against unprotected.", (context) => measureCpu(context, false));
@@ -272,6 +328,9 @@ export function addBenchCommand(program: Command): void {
   );
   addFigureCommand(bench, "reintegration", "Hold, time to DUPLEX and throughput while a killed CPU module comes back.", (context) =>
     measureReintegration(context),
+  );
+  addFigureCommand(bench, "takeover", "What clients see when the active I/O module is killed and when it hangs.", (context) =>
+    measureTakeover(context),
   );
   addFigureCommand(bench, "web", "HTTP rates, duplex against unprotected.", (context) => measureHttpRate(context, false));
 }

@@ -4,11 +4,11 @@ import { request, type IncomingMessage, type RequestOptions } from "node:http";
 import type { Duplex } from "node:stream";
 import { ERRORS, SteadfastError, type ErrorCode } from "../foundation/errors.js";
 import { CONSOLE_PROTOCOL, type VerifyAnswer } from "../modules/management-api.js";
-import type { LoggedEvent } from "../modules/management-events.js";
+import { LAST_EVENT, readEventFile, type LoggedEvent } from "../modules/management-events.js";
 import type { FaultDetails, FaultDone, FaultKind } from "../modules/management-faults.js";
 import { serverPaths, type ServerPaths } from "../modules/management-paths.js";
-import type { MadeRecord } from "../modules/management-process.js";
-import { isAlive } from "../modules/management-process.js";
+import { isAlive, livingManagement } from "../modules/management-process.js";
+import type { MadeRecord } from "../modules/management-state.js";
 import { readJsonFile } from "../modules/management-plan.js";
 import type { PlannedRedundancy } from "../modules/redundancy.js";
 import type { RecordingDone } from "../modules/management-recordings.js";
@@ -19,6 +19,8 @@ const VERIFY_LIMIT_MS = 70_000;
 /** A guest's memory is compressed meanwhile. */
 const RECORDING_LIMIT_MS = 300_000;
 const ANSWER_BYTES_MAX = 16 * 1024 * 1024;
+/** Between attempts while another management module takes the lead. */
+const RETRY_MS = 50;
 
 /** An error that management reported: same code, sentence and exit code as if it had happened here. */
 class RemoteError extends SteadfastError {
@@ -30,6 +32,23 @@ class RemoteError extends SteadfastError {
     this.message = message;
     this.exit = exit;
   }
+}
+
+/** No answer came. */
+class Unanswered extends Error {
+  /** It may have been carried out all the same. */
+  readonly wasConnected: boolean;
+
+  constructor(wasConnected: boolean) {
+    super("no answer");
+    this.wasConnected = wasConnected;
+  }
+}
+
+interface CallOptions {
+  readonly limitMs?: number;
+  /** What is done twice if it is asked for twice: not asked again when a leader was lost with it. */
+  readonly once?: boolean;
 }
 
 export class ServerClient {
@@ -72,15 +91,19 @@ export class ServerClient {
   }
 
   fault(kind: FaultKind, module: string, details: FaultDetails = {}): Promise<FaultDone> {
-    return this.#call<FaultDone>("POST", "/faults", { kind, module, ...details });
+    return this.#call<FaultDone>("POST", "/faults", { kind, module, ...details }, { once: true });
   }
 
   power(action: "off" | "reset"): Promise<unknown> {
-    return this.#call("POST", "/power", { action });
+    return this.#call("POST", "/power", { action }, { once: true });
+  }
+
+  disk(action: "grow" | "scrub", sizeBytes = 0): Promise<unknown> {
+    return this.#call("POST", "/disk", { action, sizeBytes });
   }
 
   verify(): Promise<VerifyAnswer> {
-    return this.#call<VerifyAnswer>("POST", "/verify", {}, VERIFY_LIMIT_MS);
+    return this.#call<VerifyAnswer>("POST", "/verify", {}, { limitMs: VERIFY_LIMIT_MS });
   }
 
   redundancy(redundancy: string): Promise<{ readonly redundancy: PlannedRedundancy }> {
@@ -88,19 +111,39 @@ export class ServerClient {
   }
 
   startRecording(): Promise<{ readonly seq: number }> {
-    return this.#call("POST", "/recording", { action: "start" }, RECORDING_LIMIT_MS);
+    return this.#call("POST", "/recording", { action: "start" }, { limitMs: RECORDING_LIMIT_MS, once: true });
   }
 
   stopRecording(): Promise<RecordingDone> {
-    return this.#call("POST", "/recording", { action: "stop" }, RECORDING_LIMIT_MS);
+    return this.#call("POST", "/recording", { action: "stop" }, { limitMs: RECORDING_LIMIT_MS, once: true });
   }
 
   down(graceMs: number): Promise<unknown> {
     return this.#call("POST", "/down", { graceMs });
   }
 
-  /** Calls `onEvent` for each event after `since`; resolves when the server ends the stream. */
+  /** Calls `onEvent` for each event after `since`, whichever management module leads; resolves when the server ends. */
   async follow(since: number, onEvent: (event: LoggedEvent) => void, signal?: AbortSignal): Promise<void> {
+    let last = since;
+    let isOver = false;
+    const heard = (event: LoggedEvent): void => {
+      last = event.id;
+      isOver = event.code === LAST_EVENT;
+      onEvent(event);
+    };
+    for (let isFirst = true; !isOver && signal?.aborted !== true; isFirst = false) {
+      try {
+        await this.#repeat({}, () => this.#followOnce(last, heard, signal));
+      } catch (error) {
+        // It was there when we began, and is not any more: the end that we wait for. What nobody could tell us is in the log.
+        if (isFirst || !(error instanceof SteadfastError)) throw error;
+        for (const event of readEventFile(this.paths.eventsFile)) if (event.id > last) heard(event);
+        return;
+      }
+    }
+  }
+
+  async #followOnce(since: number, onEvent: (event: LoggedEvent) => void, signal?: AbortSignal): Promise<void> {
     const response = await this.#open({ method: "GET", path: `/events?since=${since}&follow=1`, ...(signal && { signal }) });
     let text = "";
     response.setEncoding("utf8");
@@ -115,12 +158,16 @@ export class ServerClient {
         }
       }
     } catch {
-      // A server that ends cuts the stream; that is the end that we wait for.
+      // Whoever leads the server ended: another one may take the lead.
     }
   }
 
   /** The serial console as a raw byte stream. */
   console(): Promise<Duplex> {
+    return this.#repeat({}, () => this.#consoleOnce());
+  }
+
+  #consoleOnce(): Promise<Duplex> {
     return new Promise((resolve, reject) => {
       const headers = { connection: "Upgrade", upgrade: CONSOLE_PROTOCOL };
       const call = request({ socketPath: this.paths.controlSocket, method: "POST", path: "/console", headers });
@@ -129,23 +176,46 @@ export class ServerClient {
         resolve(socket);
       });
       call.on("response", () => reject(this.#absent()));
-      call.on("error", () => reject(this.#absent()));
+      call.on("error", () => reject(new Unanswered(false)));
       call.end();
     });
   }
 
   #open(options: RequestOptions, body?: string, limitMs?: number): Promise<IncomingMessage> {
     return new Promise((resolve, reject) => {
-      const call = request({ socketPath: this.paths.controlSocket, ...options }, resolve);
+      // A connection for each: one that was kept may end in a leader that is gone.
+      const call = request({ socketPath: this.paths.controlSocket, agent: false, ...options }, resolve);
+      let wasConnected = false;
+      call.on("socket", (socket) => socket.once("connect", () => (wasConnected = true)));
       call.on("error", (error: NodeJS.ErrnoException) => {
-        reject(error.code === "EACCES" ? new SteadfastError("SERVER_FORBIDDEN", { server: this.server }) : this.#absent());
+        const isForbidden = error.code === "EACCES";
+        reject(isForbidden ? new SteadfastError("SERVER_FORBIDDEN", { server: this.server }) : new Unanswered(wasConnected));
       });
       if (limitMs !== undefined) call.setTimeout(limitMs, () => call.destroy(new Error("no answer")));
       call.end(body);
     });
   }
 
-  async #call<T = unknown>(method: string, path: string, body?: unknown, limitMs = ANSWER_LIMIT_MS): Promise<T> {
+  /** Tries until somebody answers, as long as a management module lives that may take the lead. */
+  async #repeat<T>({ limitMs = ANSWER_LIMIT_MS, once = false }: CallOptions, attempt: () => Promise<T>): Promise<T> {
+    const giveUpAt = Date.now() + limitMs;
+    for (;;) {
+      try {
+        return await attempt();
+      } catch (error) {
+        if (!(error instanceof Unanswered)) throw error;
+        if (livingManagement(this.paths).length === 0 || Date.now() >= giveUpAt) throw this.#absent();
+        if (error.wasConnected && once) throw new SteadfastError("MANAGEMENT_CHANGED", { server: this.server });
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      }
+    }
+  }
+
+  #call<T = unknown>(method: string, path: string, body?: unknown, options: CallOptions = {}): Promise<T> {
+    return this.#repeat(options, () => this.#callOnce<T>(method, path, body, options.limitMs ?? ANSWER_LIMIT_MS));
+  }
+
+  async #callOnce<T>(method: string, path: string, body: unknown, limitMs: number): Promise<T> {
     const text = body === undefined ? undefined : JSON.stringify(body);
     const headers = text === undefined ? {} : { "content-type": "application/json", "content-length": Buffer.byteLength(text) };
     const response = await this.#open({ method, path, headers }, text, limitMs);
@@ -158,7 +228,7 @@ export class ServerClient {
         chunks.push(chunk);
       }
     } catch {
-      throw this.#absent();
+      throw new Unanswered(true);
     }
     const value = JSON.parse(Buffer.concat(chunks).toString("utf8")) as T & { error?: { code: string; message: string; exit?: number } };
     if (value.error !== undefined) {
@@ -170,8 +240,12 @@ export class ServerClient {
 
   /** Nobody answers: not there at all, or only its management is gone. */
   #absent(): SteadfastError {
+    return new SteadfastError(this.hasProcesses ? "SERVER_UNMANAGED" : "SERVER_NOT_RUNNING", { server: this.server });
+  }
+
+  /** Any module of it is alive. */
+  get hasProcesses(): boolean {
     const made = existsSync(this.paths.madeFile) ? readJsonFile<MadeRecord>(this.paths.madeFile) : null;
-    const unmanaged = made?.processes.some(isAlive) === true;
-    return new SteadfastError(unmanaged ? "SERVER_UNMANAGED" : "SERVER_NOT_RUNNING", { server: this.server });
+    return made !== null && [made.management, ...made.processes].some(isAlive);
   }
 }

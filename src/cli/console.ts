@@ -2,6 +2,7 @@
 import type { Command } from "commander";
 import type { Duplex } from "node:stream";
 import { InvalidArgumentError } from "commander";
+import type { ServerClient } from "./client.js";
 import { chosenServer, withServerOptions, type ServerFlags } from "./server-choice.js";
 
 const DETACH_KEY = 0x1d;
@@ -22,8 +23,9 @@ export function addConsoleCommand(program: Command): void {
       QUIET_MS_DEFAULT,
     )
     .action(async (flags: ConsoleFlags) => {
-      const console = await chosenServer(flags).console();
-      if (process.stdin.isTTY) await attachTerminal(console);
+      const client = chosenServer(flags);
+      const console = await client.console();
+      if (process.stdin.isTTY) await attachTerminal(console, client);
       else await attachPipe(console, flags.quiet);
     });
 }
@@ -34,7 +36,13 @@ function quietMs(text: string): number {
   return value;
 }
 
-function attachTerminal(console: Duplex): Promise<void> {
+/** Why a console ended that nobody detached. */
+async function whyEnded(client: ServerClient): Promise<string> {
+  if ((await client.statusOrNull()) === null) return "The server ended.";
+  return "The management module that carried this console was lost; the guest runs on, and `steadfast console` attaches again.";
+}
+
+function attachTerminal(console: Duplex, client: ServerClient): Promise<void> {
   process.stderr.write("Attached to the guest's console; Ctrl-] detaches.\r\n");
   process.stdin.setRawMode(true);
   return new Promise((resolve) => {
@@ -56,7 +64,9 @@ function attachTerminal(console: Duplex): Promise<void> {
     });
     console.on("data", (bytes: Buffer) => process.stdout.write(bytes));
     console.on("error", () => undefined);
-    console.on("close", () => leave("The server ended."));
+    console.on("close", () => {
+      whyEnded(client).then(leave, () => leave("The console ended."));
+    });
   });
 }
 

@@ -2,8 +2,7 @@
 import { existsSync, rmSync } from "node:fs";
 import { InvalidArgumentError, type Command } from "commander";
 import { SteadfastError } from "../foundation/errors.js";
-import { cleanUpServer, waitUntilGone, type MadeRecord } from "../modules/management-process.js";
-import { readJsonFile } from "../modules/management-plan.js";
+import { cleanUpServer, isAlive, livingManagement, type ProcessRecord } from "../modules/management-process.js";
 import type { ServerClient } from "./client.js";
 import { printJson, printLines } from "./output.js";
 import { chosenServer, withServerOptions, type ServerFlags } from "./server-choice.js";
@@ -12,6 +11,7 @@ const GRACE_SECONDS_DEFAULT = 5;
 const GRACE_SECONDS_MAX = 600;
 /** Beyond the guest's own time: to end modules and remove interfaces. */
 const STOP_LIMIT_MS = 15_000;
+const POLL_MS = 20;
 
 interface DownFlags extends ServerFlags {
   readonly now?: boolean;
@@ -37,12 +37,24 @@ function graceSeconds(text: string): number {
   return value;
 }
 
+/** Whichever management module does it, it removes the run directory and ends. */
+async function stopped({ paths }: ServerClient, first: readonly ProcessRecord[], limitMs: number): Promise<boolean> {
+  const giveUpAt = Date.now() + limitMs;
+  for (let managers = first; ; managers = [...managers, ...livingManagement(paths)].filter(isAlive)) {
+    if (managers.length === 0) return !existsSync(paths.runDirectory);
+    if (Date.now() > giveUpAt) return false;
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}
+
 export async function stopServer(client: ServerClient, graceMs: number): Promise<void> {
   const { paths, server } = client;
-  const made = readJsonFile<MadeRecord>(paths.madeFile);
+  const managers = livingManagement(paths);
+  let isAccepted = false;
   try {
     await client.down(graceMs);
-    if (made !== null && (await waitUntilGone([made.management], graceMs + STOP_LIMIT_MS))) return;
+    isAccepted = true;
+    if (await stopped(client, managers, graceMs + STOP_LIMIT_MS)) return;
   } catch (error) {
     if (!(error instanceof SteadfastError) || (error.code !== "SERVER_NOT_RUNNING" && error.code !== "SERVER_UNMANAGED")) throw error;
   }
@@ -50,5 +62,5 @@ export async function stopServer(client: ServerClient, graceMs: number): Promise
   const left = await cleanUpServer(server, paths);
   const directory = existsSync(paths.runDirectory);
   rmSync(paths.runDirectory, { recursive: true, force: true });
-  if (!left && !directory) throw new SteadfastError("SERVER_NOT_RUNNING", { server });
+  if (!isAccepted && !left && !directory) throw new SteadfastError("SERVER_NOT_RUNNING", { server });
 }

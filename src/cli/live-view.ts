@@ -1,5 +1,5 @@
 /** The foreground view of `up`: redrawn in place on a terminal, a line per event elsewhere. */
-import type { LoggedEvent } from "../modules/management-events.js";
+import { LAST_EVENT, type LoggedEvent } from "../modules/management-events.js";
 import type { ServerReport } from "../modules/management-status.js";
 import type { ServerClient } from "./client.js";
 import { paint } from "./output.js";
@@ -36,7 +36,7 @@ export async function followServer(client: ServerClient, since: number, hint: st
       .catch(() => undefined);
   }, REDRAW_MS);
   await client.follow(since, (event) => {
-    if (event.code === "SERVER_STOPPED") endedWell = true;
+    if (event.code === LAST_EVENT) endedWell = true;
     if (!live) process.stdout.write(`${eventLine(event)}\n`);
     else {
       events.push(event);

@@ -20,8 +20,10 @@ const QUICK_COMMANDS = ["down", "status", "events", "verify", "console", "pull",
 async function commandsFor(first: string | undefined): Promise<Adder[]> {
   const quick: Adder[] = [addDownCommand, addInspectCommands, addConsoleCommand, addOperateCommands];
   if (first !== undefined && QUICK_COMMANDS.includes(first)) return quick;
-  const [up, recording, image, bench, engine, quickstart] = await Promise.all([
+  const [up, install, disk, recording, image, bench, engine, quickstart] = await Promise.all([
     import("./up.js"),
+    import("./install.js"),
+    import("./disk.js"),
     import("./recording.js"),
     import("./image.js"),
     import("./bench.js"),
@@ -36,7 +38,7 @@ async function commandsFor(first: string | undefined): Promise<Adder[]> {
     engine.addEngineCommand,
     quickstart.addQuickstartCommand,
   ];
-  return [up.addUpCommand, ...quick, ...others];
+  return [up.addUpCommand, ...quick, install.addInstallCommands, disk.addDiskCommand, ...others];
 }
 
 /** The program with the commands that `first` may need: all of them if it is none of the quick ones. */

@@ -11,7 +11,7 @@ function say(flags: ServerFlags, fact: Record<string, unknown>, sentence: string
 }
 
 const FAULT_HELP =
-  "hang stops it (SIGSTOP), kill ends it (SIGKILL), flip turns over one bit of its guest memory, corrupt-output damages its next output, skew-clock lets it see a wrong time once";
+  "hang stops it (SIGSTOP), kill ends it (SIGKILL), flip turns over one bit of its guest memory, corrupt-output damages its next output, skew-clock lets it see a wrong time once; of an I/O module's mirror of the disk: bit-rot damages a block, lost-write, torn-write and misdirected-write spoil its next write, disk-errors, disk-full and disk-slow last until disk-heal";
 
 function count(text: string): number {
   if (!/^\d{1,15}$/.test(text)) throw new InvalidArgumentError("It must be a whole number.");
@@ -30,24 +30,36 @@ function faultSentence(kind: FaultKind, module: string, done: FaultDone): string
       return `The next output of ${module} will be damaged; the server has to find out.`;
     case "skew-clock":
       return `${module} will see a wrong time once; the server has to find out.`;
+    case "bit-rot":
+      return `A bit of a block on ${module}'s mirror was turned over; reads and the scrub have to find out.`;
+    case "lost-write":
+    case "torn-write":
+    case "misdirected-write":
+      return `The next write to ${module}'s mirror is a ${kind}; reads and the scrub have to find out.`;
+    case "disk-errors":
+    case "disk-full":
+    case "disk-slow":
+      return `The disk below ${module}'s mirror fails (${kind}) until \`steadfast fault disk-heal ${module}\`.`;
+    case "disk-heal":
+      return `The disk below ${module}'s mirror works again.`;
   }
 }
 
 export function addOperateCommands(program: Command): void {
   withServerOptions(program.command("pull"))
-    .description("kill a module and hold it out, as if its board were pulled")
-    .argument("<module>", "such as cpu0")
+    .description("kill a module, or all of an enclosure, and hold it out, as if its board were pulled")
+    .argument("<module>", "such as cpu0, or enclosure0")
     .option("--force", "even if no other module can carry on: an outage")
     .action(async (module: string, flags: ServerFlags & { readonly force?: boolean }) => {
       await chosenServer(flags).pull(module, flags.force === true);
       say(flags, { module }, `${module} is out; \`steadfast insert ${module}\` brings it back.`);
     });
   withServerOptions(program.command("insert"))
-    .description("bring a pulled module back; it reintegrates by itself")
-    .argument("<module>")
+    .description("bring a pulled module or enclosure back; it reintegrates by itself")
+    .argument("<module>", "such as cpu0, or enclosure0")
     .action(async (module: string, flags: ServerFlags) => {
       await chosenServer(flags).insert(module);
-      say(flags, { module }, `${module} is in and comes back into lockstep.`);
+      say(flags, { module }, `${module} is in; \`steadfast status\` shows it coming back.`);
     });
   withServerOptions(program.command("clear"))
     .description("forget a module's faults; a BROKEN module comes back")

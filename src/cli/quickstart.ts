@@ -13,8 +13,8 @@ import { publishFlag, tapObstacle, USER_NETWORK_LIMIT } from "./network-choice.j
 import { paint, printJson, printLines } from "./output.js";
 import { standingSentence } from "./report-view.js";
 import { makePlan, readSettings, type UpFlags } from "./settings.js";
-import { startServer, waitUntilStanding } from "./start-server.js";
-import { prepareImage, tellAboutKernel, tellAboutNetwork } from "./up.js";
+import { resumeManagement, startServer, waitUntilStanding } from "./start-server.js";
+import { prepareImage, tellAboutKernel, tellAboutNetwork, tellResumed } from "./up.js";
 
 const DEBIAN_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /** What a server and its image need of the host, and what the first steps on the next page need: program, Debian package. */
@@ -54,12 +54,14 @@ async function quickstart(json: boolean): Promise<void> {
   tellAboutNetwork(settings);
   const client = new ServerClient(settings.name);
   let image = null;
-  if ((await client.statusOrNull()) === null) {
+  if ((await client.statusOrNull()) !== null) say(`Server ${settings.name} is running already.`);
+  else if (await resumeManagement(client)) tellResumed(settings.name);
+  else {
     say("Looking for the guest image …");
     image = await prepareImage(settings, flags);
     if (image !== null) say(`Starting server ${settings.name} from image ${image.name}, kernel ${image.kernelRelease} …`);
     await startServer(makePlan(settings, flags, image));
-  } else say(`Server ${settings.name} is running already.`);
+  }
   let last = "";
   const { report, complete } = await waitUntilStanding(client, WAIT_SECONDS * 1000, (fresh) => {
     const text = standingSentence(fresh);

@@ -17,6 +17,7 @@ function note(module: ModuleReport): string {
   const { progress } = module;
   if (module.held) return "held out: steadfast insert " + module.name;
   if (module.state === "BROKEN") return "too many faults: steadfast clear " + module.name;
+  if (module.isActive === true) return "active";
   if (progress === undefined) return "";
   const total = progress.pagesSent + progress.pagesRemaining;
   const share = total === 0 ? 0 : Math.floor((100 * progress.pagesSent) / total);
@@ -29,7 +30,7 @@ function moduleRows(report: ServerReport): string[][] {
   const rows = report.modules.map((module) => [
     module.name,
     module.enclosure,
-    paint(module.state, module.kind === "cpu" ? stateColour(module.state) : "bold"),
+    paint(module.state, stateColour(module.state)),
     module.pid === 0 ? "-" : String(module.pid),
     module.rssBytes === 0 ? "-" : `${Math.round(module.rssBytes / MIB)} MiB`,
     String(module.faults),
@@ -55,6 +56,25 @@ function whereGuestIs(report: ServerReport): string {
   return `network user, ports ${report.published.map(publishedText).join(", ")}`;
 }
 
+function safeEnclosures({ enclosures }: ServerReport): string {
+  const safe = enclosures.filter((enclosure) => enclosure.safeToPull).map((enclosure) => enclosure.name);
+  return safe.length === 0 ? "no enclosure" : safe.join(", ");
+}
+
+/** "disk 1024 MiB: io0 in sync, io1 resync 34%" */
+function diskLines({ disk }: ServerReport): string[] {
+  if (disk === null) return [];
+  const { resync } = disk;
+  const mirrors = Object.entries(disk.mirrors).map(([name, { state }]) => {
+    const share = resync?.target === name && resync.totalBytes > 0 ? ` ${Math.floor((100 * resync.doneBytes) / resync.totalBytes)}%` : "";
+    return `${name} ${state === "in sync" ? paint(state, "green") : paint(`${state}${share}`, "yellow")}`;
+  });
+  const { errors, badBlocks, repairedBlocks, unrepairable } = disk.counters;
+  const faults =
+    errors + badBlocks + unrepairable === 0 ? "" : `; bad blocks ${badBlocks}, repaired ${repairedBlocks}, I/O errors ${errors}`;
+  return [`disk ${Math.round(disk.sizeBytes / MIB)} MiB: ${mirrors.join(", ")}${faults}`];
+}
+
 export function reportLines(report: ServerReport): string[] {
   const { counters } = report;
   const redundancy = paint(report.redundancy, report.redundancy === report.wantedRedundancy ? "green" : stateColour(report.redundancy));
@@ -65,10 +85,13 @@ export function reportLines(report: ServerReport): string[] {
     `configuration ${report.configuration}, tick ${report.seq}, committed ${report.committed}, ${Math.round(report.mips)} MIPS, release ${report.release}`,
     `reintegrations ${counters.reintegrations} (last hold ${counters.lastHoldMs.toFixed(1)} ms), miscompares ${counters.miscompares}, ` +
       `outages ${counters.outages}, frames in ${counters.framesIn}, out ${counters.framesOut}, dropped ${counters.droppedFrames}`,
+    ...diskLines(report),
     ...guestFaultLines(report),
     ...(report.network === "user" ? [USER_NETWORK_LIMIT] : []),
     "",
     ...table(moduleRows(report)),
+    "",
+    `safe to pull as a whole: ${safeEnclosures(report)}`,
   ];
 }
 

@@ -23,10 +23,12 @@ export function checkServerName(name: string): string {
 }
 
 export function chosenServer(flags: ServerFlags): ServerClient {
-  if (flags.server !== undefined) return new ServerClient(checkServerName(flags.server));
+  return new ServerClient(chosenName(flags));
+}
+
+export function chosenName(flags: ServerFlags): string {
+  if (flags.server !== undefined) return checkServerName(flags.server);
   const names = knownServers();
-  if (names.length <= 1 || names.includes(DEFAULT_SERVER_NAME)) {
-    return new ServerClient(names.length === 1 && names[0] !== undefined ? names[0] : DEFAULT_SERVER_NAME);
-  }
-  throw new SteadfastError("SERVER_CHOOSE", { names: names.join(", ") });
+  if (names.length > 1 && !names.includes(DEFAULT_SERVER_NAME)) throw new SteadfastError("SERVER_CHOOSE", { names: names.join(", ") });
+  return names.length === 1 && names[0] !== undefined ? names[0] : DEFAULT_SERVER_NAME;
 }

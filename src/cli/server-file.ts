@@ -10,6 +10,8 @@ import { MAX_PUBLISHED_PORTS, parsePublished, PUBLISH_RULE } from "../ports/publ
 
 export const MEMORY_MIB_MIN = 64;
 export const MEMORY_MIB_MAX = 3072;
+export const DISK_MIB_MIN = 16;
+export const DISK_MIB_MAX = 65_536;
 const LAG_LIMIT_MS_MIN = 20;
 const LAG_LIMIT_MS_MAX = 60_000;
 const FILE_BYTES_MAX = 1024 * 1024;
@@ -51,6 +53,17 @@ const serverFileSchema = z.strictObject({
         .optional(),
     })
     .optional(),
+  disk: z
+    .strictObject({
+      sizeMiB: wholeNumber(DISK_MIB_MIN, DISK_MIB_MAX).optional(),
+      format: z.enum(["ext4", "none"]).optional(),
+      label: z
+        .string()
+        .regex(/^[A-Za-z0-9_.-]{1,16}$/)
+        .optional(),
+      directories: z.array(text).max(3).optional(),
+    })
+    .optional(),
   faultThreshold: z.strictObject({ count: wholeNumber(1, 1000).optional(), windowHours: z.number().gt(0).max(8760).optional() }).optional(),
   guestWatch: z.enum(GUEST_WATCHES).optional(),
   engine: z.enum(["rv64", "toy"]).optional(),
@@ -79,6 +92,11 @@ const FIELD_RULES: Readonly<Record<string, string>> = {
   "network.guestAddress": "it must be an IPv4 address such as 10.77.0.2",
   "network.publish": `it must be a list of at most ${MAX_PUBLISHED_PORTS} texts, each such as "8080:80"`,
   "network.publish.*": PUBLISH_RULE,
+  disk: "it must be a mapping with sizeMiB, format, label or directories",
+  "disk.sizeMiB": `it must be a whole number of MiB from ${DISK_MIB_MIN} to ${DISK_MIB_MAX}`,
+  "disk.format": "it must be ext4 or none",
+  "disk.label": "it must be 1 to 16 letters, digits, dots, hyphens and underscores",
+  "disk.directories": "it must be a list of at most three directories, one for each enclosure's mirror",
   faultThreshold: "it must be a mapping with count and windowHours",
   "faultThreshold.count": "it must be a whole number from 1 to 1000",
   "faultThreshold.windowHours": "it must be a number of hours above 0, at most 8760",
@@ -153,7 +171,12 @@ function lineOfField(document: Document, lines: LineCounter, path: readonly stri
 
 /** Paths count from the file's own directory, not from where the command runs. */
 function withPathsResolved(file: ServerFile, directory: string): ServerFile {
-  if (file.image === undefined) return file;
+  const { disk } = file;
+  const withDisk =
+    disk?.directories === undefined
+      ? file
+      : { ...file, disk: { ...disk, directories: disk.directories.map((each) => resolve(directory, each)) } };
+  if (file.image === undefined) return withDisk;
   const { recipe, kernel, initrd } = file.image;
   const ownKernel = kernel !== undefined && kernel !== "stock" && kernel !== "hardened";
   const image = {
@@ -162,5 +185,5 @@ function withPathsResolved(file: ServerFile, directory: string): ServerFile {
     ...(kernel !== undefined && { kernel: ownKernel ? resolve(directory, kernel) : kernel }),
     ...(initrd !== undefined && { initrd: resolve(directory, initrd) }),
   };
-  return { ...file, image };
+  return { ...withDisk, image };
 }

@@ -1,5 +1,6 @@
 /** From defaults, server file and options to the plan of a server, the image included. */
 import { InvalidArgumentError } from "commander";
+import { existsSync } from "node:fs";
 import { SteadfastError } from "../foundation/errors.js";
 import {
   buildImage,
@@ -12,15 +13,18 @@ import {
 } from "../image/index.js";
 import type { PlannedRedundancy } from "../modules/redundancy.js";
 import type { GuestWatchPolicy } from "../modules/guest-health.js";
-import type { PlannedImage, ServerPlan } from "../modules/management-plan.js";
+import { serverPaths, type ServerPaths } from "../modules/management-paths.js";
+import type { PlannedDisk, PlannedImage, ServerPlan } from "../modules/management-plan.js";
 import { chooseNetwork, type NetworkChoice, type NetworkFlags } from "./network-choice.js";
-import { MEMORY_MIB_MAX, MEMORY_MIB_MIN, readServerFile, type ServerFile } from "./server-file.js";
+import { DISK_MIB_MAX, DISK_MIB_MIN, MEMORY_MIB_MAX, MEMORY_MIB_MIN, readServerFile, type ServerFile } from "./server-file.js";
 import { checkServerName, DEFAULT_SERVER_NAME } from "./server-choice.js";
 
 export interface UpFlags extends NetworkFlags {
   readonly detach?: boolean;
   readonly name?: string;
   readonly memory?: number;
+  /** MiB. */
+  readonly disk?: number;
   readonly release?: "compared" | "logged";
   readonly kernel?: string;
   readonly initrd?: string;
@@ -30,6 +34,7 @@ export interface UpFlags extends NetworkFlags {
   /** False: --no-checkpoints. */
   readonly checkpoints: boolean;
   readonly wait: number;
+  readonly attach?: boolean;
   readonly json?: boolean;
 }
 
@@ -43,6 +48,7 @@ const LAG_LIMIT_MS_DEFAULT = 250;
 const FAULT_COUNT_DEFAULT = 6;
 const FAULT_WINDOW_HOURS_DEFAULT = 24;
 const TOY_MEMORY_MIB = 64;
+const DISK_MIB_DEFAULT = 1024;
 
 const TOY_IMAGE: PlannedImage = {
   name: "toy",
@@ -70,6 +76,9 @@ export function readSettings(path: string | undefined, flags: UpFlags): Settings
   const memory = flags.memory;
   if (memory !== undefined && (memory < MEMORY_MIB_MIN || memory > MEMORY_MIB_MAX)) {
     throw new SteadfastError("MEMORY_RANGE", { memory, minimum: MEMORY_MIB_MIN, maximum: MEMORY_MIB_MAX });
+  }
+  if (flags.disk !== undefined && (flags.disk < DISK_MIB_MIN || flags.disk > DISK_MIB_MAX)) {
+    throw new SteadfastError("USAGE", { what: `--disk ${flags.disk}: it must be from ${DISK_MIB_MIN} to ${DISK_MIB_MAX} MiB.` });
   }
   if (flags.initrd !== undefined && (flags.kernel === undefined || flags.kernel === "stock" || flags.kernel === "hardened")) {
     throw new SteadfastError("USAGE", { what: "--initrd goes with --kernel PATH: give the kernel that this initial RAM disk is for." });
@@ -107,6 +116,16 @@ function kernelChoice(
   return { kernel, initrdPath: flags.initrd ?? (flags.kernel === undefined ? file.image?.initrd : undefined) };
 }
 
+/** A disk that a server had once it keeps, whether it is asked for again or not: the guest's data are on it. */
+function diskPlan(file: ServerFile, flags: UpFlags, paths: ServerPaths): { readonly disk?: PlannedDisk } {
+  const directories = file.disk?.directories ?? [];
+  const isThere = existsSync(directories[0] ?? `${paths.stateDirectory}/enclosure0/disk`);
+  if (flags.disk === undefined && file.disk === undefined && !isThere) return {};
+  const sizeMiB = flags.disk ?? file.disk?.sizeMiB ?? DISK_MIB_DEFAULT;
+  const { format = "ext4", label = "data" } = file.disk ?? {};
+  return { disk: { diskId: "", sizeBytes: sizeMiB * 1024 * 1024, format, label, directories } };
+}
+
 export function makePlan({ file, name, network }: Settings, flags: UpFlags, image: ImageRecord | null): ServerPlan {
   const extra = file.image?.commandLine ?? "";
   const planned: PlannedImage =
@@ -137,5 +156,6 @@ export function makePlan({ file, name, network }: Settings, flags: UpFlags, imag
       count: file.faultThreshold?.count ?? FAULT_COUNT_DEFAULT,
       windowHours: file.faultThreshold?.windowHours ?? FAULT_WINDOW_HOURS_DEFAULT,
     },
+    ...diskPlan(file, flags, serverPaths(name)),
   };
 }

@@ -5,7 +5,9 @@ import { fileURLToPath } from "node:url";
 import { ERRORS, SteadfastError, type ErrorCode } from "../foundation/errors.js";
 import { STARTUP_DESCRIPTOR_VARIABLE } from "../modules/management.js";
 import { makeServerDirectories } from "../modules/management-paths.js";
-import { MANAGEMENT_NAME, moduleConfigFor, writeJsonFile, type ServerPlan } from "../modules/management-plan.js";
+import { FIRST_MANAGEMENT, moduleConfigFor, readJsonFile, writeJsonFile, type ServerPlan } from "../modules/management-plan.js";
+import { MODULE_MARK_VARIABLE } from "../modules/management-process.js";
+import type { MadeRecord } from "../modules/management-state.js";
 import type { ServerReport } from "../modules/management-status.js";
 import { openLog } from "../modules/management-supervisor.js";
 import { ServerClient } from "./client.js";
@@ -22,22 +24,41 @@ export async function startServer(plan: ServerPlan): Promise<ServerClient> {
   if ((await client.statusOrNull()) !== null) throw new SteadfastError("SERVER_RUNNING", { server: plan.server });
   makeServerDirectories(client.paths);
   writeJsonFile(client.paths.planFile, plan);
-  const configPath = `${client.paths.runDirectory}/${MANAGEMENT_NAME}.json`;
-  const module = { name: MANAGEMENT_NAME, kind: "management", enclosure: "enclosure0" } as const;
-  const context = { plan, paths: client.paths, network: null, epochNs: 0n };
-  writeJsonFile(configPath, moduleConfigFor(context, module, Date.now()));
-  await spawnManagement(configPath, `${client.paths.logDirectory}/${MANAGEMENT_NAME}.log`);
+  await spawnManagement(client, plan, { standby: false, incarnation: 1 });
   return client;
 }
 
-async function spawnManagement(configPath: string, logPath: string): Promise<void> {
+/**
+ * Starts management again for a server that serves on without it; the guest does not notice. False: there is no such server. Returns
+ * once management leads.
+ */
+export async function resumeManagement(client: ServerClient): Promise<boolean> {
+  if (!client.hasProcesses) return false;
+  const plan = readJsonFile<ServerPlan>(client.paths.planFile);
+  const made = readJsonFile<MadeRecord>(client.paths.madeFile);
+  if (plan === null || made === null) return false;
+  const incarnation = (made.state.modules[FIRST_MANAGEMENT.name]?.incarnation ?? 0) + 1;
+  await spawnManagement(client, plan, { standby: true, incarnation });
+  return true;
+}
+
+async function spawnManagement(
+  client: ServerClient,
+  plan: ServerPlan,
+  own: { readonly standby: boolean; readonly incarnation: number },
+): Promise<void> {
+  const { paths } = client;
+  const configPath = `${paths.runDirectory}/${FIRST_MANAGEMENT.name}.json`;
+  const logPath = `${paths.logDirectory}/${FIRST_MANAGEMENT.name}.log`;
+  const context = { plan, paths, network: null, epochNs: 0n };
+  writeJsonFile(configPath, { ...moduleConfigFor(context, FIRST_MANAGEMENT, own.incarnation), standby: own.standby });
   const log = openLog(logPath);
   // A session of its own: the terminal from which the server was started may go away.
   const child = spawn(process.execPath, [MAIN_PATH, "management", configPath], {
     detached: true,
     cwd: "/",
     stdio: ["ignore", log, log, "pipe"],
-    env: { ...process.env, [STARTUP_DESCRIPTOR_VARIABLE]: "3" },
+    env: { ...process.env, [MODULE_MARK_VARIABLE]: configPath, [STARTUP_DESCRIPTOR_VARIABLE]: "3" },
   });
   closeSync(log);
   const line = await firstLine(child.stdio[3] as NodeJS.ReadableStream, STARTUP_LIMIT_MS);

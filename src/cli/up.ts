@@ -12,7 +12,7 @@ import { NETWORK_KINDS, publishFlag, USER_NETWORK_LIMIT } from "./network-choice
 import { redundancyFlag } from "./redundancy-flag.js";
 import { standingSentence } from "./report-view.js";
 import { makePlan, parseMemory, readSettings, resolveImage, type Settings, type UpFlags } from "./settings.js";
-import { startServer, waitUntilStanding, type Standing } from "./start-server.js";
+import { resumeManagement, startServer, waitUntilStanding, type Standing } from "./start-server.js";
 import { ServerClient } from "./client.js";
 
 const WAIT_SECONDS_DEFAULT = 60;
@@ -29,14 +29,13 @@ function wholeNumber(minimum: number, maximum: number): (text: string) => number
   };
 }
 
-export function addUpCommand(program: Command): void {
-  program
-    .command("up")
-    .description("start a server: a guest on two CPU modules in lockstep")
+/** The options that say what the server is to be like. */
+export function withSettings(command: Command): Command {
+  return command
     .argument("[file]", "server file (YAML); without one the defaults do")
-    .option("-d, --detach", "return when the server is DUPLEX and the guest answers; it runs on in the background")
     .option("--name <name>", "name of the server (default: main)")
     .option("--memory <MiB>", "memory of the guest, 64 to 3072 MiB", parseMemory)
+    .option("--disk <MiB>", "a mirrored disk of this size for the guest, on /data; once made it stays", parseMemory)
     .addOption(new Option("--release <kind>", "when an output takes effect").choices(["compared", "logged"]))
     .option("--kernel <kernel>", "stock, hardened, or the path of your own RISC-V kernel")
     .option("--initrd <path>", "initial RAM disk for your own kernel")
@@ -56,8 +55,15 @@ export function addUpCommand(program: Command): void {
         "when the guest itself hangs: restart it (default), report it, or off: do not ask it and its services",
       ).choices([...GUEST_WATCHES]),
     )
-    .option("--no-checkpoints", "no proof of who was right when two modules disagree, and no memory check: a little faster")
+    .option("--no-checkpoints", "no proof of who was right when two modules disagree, and no memory check: a little faster");
+}
+
+export function addUpCommand(program: Command): void {
+  withSettings(program.command("up"))
+    .description("start a server: a guest on two CPU modules in lockstep")
+    .option("-d, --detach", "return when the server is DUPLEX and the guest answers; it runs on in the background")
     .option("--wait <seconds>", "how long -d waits", wholeNumber(0, 86_400), WAIT_SECONDS_DEFAULT)
+    .option("--attach", "if the server runs already, follow it instead of refusing")
     .option("--json", "print facts and errors as JSON")
     .action(async (file: string | undefined, flags: UpFlags) => up(readSettings(file, flags), flags));
 }
@@ -73,11 +79,14 @@ export async function prepareImage(settings: Settings, flags: UpFlags): Promise<
 }
 
 async function up(settings: Settings, flags: UpFlags): Promise<void> {
-  const running = await new ServerClient(settings.name).statusOrNull();
-  if (running !== null) throw new SteadfastError("SERVER_RUNNING", { server: settings.name });
-  tellAboutNetwork(settings);
-  const image = await prepareImage(settings, flags);
-  const client = await startServer(makePlan(settings, flags, image));
+  const client = new ServerClient(settings.name);
+  const isRunning = (await client.statusOrNull()) !== null;
+  if (isRunning && flags.attach !== true) throw new SteadfastError("SERVER_RUNNING", { server: settings.name });
+  const isResumed = !isRunning && (await resumeManagement(client));
+  if (isResumed) tellResumed(settings.name);
+  if (!isRunning && !isResumed) tellAboutNetwork(settings);
+  const image = isRunning || isResumed ? null : await prepareImage(settings, flags);
+  if (!isRunning && !isResumed) await startServer(makePlan(settings, flags, image));
   if (flags.detach === true) {
     const standing = await waitUntilStanding(client, flags.wait * 1000, () => undefined);
     reportDetached(client, standing, flags, image);
@@ -86,6 +95,12 @@ async function up(settings: Settings, flags: UpFlags): Promise<void> {
   if (flags.json === true) printJson(await client.status());
   else tellAboutKernel(flags, image);
   await runForeground(client);
+}
+
+/** On standard error: what was asked for is the server, and that it is there goes to standard output. */
+export function tellResumed(server: string): void {
+  const text = `Server ${server} ran on without management; that is there again, the guest was not interrupted, and settings stay as they were.`;
+  process.stderr.write(`${text}\n`);
 }
 
 export function reportDetached(client: ServerClient, { report, complete }: Standing, flags: UpFlags, image: ImageRecord | null): void {

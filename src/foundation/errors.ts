@@ -111,9 +111,13 @@ export const ERRORS = {
   API_UNKNOWN: { exit: 2, text: "The control API does not know {what}; CLI and server may be of different versions: restart the server." },
   API_BODY: { exit: 2, text: "The body of this request is not a JSON object of at most {limit} bytes; send one." },
   MODULE_UNKNOWN: { exit: 2, text: "Server {server} has no module {module}; it has {names}." },
-  MODULE_IS_MANAGEMENT: {
+  FAULT_CPU_ONLY: {
     exit: 2,
-    text: "{module} is the management module, which cannot be pulled or drilled; `steadfast down` stops the whole server.",
+    text: "The drill {kind} is for CPU modules, and {module} is none; the drills kill and hang go with every module.",
+  },
+  MANAGEMENT_CHANGED: {
+    exit: 4,
+    text: "The leading management module of server {server} was lost while it carried this out, and another one leads now; look at `steadfast status --server {server}`, and say it again if it was not done.",
   },
   MODULE_BROKEN: {
     exit: 4,
@@ -127,7 +131,8 @@ export const ERRORS = {
     exit: 4,
     text: "{module} is not safe to pull, because no other module could carry on without it; wait for DUPLEX, or say --force.",
   },
-  FAULT_UNKNOWN: { exit: 2, text: "There is no fault {kind}; the drills are hang, kill, flip, corrupt-output and skew-clock." },
+  FAULT_IO_ONLY: { exit: 2, text: "The drill {kind} is for I/O modules, which hold the mirrors of the disk, and {module} is none." },
+  FAULT_UNKNOWN: { exit: 2, text: "There is no fault {kind}; `steadfast fault --help` lists the drills." },
   FAULT_ADDRESS: {
     exit: 2,
     text: "A flip needs an address below {bytes} (the guest's memory in bytes) and a bit from 0 to 7, or `--random`.",
@@ -185,7 +190,7 @@ export const ERRORS = {
   },
   KERNEL_MODULE_UNKNOWN: {
     exit: 2,
-    text: "Debian's kernel has no module {module} among those for this machine; correct `modules` in the recipe.",
+    text: "Debian's kernel has no module {module} among those for this machine; correct `modules` or `diskModules` in the recipe.",
   },
   KERNEL_TOOLS_MISSING: {
     exit: 3,
@@ -214,6 +219,31 @@ export const ERRORS = {
     exit: 4,
     text: "The configuration record {path} is damaged; stop the server and remove its arbiter directory: configurations are then counted anew.",
   },
+  MIRROR_UNUSABLE: {
+    exit: 3,
+    text: "The disk mirror in {directory} cannot be used ({why}); mend its disk or permissions, or remove the directory: it is filled again.",
+  },
+  MKFS_MISSING: {
+    exit: 3,
+    text: "The disk is to be formatted, and mkfs.ext4 is not there; install it (apt-get install e2fsprogs), or set disk.format to none in the server file.",
+  },
+  MKFS_FAILED: { exit: 3, text: "The disk could not be formatted ({path}: {why})." },
+  DISK_NONE: { exit: 4, text: "Server {server} has no disk; stop it and start it with --disk SIZE to give it one." },
+  DISK_ACTION_UNKNOWN: { exit: 2, text: "There is nothing like {action} to do with a disk: write grow or scrub." },
+  DISK_GROWTH: {
+    exit: 2,
+    text: "The disk cannot grow to {size} bytes: it has {present}, and more than that, whole blocks of 4096 and at most {most} is wanted.",
+  },
+  QEMU_IMG_MISSING: { exit: 3, text: "qcow2 files need qemu-img; install it (apt-get install qemu-utils), or use a raw file." },
+  MIRROR_BUSY: { exit: 4, text: "Another process uses the disk mirror in {directory}; stop the server that does, then try again." },
+  MIRROR_EXISTS: { exit: 2, text: "{directory} holds a mirror of disk {disk} already; choose another directory, or remove that one." },
+  MIRROR_BLANK: { exit: 2, text: "{directory} holds no disk mirror; give the directory of one." },
+  DISK_SIZE: { exit: 2, text: "{size} bytes are not a size for a disk; it has a multiple of 4096 bytes, up to {most}." },
+  DISK_FILE: { exit: 3, text: "{path} cannot be read or written ({why}); check the path, its permissions and the space there." },
+  DISK_DAMAGED: {
+    exit: 4,
+    text: "{count} blocks of the mirror in {directory} are damaged, the first is {block}; use another mirror, or let the server repair it.",
+  },
   MACHINE_FILE: {
     exit: 5,
     text: "The machine cannot read {path} ({why}); check the path given as kernel or initrd, or run `steadfast image build`.",
@@ -223,13 +253,13 @@ export const ERRORS = {
   SERVER_NOT_RUNNING: { exit: 4, text: "No server named {server} is running; start it with `steadfast up --name {server}`." },
   SERVER_UNMANAGED: {
     exit: 4,
-    text: "Server {server} runs on without its management module; `steadfast down --server {server}` stops it, `steadfast up --name {server}` starts it anew.",
+    text: "Server {server} runs on without management modules; `steadfast up --name {server}` starts them again without an interruption, `steadfast down --server {server}` stops it.",
   },
   SERVER_FORBIDDEN: { exit: 3, text: "Server {server} belongs to another user; run this command as that user or as root." },
   SERVER_ENDED: { exit: 4, text: "Server {server} ended while it was starting; `steadfast events --server {server}` tells why." },
   MANAGEMENT_LOST: {
     exit: 4,
-    text: "The management module of server {server} is gone, its other modules serve on; `steadfast down --server {server}` stops them, `steadfast up --name {server}` starts anew.",
+    text: "The management modules of server {server} are gone, its other modules serve on; `steadfast up --name {server}` starts management again, `steadfast down --server {server}` stops the server.",
   },
   START_FAILED: { exit: 3, text: "The server's management module did not start; its log {log} tells why." },
   NOT_THERE_YET: {
@@ -239,6 +269,13 @@ export const ERRORS = {
   SERVER_FILE_UNREADABLE: { exit: 2, text: "The server file {file} cannot be read ({why}); give the path of a readable file." },
   SERVER_FILE_WRONG: { exit: 2, text: "{file}, line {line}: {problem}." },
   MEMORY_RANGE: { exit: 2, text: "--memory {memory} is out of range; a guest has {minimum} to {maximum} MiB." },
+  INSTALL_ROOT: { exit: 3, text: "Only root may change what starts at boot; run this as root, or say --print to see the unit." },
+  SYSTEMD_MISSING: {
+    exit: 3,
+    text: "systemd does not run on this host, so that nothing would start the unit at boot; say --print and give it to what does.",
+  },
+  SYSTEMD_FAILED: { exit: 3, text: "`{command}` failed ({why}); `systemctl status {unit}` tells more." },
+  UNIT_MISSING: { exit: 4, text: "No unit of server {server} is installed ({path}); `steadfast install --name {server}` installs one." },
   PACKAGES_MISSING: { exit: 3, text: "Debian packages are missing; run: {line}" },
 } as const satisfies Record<string, ErrorEntry>;
 

@@ -95,7 +95,7 @@ async function buildLocked(context: KernelContext, recipe: Recipe, recipePath: s
     key,
     packages: packages.map((entry) => entry.sha256),
     kernel: sha256(kernel.image),
-    modules: kernel.modules.map((module) => sha256(module.data)),
+    modules: kernel.modules.map(({ forDisk, data }) => [forDisk, sha256(data)]),
   };
   const inputsKey = sha256(JSON.stringify(inputs));
   const present = readImages(paths).find((image) => image.inputsKey === inputsKey);
@@ -116,7 +116,7 @@ async function buildLocked(context: KernelContext, recipe: Recipe, recipePath: s
 }
 
 async function makeKernel(context: KernelContext, recipe: Recipe): Promise<Kernel> {
-  if (recipe.kernel === "stock") return stockKernel(context, recipe.modules);
+  if (recipe.kernel === "stock") return stockKernel(context, recipe);
   if (recipe.kernel === "hardened") return hardenedKernel(context);
   const image = readKernelFile(recipe.kernel.path);
   return { kind: "own", release: kernelRelease(image), image, modules: [], packages: [] };
@@ -137,12 +137,15 @@ async function unpack(context: KernelContext, packages: readonly AptPackage[]): 
   return contents;
 }
 
-/** The modules of a stock kernel, and the list by which the guest loads them. */
+/** The modules of a stock kernel, and the lists by which the guest loads them. */
 function addModules(tree: GuestTree, kernel: Kernel): void {
   if (kernel.modules.length === 0) return;
   for (const module of kernel.modules) tree.set(module.path, { kind: "file", mode: 0o644, data: module.data });
-  const list = kernel.modules.map((module) => module.path + "\n").join("");
-  tree.set("/etc/modules-load", { kind: "file", mode: 0o644, data: new TextEncoder().encode(list) });
+  for (const forDisk of [false, true]) {
+    const listed = kernel.modules.filter((module) => module.forDisk === forDisk);
+    const data = new TextEncoder().encode(listed.map((module) => module.path + "\n").join(""));
+    tree.set(forDisk ? "/etc/modules-load-disk" : "/etc/modules-load", { kind: "file", mode: 0o644, data });
+  }
 }
 
 /** The image that `buildImage` with the same options made last, without asking any mirror; undefined if there is none. */

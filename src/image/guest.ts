@@ -36,7 +36,7 @@ function file(content: string | Uint8Array, mode = 0o644): GuestEntry {
 /** Adds what only the guest's base needs and the packages do not bring; entries that exist already win over busybox's names. */
 export function addGuestBase(tree: GuestTree, recipe: Recipe): void {
   for (const directory of ["bin", "sbin", "lib"]) tree.set(`/${directory}`, { kind: "link", target: `usr/${directory}` });
-  for (const directory of ["/proc", "/sys", "/dev", "/run", "/mnt", "/var/log", "/var/lib", "/var/cache"]) {
+  for (const directory of ["/proc", "/sys", "/dev", "/run", "/mnt", "/data", "/var/log", "/var/lib", "/var/cache"]) {
     tree.set(directory, { kind: "directory", mode: 0o755 });
   }
   tree.set("/root", { kind: "directory", mode: 0o700 });

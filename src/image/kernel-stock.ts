@@ -8,6 +8,7 @@ import { makeTemporaryDirectory, writeDurably } from "./files.js";
 import { flatKernel } from "./kernel-image.js";
 import { kernelKey, loadKernel, storeKernel, type Kernel, type KernelContext, type KernelModule } from "./kernels.js";
 import { fetchPackages, packagePath, readPackage } from "./packages.js";
+import type { Recipe } from "./recipe.js";
 
 const METAPACKAGE = "linux-image-riscv64";
 const STEP = "unpacking Debian's kernel";
@@ -19,15 +20,23 @@ const APT_HELPER = "/usr/lib/apt/apt-helper";
  */
 export const STOCK_COMMAND_LINE = "cryptomgr.notests initcall_blacklist=jent_mod_init";
 /** Raise when the way a kernel is taken apart changes. */
-const RECIPE_VERSION = 1;
+const RECIPE_VERSION = 2;
 
-export async function stockKernel(context: KernelContext, moduleNames: readonly string[]): Promise<Kernel> {
+/** Modules by name: those that every machine loads, and those that only one with a disk does. */
+export type ModuleChoice = Pick<Recipe, "modules" | "diskModules">;
+
+export async function stockKernel(context: KernelContext, choice: ModuleChoice): Promise<Kernel> {
   const { apt, paths } = context;
   const name = (await apt.dependencyOf(METAPACKAGE, /^linux-image-\d/)) ?? METAPACKAGE;
   const packages = (await apt.describe([name])).filter((entry) => entry.name === name);
   const kernelPackage = packages[0];
   if (kernelPackage === undefined) throw new SteadfastError("PACKAGE_UNKNOWN", { package: name, recipe: "of the stock kernel" });
-  const key = kernelKey("stock", { version: RECIPE_VERSION, sha256: kernelPackage.sha256, moduleNames });
+  const key = kernelKey("stock", {
+    version: RECIPE_VERSION,
+    sha256: kernelPackage.sha256,
+    modules: choice.modules,
+    diskModules: choice.diskModules,
+  });
   const cached = loadKernel(paths, key);
   if (cached !== undefined) return cached;
 
@@ -38,35 +47,32 @@ export async function stockKernel(context: KernelContext, moduleNames: readonly 
   const isKernel = (path: string) => /^\/boot\/vmlinu[xz]-/.test(path);
   // Which modules are needed shows only when their own needs are known: keep them all, compressed, until then.
   const wanted = (path: string) =>
-    isKernel(path) || /\/kernel\/(drivers\/(virtio|net|char|block|watchdog)|net\/core|lib|crypto)\/.*\.ko(\.xz)?$/.test(path);
+    isKernel(path) || /\/kernel\/(drivers\/(virtio|net|char|block|watchdog)|net\/core|lib|crypto|fs)\/.*\.ko(\.xz)?$/.test(path);
   await readPackage(deb, wanted, (member) => files.set(member.path, member.data), context.signal);
   const imagePath = [...files.keys()].find(isKernel);
   const image = imagePath === undefined ? undefined : files.get(imagePath);
   if (imagePath === undefined || image === undefined) throw new SteadfastError("NOT_A_KERNEL", { path: deb, detail: "it holds no kernel" });
-  const modules = await loadOrder(files, moduleNames, context);
+  const modules = await loadOrder(files, choice, context);
   return storeKernel(paths, key, { kind: "stock", image: flatKernel(image, imagePath), modules, packages });
 }
 
-/** The named modules, each after those that it depends on. */
-async function loadOrder(
-  files: ReadonlyMap<string, Uint8Array>,
-  names: readonly string[],
-  context: KernelContext,
-): Promise<KernelModule[]> {
+/** The named modules, each after those that it depends on; those for the disk last. */
+async function loadOrder(files: ReadonlyMap<string, Uint8Array>, choice: ModuleChoice, context: KernelContext): Promise<KernelModule[]> {
   const byName = new Map([...files.keys()].filter((path) => path.includes("/kernel/")).map((path) => [moduleName(path), path]));
   const ordered: KernelModule[] = [];
   const visited = new Set<string>();
-  const visit = async (name: string): Promise<void> => {
+  const visit = async (name: string, forDisk: boolean): Promise<void> => {
     const wanted = name.replaceAll("-", "_");
     if (visited.has(wanted)) return;
     visited.add(wanted);
     const path = byName.get(wanted);
     if (path === undefined) throw new SteadfastError("KERNEL_MODULE_UNKNOWN", { module: name });
     const data = await decompress(path, files.get(path) ?? new Uint8Array(0), context);
-    for (const dependency of moduleDependencies(data)) await visit(dependency);
-    ordered.push({ path: mergedModulePath(path), data });
+    for (const dependency of moduleDependencies(data)) await visit(dependency, forDisk);
+    ordered.push({ path: mergedModulePath(path), forDisk, data });
   };
-  for (const name of names) await visit(name);
+  for (const name of choice.modules) await visit(name, false);
+  for (const name of choice.diskModules) await visit(name, true);
   return ordered;
 }
 

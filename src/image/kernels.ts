@@ -12,6 +12,8 @@ import type { OnProgress } from "./progress.js";
 export interface KernelModule {
   /** Path inside the guest. */
   readonly path: string;
+  /** Loaded only on a machine with a disk. */
+  readonly forDisk: boolean;
   readonly data: Uint8Array;
 }
 
@@ -34,7 +36,7 @@ export interface KernelContext {
 interface KernelRecord {
   readonly kind: "stock" | "hardened";
   readonly release: string;
-  readonly modules: readonly { readonly path: string; readonly file: string }[];
+  readonly modules: readonly { readonly path: string; readonly forDisk: boolean; readonly file: string }[];
   readonly packages: readonly AptPackage[];
 }
 
@@ -46,7 +48,7 @@ export function loadKernel(paths: CachePaths, key: string): Kernel | undefined {
   const directory = join(paths.kernels, key);
   if (!existsSync(join(directory, "kernel.json"))) return undefined;
   const record = JSON.parse(readFileSync(join(directory, "kernel.json"), "utf8")) as KernelRecord;
-  const modules = record.modules.map((entry) => ({ path: entry.path, data: readFileSync(join(directory, entry.file)) }));
+  const modules = record.modules.map(({ path, forDisk, file }) => ({ path, forDisk, data: readFileSync(join(directory, file)) }));
   return { ...record, modules, image: readFileSync(join(directory, "kernel")) };
 }
 
@@ -57,7 +59,7 @@ export function storeKernel(paths: CachePaths, key: string, kernel: Omit<Kernel,
     const modules = kernel.modules.map((module, index) => {
       const file = `module-${index}.ko`;
       writeDurably(join(temporary, file), module.data);
-      return { path: module.path, file };
+      return { path: module.path, forDisk: module.forDisk, file };
     });
     const record = { kind: kernel.kind, release, modules, packages: kernel.packages };
     writeDurably(join(temporary, "kernel.json"), JSON.stringify(record, null, 2) + "\n");

@@ -27,6 +27,11 @@ function flock(file: number, operation: number): number {
   return flockFunction(file, operation);
 }
 
+/** Takes the lock of an open file, unless another process has it. It ends when the file is closed. */
+export function tryLock(file: number): boolean {
+  return flock(file, LOCK_EXCLUSIVE | LOCK_NO_WAIT) === 0;
+}
+
 /** Waits while another build holds the lock; `onWait` is told once which process that is. */
 export async function takeLock(
   path: string,
@@ -38,7 +43,7 @@ export async function takeLock(
   const file = explaining(dirname(path), () => openSync(path, "a+", 0o644));
   const deadline = performance.now() + waitLimitMs;
   let told = false;
-  while (flock(file, LOCK_EXCLUSIVE | LOCK_NO_WAIT) !== 0) {
+  while (!tryLock(file)) {
     const holder = readFileSync(path, "utf8").trim();
     if (!told) onWait(holder);
     told = true;

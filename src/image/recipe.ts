@@ -46,6 +46,8 @@ const serviceSchema = z.strictObject({
   ports: z.array(z.number().int().min(1).max(65535)).default([]),
 });
 
+const moduleName = z.string().regex(/^[A-Za-z0-9_-]+$/, "must be a module name without .ko");
+
 const recipeSchema = z.strictObject({
   name: oneWord,
   packages: z.array(oneWord).default([]),
@@ -56,7 +58,9 @@ const recipeSchema = z.strictObject({
   kernel: z
     .union([z.enum(["stock", "hardened"]), z.strictObject({ path: z.string().min(1) })], "must be stock, hardened or { path: … }")
     .default("stock"),
-  modules: z.array(z.string().regex(/^[A-Za-z0-9_-]+$/, "must be a module name without .ko")).default([]),
+  modules: z.array(moduleName).default([]),
+  /** Loaded only on a machine with a disk. */
+  diskModules: z.array(moduleName).default([]),
   commandLine: z
     .string()
     .max(1024)

@@ -5,6 +5,19 @@ import type { Severity } from "../wire/control.js";
 import type { EventCode, ServerEffect, ServerOptions } from "./server-types.js";
 import type { Voter } from "./voter.js";
 
+/** What an operator is told. */
+export type Happening = readonly [
+  severity: Severity,
+  code: EventCode,
+  text: string,
+  module?: string,
+  data?: Readonly<Record<string, unknown>>,
+];
+
+export function eventOf(...[severity, code, text, module, data]: Happening): ServerEffect {
+  return { kind: "event", severity, code, text, ...(module !== undefined && { module }), ...(data !== undefined && { data }) };
+}
+
 export interface ServerContext {
   readonly options: ServerOptions;
   readonly membership: Membership;
@@ -12,7 +25,7 @@ export interface ServerContext {
   readonly sequencer: Sequencer;
   emit(effect: ServerEffect): void;
   /** Tells the operator. */
-  event(severity: Severity, code: EventCode, text: string, module?: string, data?: Readonly<Record<string, unknown>>): void;
+  event(...happening: Happening): void;
   /** Time of the event being handled. */
   readonly atMs: number;
   /** A clock that counts waiting for others: it stands still while this module itself was stopped. */

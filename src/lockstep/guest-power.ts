@@ -1,13 +1,15 @@
 /** The guest's power and what its released outputs cause: power-on with fresh entropy, resets, the end; and whether it panicked. */
-import type { MachineOutput } from "../machine/machine.js";
+import type { DiskRequest, MachineOutput } from "../machine/machine.js";
 import type { TickMessage } from "../wire/messages.js";
 import type { ServerContext } from "./context.js";
+import type { GuestDisk } from "./guest-disk.js";
 import { MAX_ENTROPY_BYTES, POWER_ON_ENTROPY_BYTES } from "./limits.js";
 import type { ServerEvent } from "./server-types.js";
 import { PanicWatch } from "./panic-watch.js";
 
 export class GuestPower {
   readonly #context: ServerContext;
+  readonly #disk: GuestDisk;
   readonly #panicWatch = new PanicWatch();
   /** The last tick that carries a power-on. */
   #poweredOnAt = 0;
@@ -15,8 +17,9 @@ export class GuestPower {
   #isWanted = false;
   #isOn = false;
 
-  constructor(context: ServerContext) {
+  constructor(context: ServerContext, disk: GuestDisk) {
     this.#context = context;
+    this.#disk = disk;
   }
 
   get isOn(): boolean {
@@ -35,6 +38,7 @@ export class GuestPower {
     this.#isWanted = false;
     this.#isOn = true;
     this.#context.sequencer.input({ kind: "powerOn", entropy });
+    this.#disk.poweredOn();
     this.#context.event("info", "POWER_ON", "the guest is powered on");
     this.#panicWatch.poweredOn();
     this.#context.emit({ kind: "guest", what: "poweredOn", failure: false });
@@ -57,6 +61,7 @@ export class GuestPower {
 
   /** A tick that was issued, by us or by the sequencer before us. */
   issued(tick: TickMessage): void {
+    this.#disk.issued(tick);
     if (tick.inputs.some((input) => input.kind === "powerOn")) this.#poweredOnAt = Math.max(this.#poweredOnAt, tick.seq);
   }
 
@@ -69,6 +74,7 @@ export class GuestPower {
   lost(): void {
     this.#isOn = false;
     this.#isWanted = false;
+    this.#disk.lost();
   }
 
   /** The outputs of tick `seq` take effect. Returns how many frames left. */
@@ -76,6 +82,10 @@ export class GuestPower {
     let frames = 0;
     for (const output of outputs) {
       // Released again by a resumption, though the power cycle that it asked for was made already.
+      if (output.kind === "disk") {
+        this.#disk.request(output, seq);
+        continue;
+      }
       const isOver = (output.kind === "reset" || output.kind === "powerOff") && seq < this.#poweredOnAt;
       if (output.kind === "frame") frames += 1;
       if (!isOver) this.#releaseOne(output);
@@ -83,7 +93,7 @@ export class GuestPower {
     return frames;
   }
 
-  #releaseOne(output: MachineOutput): void {
+  #releaseOne(output: Exclude<MachineOutput, DiskRequest>): void {
     const context = this.#context;
     switch (output.kind) {
       case "frame":

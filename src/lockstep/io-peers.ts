@@ -10,6 +10,7 @@ export type Heartbeat = Extract<Message, { kind: "heartbeat" }>;
 
 interface IoPeer {
   isConnected: boolean;
+  incarnation: number;
   /** Its last word in this connection; null: none yet. */
   last: Heartbeat | null;
   /** When that came, on the clock that counts waiting (server.ts). */
@@ -25,15 +26,17 @@ export class IoPeers {
     this.#context = context;
     const { ioModules = [], name } = context.options;
     const others = ioModules.filter((each) => each !== name);
-    this.#peers = new Map(others.map((each) => [each, { isConnected: false, last: null, heardAt: 0 }]));
+    this.#peers = new Map(others.map((each) => [each, { isConnected: false, incarnation: 0, last: null, heardAt: 0 }]));
   }
 
   get names(): readonly string[] {
     return [...this.#peers.keys()];
   }
 
-  connected(name: string): void {
+  connected(name: string, incarnation: number): void {
     this.#set(name, true);
+    const peer = this.#peers.get(name);
+    if (peer !== undefined) peer.incarnation = incarnation;
     // It should not have to wait for what we are.
     this.#nextBeatMs = 0;
   }
@@ -49,7 +52,11 @@ export class IoPeers {
 
   heard(name: string, heartbeat: Heartbeat): void {
     const peer = this.#peers.get(name);
-    if (peer?.isConnected === true) Object.assign(peer, { last: heartbeat, heardAt: this.#context.waitedMs });
+    if (peer !== undefined) Object.assign(peer, { last: heartbeat, heardAt: this.#context.waitedMs });
+  }
+
+  incarnationOf(name: string): number {
+    return this.#peers.get(name)?.incarnation ?? 0;
   }
 
   isConnected(name: string): boolean {

@@ -62,6 +62,8 @@ export const CLAIM_RETRY_MS = 200;
 export const HEARTBEAT_MS = 20;
 /** An active I/O module that is silent for this long has its place taken. */
 export const IO_SILENCE_MS = 300;
+/** At a takeover, mirrors of the guest's disk that should be in sync are waited for this long. */
+export const TAKEOVER_MIRROR_WAIT_MS = 200;
 /** Frames that a standby keeps, in case that it has to take over. */
 export const MAX_BACKLOG_FRAMES = 512;
 

@@ -42,6 +42,8 @@ export class Membership {
   readonly #pairs: Pairs;
   #record: ConfigurationRecord | null = null;
   #claiming: ConfigurationRecord | null = null;
+  /** For the next claim; null: those in force are right. */
+  #wantedMirrors: readonly string[] | null = null;
   /** Live members, in the order of the configuration: kept, since every result asks for it. */
   #live: readonly string[] = [];
 
@@ -106,11 +108,19 @@ export class Membership {
   /** How far those have come whose pace counts: the slower of two, the middle one of three. */
   settledSeq(): number {
     const pairs = this.completePairs;
-    if (pairs.length > 0) return Math.max(...pairs.map((pair) => Math.min(...pair.map((name) => this.row(name).lastSeq))));
+    if (pairs.length > 0) return this.#settledByPairs(pairs);
     const seqs = this.#live.map((name) => this.row(name).lastSeq);
     if (seqs.length <= 2) return Math.min(...seqs);
     seqs.sort((left, right) => right - left);
     return seqs[quorum(seqs.length) - 1] as number;
+  }
+
+  /** As the voter does: both of one pair, and the further one of each other. */
+  #settledByPairs(complete: Pairs): number {
+    const seqs = (pair: readonly string[]): number[] =>
+      pair.filter((name) => this.#live.includes(name)).map((name) => this.row(name).lastSeq);
+    const furthest = this.#pairs.map((pair) => Math.max(...seqs(pair))).filter((seq) => seq >= 0);
+    return Math.min(Math.max(...complete.map((pair) => Math.min(...seqs(pair)))), ...furthest);
   }
 
   /** Pairs of which both modules are alive in the configuration. */
@@ -147,20 +157,32 @@ export class Membership {
     this.#refreshLive();
   }
 
+  /**
+   * The mirrors of the guest's disk that are to count from the next configuration on; it is claimed even if the same ones do. Null: those
+   * that were wanted last, or are in force.
+   */
+  wantMirrors(mirrors: readonly string[] | null): void {
+    this.#wantedMirrors = mirrors ?? this.#wantedMirrors ?? this.#claiming?.mirrors ?? this.#record?.mirrors ?? [];
+  }
+
   /** The next configuration to claim for these CPU modules, or null: it is in force already, or a claim is under way. */
   propose(cpus: readonly string[]): ConfigurationRecord | null {
     if (this.#claiming !== null || cpus.length === 0) return null;
     const voters = this.voters;
-    if (cpus.length === voters.length && cpus.every((name) => this.#live.includes(name))) return null;
-    this.#claiming = { number: this.number + 1, cpus: [...cpus], activeIo: this.#io, mirrors: this.#record?.mirrors ?? [] };
+    const areSame = cpus.length === voters.length && cpus.every((name) => this.#live.includes(name));
+    if (areSame && this.#wantedMirrors === null) return null;
+    const mirrors = this.#wantedMirrors ?? this.#record?.mirrors ?? [];
+    this.#wantedMirrors = null;
+    this.#claiming = { number: this.number + 1, cpus: [...cpus], activeIo: this.#io, mirrors };
     return this.#claiming;
   }
 
   /** The arbiter has spoken. True: ours won and is in force. */
   conclude(winner: ConfigurationRecord): boolean {
     const claimed = this.#claiming;
-    this.#claiming = null;
+    // A claim that was made again is answered twice: the second answer is not about the claim that is under way by then.
     if (claimed === null || winner.number !== claimed.number) return false;
+    this.#claiming = null;
     const ours = sameRecord(winner, claimed);
     // A record of another's making (or of ours, before a restart) still uses up its number.
     this.#record = ours ? winner : { ...winner, cpus: [] };
@@ -213,6 +235,8 @@ function sameRecord(left: ConfigurationRecord, right: ConfigurationRecord): bool
     left.number === right.number &&
     left.activeIo === right.activeIo &&
     left.cpus.length === right.cpus.length &&
-    left.cpus.every((name, index) => name === right.cpus[index])
+    left.cpus.every((name, index) => name === right.cpus[index]) &&
+    left.mirrors.length === right.mirrors.length &&
+    left.mirrors.every((name, index) => name === right.mirrors[index])
   );
 }

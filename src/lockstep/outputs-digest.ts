@@ -4,9 +4,17 @@
  * releases them checks that they are what the vote was about.
  */
 import { Hash } from "../foundation/hash.js";
-import type { MachineOutput } from "../machine/machine.js";
+import type { DiskOperation, MachineOutput } from "../machine/machine.js";
 
-const CODES: Readonly<Record<MachineOutput["kind"], number>> = { frame: 1, console: 2, entropyRequest: 3, reset: 4, powerOff: 5 };
+const CODES: Readonly<Record<MachineOutput["kind"], number>> = {
+  frame: 1,
+  console: 2,
+  entropyRequest: 3,
+  reset: 4,
+  powerOff: 5,
+  disk: 6,
+};
+const DISK_CODES: Readonly<Record<DiskOperation, number>> = { read: 1, write: 2, flush: 3 };
 
 /** 64 bits; 0 for none. */
 export function outputsDigest(outputs: readonly MachineOutput[]): bigint {
@@ -23,6 +31,9 @@ export function outputsDigest(outputs: readonly MachineOutput[]): bigint {
         break;
       case "entropyRequest":
         hash.number(output.lengthBytes);
+        break;
+      case "disk":
+        hash.number(output.id).number(DISK_CODES[output.operation]).number(output.offset).number(output.lengthBytes).bytes(output.bytes);
         break;
       case "reset":
       case "powerOff":

@@ -112,6 +112,12 @@ export class Sequencer {
     this.#queuedConsoleBytes = 0;
   }
 
+  /** Answers of the disk to requests that nobody waits for any more. */
+  dropDiskInputs(): void {
+    const kept = this.#inputs.filter((input) => input.kind !== "diskDone");
+    this.#inputs.splice(0, this.#inputs.length, ...kept);
+  }
+
   /** Issue a tick soon even if the guest idles. */
   poke(): void {
     this.#poked = true;
@@ -208,7 +214,7 @@ export class Sequencer {
       const input = this.#inputs[count] as MachineInput;
       if (input.kind === "frame") this.#queuedFrames -= 1;
       else if (input.kind === "console") this.#queuedConsoleBytes -= input.bytes.length;
-      if ("bytes" in input) bytes += input.bytes.length;
+      if ("bytes" in input && input.kind !== "diskSize") bytes += input.bytes.length;
       count += 1;
     }
     return this.#inputs.splice(0, count);

@@ -1,4 +1,5 @@
 /** What the lockstep server (the pure heart of an I/O module) hears and does. */
+import type { DiskEventCode, MirrorHeader, StoreCommand, StoreReply } from "../storage/types.js";
 import type { GuestHappening, Severity } from "../wire/control.js";
 import type { ConfigurationRecord, Message, TickMessage } from "../wire/messages.js";
 import type { CourseStep, MiscompareReport } from "./miscompare-report.js";
@@ -24,6 +25,8 @@ export interface ServerOptions {
   readonly sockets: Readonly<Record<string, string>>;
   readonly release: ReleaseMode;
   readonly lagLimitMs: number;
+  /** The guest's disk, and which I/O modules hold a mirror of it; `expect` changes that. Absent: it has none. */
+  readonly disk?: { readonly diskId: string; readonly sizeBytes: number; readonly mirrors: readonly string[] };
   /** False: no checkpoints, so that nothing proves who was right, and members do not look through their own memory. Absent: true. */
   readonly checkpoints?: boolean;
   /** Guest time at `atMs` 0 of the events' clock. */
@@ -42,9 +45,16 @@ export type ServerEvent = { readonly atMs: number } & (
   | { readonly kind: "cpuDisconnected"; readonly name: string; readonly why: string }
   | { readonly kind: "cpuMessage"; readonly name: string; readonly message: Message }
   /** Another I/O module. */
-  | { readonly kind: "ioConnected"; readonly name: string }
+  | { readonly kind: "ioConnected"; readonly name: string; readonly incarnation: number }
   | { readonly kind: "ioDisconnected"; readonly name: string }
   | { readonly kind: "ioMessage"; readonly name: string; readonly message: Message }
+  /** The mirror of the guest's disk that an I/O module holds, this one too, can be reached; its header says what it is. */
+  | { readonly kind: "mirrorUp"; readonly name: string; readonly header: MirrorHeader }
+  | { readonly kind: "mirrorDown"; readonly name: string }
+  | { readonly kind: "mirrorReply"; readonly name: string; readonly reply: StoreReply }
+  | { readonly kind: "diskGrow"; readonly sizeBytes: number }
+  /** Look through all of the disk now. */
+  | { readonly kind: "diskScrub" }
   | { readonly kind: "frames"; readonly port: number; readonly frames: readonly Uint8Array[] }
   | { readonly kind: "console"; readonly bytes: Uint8Array }
   | { readonly kind: "entropy"; readonly purpose: EntropyPurpose; readonly bytes: Uint8Array }
@@ -83,6 +93,8 @@ export type ServerEffect =
   | { readonly kind: "console"; readonly bytes: Uint8Array }
   /** Draw from the host's entropy source and answer `entropy`. */
   | { readonly kind: "drawEntropy"; readonly purpose: EntropyPurpose; readonly lengthBytes: number }
+  /** For the mirror that this I/O module holds; answer `mirrorReply`. */
+  | { readonly kind: "mirrorCommand"; readonly mirror: string; readonly command: StoreCommand }
   /** The judge is to be started, or ended. */
   | { readonly kind: "judge"; readonly wanted: boolean }
   /** A recording begins with this checkpoint; its steps follow. */
@@ -109,6 +121,7 @@ export type ServerEffect =
 
 /** Stable codes of the event log. */
 export type EventCode =
+  | DiskEventCode
   | "CONFIGURATION"
   | "POWER_ON"
   | "GUEST_RESET"

@@ -8,8 +8,9 @@ import type { IoRole, ServerStatus } from "../wire/control.js";
 import type { ConfigurationRecord, Message, ResultMessage, TickMessage } from "../wire/messages.js";
 import { Adjudication } from "./adjudication.js";
 import { Checkpoints } from "./checkpoints.js";
-import type { ServerContext } from "./context.js";
+import { eventOf, type Happening, type ServerContext } from "./context.js";
 import { GuestClock } from "./guest-clock.js";
+import { GuestDisk } from "./guest-disk.js";
 import { GuestPower } from "./guest-power.js";
 import { CLAIM_RETRY_MS, MAX_UNRELEASED_TICKS, MOST_CREDITED_MS, START_WAIT_MS, WATCH_MS } from "./limits.js";
 import { localMember, Membership, type CpuRow } from "./membership.js";
@@ -17,7 +18,7 @@ import { Recorder } from "./recorder.js";
 import { Reintegration } from "./reintegration.js";
 import { Resumption } from "./resumption.js";
 import { Sequencer } from "./sequencer.js";
-import type { Counters, EventCode, ServerEffect, ServerEvent, ServerOptions } from "./server-types.js";
+import type { Counters, ServerEffect, ServerEvent, ServerOptions } from "./server-types.js";
 import { buildStatus } from "./status.js";
 import { Standby } from "./standby.js";
 import { Watchdog } from "./watchdog.js";
@@ -44,7 +45,8 @@ export class LockstepServer implements ServerContext {
   readonly #verification: Verification;
   readonly #watchdog: Watchdog;
   readonly #resumption: Resumption;
-  readonly #power = new GuestPower(this);
+  readonly disk: GuestDisk;
+  readonly #power: GuestPower;
   readonly standby: Standby;
   readonly #clock: GuestClock;
   readonly #emit: (effect: ServerEffect) => void;
@@ -76,6 +78,8 @@ export class LockstepServer implements ServerContext {
     this.#watchdog = new Watchdog(this);
     this.#resumption = new Resumption(this);
     this.standby = new Standby(this);
+    this.disk = new GuestDisk(this);
+    this.#power = new GuestPower(this, this.disk);
   }
 
   emit(effect: ServerEffect): void {
@@ -100,21 +104,8 @@ export class LockstepServer implements ServerContext {
     return this.#clock.at(this.atMs);
   }
 
-  event(
-    severity: "info" | "warning" | "error",
-    code: EventCode,
-    text: string,
-    module?: string,
-    data?: Readonly<Record<string, unknown>>,
-  ): void {
-    this.emit({
-      kind: "event",
-      severity,
-      code,
-      text,
-      ...(module === undefined ? {} : { module }),
-      ...(data === undefined ? {} : { data }),
-    });
+  event(...happening: Happening): void {
+    this.emit(eventOf(...happening));
     this.emit({ kind: "statusChanged" });
   }
 
@@ -150,6 +141,12 @@ export class LockstepServer implements ServerContext {
       case "ioDisconnected":
       case "ioMessage":
         return this.standby.hear(event);
+      case "mirrorUp":
+      case "mirrorDown":
+      case "mirrorReply":
+      case "diskGrow":
+      case "diskScrub":
+        return this.disk.hear(event);
       default:
         return this.#arbiterEvent(event);
     }
@@ -157,6 +154,7 @@ export class LockstepServer implements ServerContext {
 
   /** A member that is not wanted any more leaves by a configuration change, if another one can carry on. */
   #expect(name: string, present: boolean): void {
+    this.disk.expect(name, present);
     const row = this.membership.rows.get(name);
     if (row === undefined) return;
     row.expected = present;
@@ -308,6 +306,7 @@ export class LockstepServer implements ServerContext {
   // ---- decisions ----
 
   #pump(): void {
+    this.disk.pump();
     if (this.phase === "standby") this.standby.consider();
     if (this.phase === "starting" || this.phase === "outage") this.#considerStart();
     if (this.phase === "resuming") {
@@ -426,9 +425,9 @@ export class LockstepServer implements ServerContext {
   }
 
   #claimed(winner: ConfigurationRecord): void {
-    this.#claimAgainAtMs = null;
+    if (winner.number === this.membership.claiming?.number) this.#claimAgainAtMs = null;
     if (!this.membership.conclude(winner)) {
-      if (winner.activeIo !== this.options.name) this.#fenced(`${winner.activeIo} won configuration ${winner.number}`);
+      if (winner.activeIo !== this.options.name) this.fenced(`${winner.activeIo} won configuration ${winner.number}`);
       return;
     }
     const joined = this.membership.withRole("joining").filter((row) => winner.cpus.includes(row.name));
@@ -450,6 +449,7 @@ export class LockstepServer implements ServerContext {
       number: winner.number,
       cpus: winner.cpus,
     });
+    this.disk.configured(winner, this.phase === "resuming");
     for (const row of joined) this.reintegration.finish(row);
     if (this.phase === "resuming") this.#resumption.won();
     else if (!this.#hasRun && !this.#power.isOn && this.membership.live.length > 0) {
@@ -462,12 +462,15 @@ export class LockstepServer implements ServerContext {
   /** A module that follows a later configuration than ours has another sequencer: what it says of ticks is not about ours. */
   isOvertaken(name: string, seen: number): boolean {
     if (!this.acts || seen <= this.membership.number) return false;
-    this.#fenced(`${name} has seen configuration ${seen}`);
+    this.fenced(`${name} has seen configuration ${seen}`);
     return true;
   }
 
-  #fenced(why: string): void {
+  /** Another I/O module has taken this one's place. */
+  fenced(why: string): void {
+    if (this.phase === "fenced") return;
     this.phase = "fenced";
+    this.disk.end();
     this.wakeAtMs = null;
     this.event("error", "FENCED", `this I/O module must not act any more: ${why}`);
   }
@@ -482,6 +485,7 @@ export class LockstepServer implements ServerContext {
     const text = `took over from an earlier sequencer at tick ${last}; what came after tick ${committed} is released again`;
     this.event("info", "RESUMED", text, undefined, { seq: last, committed, cpus: this.membership.live });
     this.emit({ kind: "announce" });
+    this.disk.takeOver();
     for (const { port, bytes } of this.standby.takeFrames()) this.sequencer.input({ kind: "frame", port, bytes });
   }
 
@@ -543,7 +547,7 @@ export class LockstepServer implements ServerContext {
 
   #planWake(): void {
     if (this.phase === "fenced") return;
-    const times = [this.standby.peers.nextBeatMs];
+    const times = [this.standby.peers.nextBeatMs, this.disk.wakeAtMs ?? Infinity];
     if (this.phase === "starting" && this.atMs < this.#startDeadlineMs) times.push(this.#startDeadlineMs);
     if (this.phase === "resuming") times.push(this.atMs + WATCH_MS);
     if (this.acts && this.#watchdog.isMissing) times.push(this.atMs + MOST_CREDITED_MS);

@@ -35,10 +35,10 @@ export class Standby {
 
   /** Another I/O module comes, goes or speaks. */
   hear(event: Extract<ServerEvent, { kind: "ioConnected" | "ioDisconnected" | "ioMessage" }>): void {
-    if (event.kind === "ioConnected") return this.peers.connected(event.name);
+    if (event.kind === "ioConnected") return this.peers.connected(event.name, event.incarnation);
     if (event.kind === "ioDisconnected") return this.peers.disconnected(event.name);
     const { name, message } = event;
-    if (message.kind !== "heartbeat") return;
+    if (message.kind !== "heartbeat" || !this.peers.isConnected(name)) return;
     this.peers.heard(name, message);
     if (!message.isActive) return;
     if (this.#server.phase === "standby") this.#heard(name);

@@ -62,7 +62,8 @@ export function quorum(members: number): number {
 
 /** How many modules at least have run a tick that took effect. */
 export function leastSettlers(members: readonly string[], pairs: Pairs): number {
-  return pairs.some((pair) => pair.every((name) => members.includes(name))) ? 2 : quorum(members.length);
+  if (!pairs.some((pair) => pair.every((name) => members.includes(name)))) return quorum(members.length);
+  return 1 + pairs.filter((pair) => pair.some((name) => members.includes(name))).length;
 }
 
 interface Group {
@@ -139,7 +140,7 @@ export class Voter {
     assert(tick.seq === this.#issued + 1, "ticks are issued in order");
     this.#issued = tick.seq;
     let inputBytes = 0;
-    for (const input of tick.inputs) inputBytes += "bytes" in input ? input.bytes.length : 64;
+    for (const input of tick.inputs) inputBytes += "bytes" in input && input.kind !== "diskSize" ? input.bytes.length : 64;
     this.#inputBytes += inputBytes;
     this.#ballots.set(tick.seq, {
       tick,
@@ -263,7 +264,7 @@ export class Voter {
       if (group === undefined) groups.push({ result, modules: [module] });
       else group.modules.push(module);
     }
-    const winners = this.#winners(groups, members);
+    const winners = this.#winners(ballot, groups, members);
     const [winner] = winners;
     if (winner === undefined || winners.length > 1) {
       if (count < members.length) return WAIT;
@@ -278,10 +279,19 @@ export class Voter {
     return wrong.length > 0 ? { kind: "miscompare", seq: ballot.tick.seq, wrong, tied: [] } : null;
   }
 
-  /** Groups that may settle the tick: those of a complete pair that agrees with itself, or else those that are large enough. */
-  #winners(groups: readonly Group[], members: readonly string[]): Group[] {
+  /**
+   * Groups that may settle the tick: those of a complete pair that agrees with itself, or else those that are large enough. Of every
+   * other pair one module must have run it too, whatever came out: else the tick would be lost with the pair's enclosure.
+   */
+  #winners(ballot: Ballot, groups: readonly Group[], members: readonly string[]): Group[] {
     const pairs = this.#pairs.filter((pair) => pair.every((name) => members.includes(name)));
-    if (pairs.length > 0) return groups.filter((group) => pairs.some((pair) => pair.every((name) => group.modules.includes(name))));
+    if (pairs.length > 0) {
+      const isOutlived = this.#pairs.every(
+        (pair) => !pair.some((name) => members.includes(name)) || pair.some((name) => members.includes(name) && ballot.results.has(name)),
+      );
+      if (!isOutlived) return [];
+      return groups.filter((group) => pairs.some((pair) => pair.every((name) => group.modules.includes(name))));
+    }
     const needed = quorum(members.length);
     return groups.filter((group) => group.modules.length >= needed);
   }

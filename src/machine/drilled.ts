@@ -76,6 +76,13 @@ function corrupted(output: MachineOutput): MachineOutput {
     }
     case "entropyRequest":
       return { ...output, lengthBytes: output.lengthBytes + 1 };
+    case "disk": {
+      // Data if there is any: a wrong block is the worst that could reach a disk.
+      const bytes = output.bytes.slice();
+      if (bytes.length === 0) return { ...output, id: output.id ^ 1 };
+      bytes[bytes.length - 1] = (bytes[bytes.length - 1] ?? 0) ^ 1;
+      return { ...output, bytes };
+    }
     case "reset":
     case "powerOff":
       return { ...output, failure: !output.failure };

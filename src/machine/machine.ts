@@ -3,6 +3,15 @@
  * Same description, same ticks: same results and digests, on any host. CPU modules drive it; engines implement it.
  */
 
+/** The guest's disk is addressed in blocks of this size: offsets and lengths of requests, and the size of the disk, are multiples. */
+export const DISK_BLOCK_BYTES = 4096;
+/** Bytes that one disk request reads or writes at most. */
+export const MAX_DISK_REQUEST_BYTES = 128 * 1024;
+/** Disk requests that one machine has put out and that are not yet answered, at most. */
+export const MAX_DISK_REQUESTS = 64;
+
+export type DiskOperation = "read" | "write" | "flush";
+
 /** What crosses the line upwards (DESIGN section 1). Inputs enter a machine only at the start of a quantum, in list order. */
 export type MachineInput =
   /** Cold start or power cycle: RAM cleared, kernel and initrd loaded again, random state seeded from `entropy` (64 bytes). */
@@ -14,16 +23,43 @@ export type MachineInput =
   /** The answer to an `entropyRequest` output. */
   | { readonly kind: "entropy"; readonly bytes: Uint8Array }
   /** The operator pressed the power button: ask the guest to shut down. */
-  | { readonly kind: "powerButton" };
+  | { readonly kind: "powerButton" }
+  /**
+   * The answer to the `disk` output of this id. `bytes`: what was read; empty for writes, flushes and failures. A read that is answered
+   * with more or fewer bytes than it asked for counts as failed. An id that the machine does not wait for is ignored.
+   */
+  | { readonly kind: "diskDone"; readonly id: number; readonly isOk: boolean; readonly bytes: Uint8Array }
+  /** Another I/O module drives the disk from now on: every unanswered request is put out again, oldest first, with its id. */
+  | { readonly kind: "diskRepeat" }
+  /** The disk has grown to so many bytes. Ignored by a machine without a disk, and when it is not larger or not whole blocks. */
+  | { readonly kind: "diskSize"; readonly bytes: number };
 
 /** What crosses the line downwards; it takes effect only after the vote. */
 export type MachineOutput =
   | { readonly kind: "frame"; readonly port: number; readonly bytes: Uint8Array }
   | { readonly kind: "console"; readonly bytes: Uint8Array }
   | { readonly kind: "entropyRequest"; readonly lengthBytes: number }
+  | DiskRequest
   /** The guest asked for a power cycle. `failure`: it said so because of a fault of its own (panic, watchdog). */
   | { readonly kind: "reset"; readonly failure: boolean }
   | { readonly kind: "powerOff"; readonly failure: boolean };
+
+/**
+ * The guest wants something of its disk; answered by a `diskDone` input. Requests may be answered in any order: a read is sure to see the
+ * writes that were answered before it was put out, and a flush to make just those last. Writes that overlap and are out at the same time
+ * may take place in either order, but on every mirror in the same one. Ids count up from 1 since power-on (after 2^32 - 1 comes 1 again);
+ * so what is out when the guest is powered on anew must not be answered any more.
+ */
+export interface DiskRequest {
+  readonly kind: "disk";
+  readonly id: number;
+  readonly operation: DiskOperation;
+  /** Offset and length are whole blocks and end within the disk; both are 0 for a flush. */
+  readonly offset: number;
+  readonly lengthBytes: number;
+  /** What to write: `lengthBytes` of them; empty for reads and flushes. */
+  readonly bytes: Uint8Array;
+}
 
 /** One ordered step for a machine. */
 export interface MachineTick {
@@ -39,7 +75,7 @@ export interface MachineResult {
   readonly instructionCount: bigint;
   /** Guest time at the end of the quantum, ns. */
   readonly timeNs: bigint;
-  /** Null: busy (the budget ran out). Otherwise the guest halted; the guest time of its next timer, or `IDLE_FOREVER`. */
+  /** Null: busy (the budget ran out, or outputs wait for the next quantum). Otherwise the guest halted; the guest time of its next timer, or `IDLE_FOREVER`. */
   readonly idleUntilNs: bigint | null;
   readonly outputs: readonly MachineOutput[];
   /** 64-bit digest of outputs, instruction count, registers and the rotating RAM window of this quantum. */

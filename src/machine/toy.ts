@@ -7,7 +7,8 @@
  * "O" power off, "E" ask for entropy; anything else is echoed after a little work. Echoes are prefixed with a counter and the
  * work register, so that a lost, doubled, reordered or wrongly computed one shows.
  *
- * Command line: `timer=MS` (period; 0 none, default 10), `work=N` (instructions of work for each request, default 2000).
+ * Command line: `timer=MS` (period; 0 none, default 10), `work=N` (instructions of work for each request, default 2000), `disk=N`
+ * (uses a disk of N blocks at every timer, see toy-disk.ts; default 0: none).
  */
 import { assert } from "../foundation/assert.js";
 import { NO_BYTES, concatBytes, utf8Decode, utf8Encode } from "../foundation/bytes.js";
@@ -24,6 +25,7 @@ import {
   type MachineResult,
   type MachineTick,
 } from "./machine.js";
+import { ToyDisk } from "./toy-disk.js";
 
 export const TOY_PAGE_BYTES = 4096;
 export const TOY_BEHAVIOUR = 2;
@@ -121,6 +123,7 @@ export class ToyMachine implements Machine {
   readonly #pages: number;
   readonly #timerNs: bigint;
   readonly #requestWork: number;
+  readonly #disk: ToyDisk | null;
   #isCaptured = false;
   #isCheckpointed = false;
   #registers = blankRegisters();
@@ -142,13 +145,15 @@ export class ToyMachine implements Machine {
     this.#hotWords = Math.min(this.#pages, HOT_PAGES) * WORDS_PER_PAGE;
     this.#timerNs = BigInt(option(options.commandLine, "timer", 10)) * 1_000_000n;
     this.#requestWork = option(options.commandLine, "work", 2000);
+    const diskBlocks = option(options.commandLine, "disk", 0);
+    this.#disk = diskBlocks === 0 ? null : new ToyDisk(diskBlocks);
   }
 
   run(tick: MachineTick): MachineResult {
     const registers = this.#registers;
     if (tick.nowNs > registers.timeNs) registers.timeNs = tick.nowNs;
     const outputs: MachineOutput[] = [];
-    for (const input of tick.inputs) this.#input(input);
+    for (const input of tick.inputs) this.#input(input, outputs);
     this.#execute(tick.budget, outputs);
     const hash = new Hash();
     this.#hashState(hash, outputs);
@@ -168,10 +173,18 @@ export class ToyMachine implements Machine {
     return registers.nextTimerNs;
   }
 
-  #input(input: MachineInput): void {
+  #input(input: MachineInput, outputs: MachineOutput[]): void {
     const registers = this.#registers;
     if (input.kind === "powerOn") return this.#powerOn(input.entropy);
-    if (!registers.powered || this.#jobs.length >= MAX_JOBS) return;
+    if (!registers.powered) return;
+    // Answers of the disk are not requests: none may be lost for want of room.
+    if (input.kind === "diskDone") {
+      const line = this.#disk?.done(input.id, input.isOk, input.bytes) ?? "";
+      if (line !== "") outputs.push({ kind: "console", bytes: utf8Encode(line) });
+      return;
+    }
+    if (input.kind === "diskRepeat") return this.#disk?.repeat(outputs);
+    if (this.#jobs.length >= MAX_JOBS) return;
     switch (input.kind) {
       case "frame": {
         const burn = input.bytes[0] === 0x42 && input.bytes.length >= 5;
@@ -187,12 +200,15 @@ export class ToyMachine implements Machine {
         return;
       case "powerButton":
         this.#jobs.push({ kind: "frame", bytes: Uint8Array.of(0x4f), left: this.#requestWork });
+        return;
+      case "diskSize": // it uses as many blocks as its command line says
     }
   }
 
   #powerOn(entropy: Uint8Array): void {
     this.#ram.fill(0);
     this.#markAllDirty();
+    this.#disk?.powerOn();
     const timeNs = this.#registers.timeNs;
     this.#registers = blankRegisters();
     this.#registers.powered = true;
@@ -247,7 +263,7 @@ export class ToyMachine implements Machine {
         outputs.push({ kind: "console", bytes: utf8Encode("toy: ready\n") });
         return;
       case "timer":
-        return;
+        return this.#disk?.step(registers.work, outputs);
       case "console":
         registers.lines += 1;
         outputs.push({ kind: "console", bytes: utf8Encode(`${registers.lines}: ${utf8Decode(job.bytes)}`) });
@@ -299,10 +315,12 @@ export class ToyMachine implements Machine {
       .big(r.nextTimerNs)
       .number(r.work);
     hash.number(r.echoes).number(r.lines).number(r.scrub);
+    this.#disk?.hash(hash);
     for (const job of this.#jobs) hash.number(job.kind.length).number(job.left).bytes(job.bytes);
     for (const output of outputs) {
       if (output.kind === "frame" || output.kind === "console") hash.bytes(output.bytes);
       else if (output.kind === "entropyRequest") hash.number(output.lengthBytes);
+      else if (output.kind === "disk") hash.number(output.id).number(output.offset).number(output.lengthBytes).bytes(output.bytes);
       else hash.number(output.failure ? 1 : 0);
     }
     for (let count = 0; count < TOY_SCRUB_PAGES; count += 1) {
@@ -324,7 +342,8 @@ export class ToyMachine implements Machine {
     const r = this.#registers;
     const numbers = [r.powered, r.instructions, r.timeNs, r.nextTimerNs, r.work, r.echoes, r.lines, r.scrub].map(String);
     const jobs = this.#jobs.map((job) => `${job.kind} ${job.left} ${Array.from(job.bytes).join(",")}`);
-    return utf8Encode([this.#descriptionLine(), numbers.join(" "), ...jobs].join("\n"));
+    const disk = this.#disk === null ? [] : [this.#disk.record()];
+    return utf8Encode([this.#descriptionLine(), numbers.join(" "), ...disk, ...jobs].join("\n"));
   }
 
   #descriptionLine(): string {
@@ -347,6 +366,7 @@ export class ToyMachine implements Machine {
       lines: Number(field(6)),
       scrub: Number(field(7)),
     };
+    if (this.#disk !== null) this.#disk.restore(jobs.shift() ?? "");
     this.#jobs = jobs.map((line) => {
       const [kind, left, content] = line.split(" ");
       return {

@@ -4,6 +4,7 @@
  */
 import { readFileSync } from "node:fs";
 import { SteadfastError } from "../foundation/errors.js";
+import { DISK_BLOCK_BYTES } from "../machine/machine.js";
 import type { PublishedPort } from "../ports/published-port.js";
 import type { ModuleKind } from "../wire/control.js";
 
@@ -18,6 +19,8 @@ export interface MachineConfig {
   readonly harts: number;
   /** Digest (hex) of kernel, initrd, command line and device layout; bound into images. */
   readonly imageDigest: string;
+  /** Size of the guest's disk, whole blocks of 4 KiB. Absent or 0: it has none. */
+  readonly diskBytes?: number;
 }
 
 export interface NetworkConfig {
@@ -38,6 +41,13 @@ export interface UserNetworkConfig {
   readonly gateway: string;
   readonly gatewayMac: string;
   readonly publish: readonly PublishedPort[];
+}
+
+export interface DiskConfig {
+  readonly diskId: string;
+  readonly directory: string;
+  /** I/O modules in use: each holds a mirror. */
+  readonly mirrors: readonly string[];
 }
 
 export interface ModuleConfig {
@@ -66,8 +76,12 @@ export interface ModuleConfig {
   readonly checkpoints?: boolean;
   readonly machine: MachineConfig;
   readonly network: NetworkConfig;
+  /** The guest's disk, and where the mirror is that this module holds if it is an I/O module. Absent: the guest has none. */
+  readonly disk?: DiskConfig;
   /** Wall-clock ns since 1970 at guest time 0, decimal (too long for a JSON number). */
   readonly epochNs: string;
+  /** Of a management module: it waits for the lead of a server that runs, instead of starting one. Absent: false. */
+  readonly standby?: boolean;
 }
 
 type Check = (value: unknown) => boolean;
@@ -107,6 +121,8 @@ const FIELDS: Readonly<Record<string, Check>> = {
   checkpoints: optional((value) => typeof value === "boolean"),
   machine: isRecord,
   network: isRecord,
+  disk: optional((value) => isRecord(value) && anyText(value["diskId"]) && text(value["directory"]) && names(value["mirrors"])),
+  standby: optional((value) => typeof value === "boolean"),
   epochNs: (value) => typeof value === "string" && /^\d{1,19}$/.test(value),
 };
 
@@ -118,6 +134,7 @@ const MACHINE_FIELDS: Readonly<Record<string, Check>> = {
   ramBytes: (value) => positive(value) && (value as number) % 4096 === 0,
   harts: positive,
   imageDigest: anyText,
+  diskBytes: optional((value) => count(value) && (value as number) % DISK_BLOCK_BYTES === 0),
 };
 
 const macAddress: Check = (value) => typeof value === "string" && /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(value);

@@ -43,6 +43,16 @@ interface Service {
   failures: number;
 }
 
+/** All that it remembers. */
+export interface HealthRecord {
+  readonly services: Readonly<Record<string, Readonly<Service>>>;
+  readonly silentRounds: number;
+  readonly isHung: boolean;
+  readonly restartsAtMs: readonly number[];
+  readonly isUsedUpSaid: boolean;
+  readonly faults: GuestFaults;
+}
+
 /** `unknown`: it was never seen up since the guest's start. */
 export type ServiceState = "up" | "down" | "unknown";
 
@@ -83,6 +93,27 @@ export class GuestHealth {
 
   get faults(): GuestFaults {
     return this.#faults;
+  }
+
+  get record(): HealthRecord {
+    return {
+      services: Object.fromEntries([...this.#services].map(([name, service]) => [name, { ...service }])),
+      silentRounds: this.#silentRounds,
+      isHung: this.#isHung,
+      restartsAtMs: [...this.#restartsAtMs],
+      isUsedUpSaid: this.#isUsedUpSaid,
+      faults: this.#faults,
+    };
+  }
+
+  /** Goes on with what another one remembered; both must have the same clock. */
+  resume(record: HealthRecord): void {
+    for (const [name, service] of Object.entries(record.services)) this.#services.set(name, { ...service });
+    this.#silentRounds = record.silentRounds;
+    this.#isHung = record.isHung;
+    this.#restartsAtMs = [...record.restartsAtMs];
+    this.#isUsedUpSaid = record.isUsedUpSaid;
+    this.#faults = record.faults;
   }
 
   panicked(): void {

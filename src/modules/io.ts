@@ -6,18 +6,23 @@ import { randomBytes } from "node:crypto";
 import { setPriority } from "node:os";
 import { FileArbiter } from "../arbiters/file.js";
 import type { CourseStep } from "../lockstep/miscompare-report.js";
+import { MirrorLinks } from "../lockstep/mirror-links.js";
 import { LockstepServer } from "../lockstep/server.js";
 import type { ServerEffect, ServerEvent } from "../lockstep/server-types.js";
 import { announcement, isFor, parseMac } from "../ports/ethernet.js";
 import type { NetworkPort } from "../ports/port.js";
+import { DISK_DRILLS } from "../storage/faulty-file.js";
 import { encodeMessage } from "../wire/codec.js";
 import type { EventMessage, IoToManagement } from "../wire/control.js";
 import { controlOf } from "../wire/control.js";
 import type { Message } from "../wire/messages.js";
+import type { BlockStore } from "./block-store.js";
 import { checkpointDirectory, removeOtherCheckpoints } from "./checkpoint-files.js";
 import { socketPath, type ModuleConfig } from "./config.js";
 import { CourseFile, writeCourse } from "./course-file.js";
 import { openPort } from "./io-port.js";
+import { openMirror } from "./mirror-opening.js";
+import { ManagementFeed } from "./management-feed.js";
 import { PreciseTimer } from "./precise-timer.js";
 import { keepConnected, listenForPeers, type Identity, type Link, type Peer, type PeerHandlers } from "./transport.js";
 
@@ -25,10 +30,6 @@ const STATUS_EVERY_MS = 100;
 /** Said even when nothing changed: management takes a sequencer that is silent for long to be hung. */
 const SIGN_OF_LIFE_MS = 1000;
 const SEQUENCER_NICENESS = -15;
-/** Said while no management was connected: kept for the next one, the oldest dropped first. */
-const MAX_UNHEARD_MESSAGES = 1000;
-/** A manager that does not read gets no status until it does; the rest is bounded by the transport. */
-const MAX_MANAGER_BUFFER_BYTES = 256 * 1024;
 const MAX_CONSOLE_INPUT_BYTES = 16 * 1024;
 
 const RECORD_ACTIONS = ["start", "imageTaken", "stop"] as const;
@@ -45,8 +46,11 @@ class IoModule {
   readonly #cpus = new Map<string, Peer>();
   /** Other I/O modules. */
   readonly #ios = new Map<string, Peer>();
+  /** Mirrors of the guest's disk: its own, and those in the other I/O modules. */
+  readonly #mirrors: MirrorLinks;
+  #mirror: BlockStore | null = null;
   readonly #guestMac: Uint8Array | null;
-  readonly #managers = new Set<Peer>();
+  readonly #feed = new ManagementFeed();
   readonly #timer = new PreciseTimer(() => this.#dispatch({ kind: "wake" }));
   readonly #pending: Untimed[] = [];
   #isStepping = false;
@@ -54,7 +58,6 @@ class IoModule {
   /** Kept up to the modules in use, and to the judge while it is wanted. */
   readonly #cpuLinks = new Map<string, Link>();
   #course: CourseFile | null = null;
-  #unheard: IoToManagement[] = [];
   #isStatusDue = false;
   #reportedSeq = -1;
   #reportedAtMs = 0;
@@ -65,6 +68,7 @@ class IoModule {
     this.#self = { module: "io", name: config.name, incarnation: config.incarnation };
     this.#guestMac = config.network.macAddress === "" ? null : parseMac(config.network.macAddress);
     this.#arbiter = new FileArbiter(config.arbiterDirectory);
+    this.#mirrors = new MirrorLinks(config.name, this.#ios, (event) => this.#dispatch(event));
     this.#server = new LockstepServer(
       {
         name: config.name,
@@ -74,6 +78,9 @@ class IoModule {
         emptySlots: config.emptySlots ?? [],
         pairs: config.cpuPairs ?? [],
         ...(config.judge !== undefined && { judge: config.judge }),
+        ...(config.disk !== undefined && {
+          disk: { diskId: config.disk.diskId, sizeBytes: config.machine.diskBytes ?? 0, mirrors: config.disk.mirrors },
+        }),
         enclosures: enclosuresOf(config),
         sockets: Object.fromEntries(slotsOf(config).map((name) => [name, socketPath(config, name)])),
         release: config.release,
@@ -87,6 +94,12 @@ class IoModule {
 
   async start(): Promise<void> {
     await listenForPeers(socketPath(this.#config, this.#config.name), this.#self, (peer) => this.#accept(peer));
+    if (this.#config.disk !== undefined) {
+      openMirror(this.#config.disk.directory, (store) => {
+        this.#mirror = store;
+        this.#mirrors.opened(store);
+      });
+    }
     this.#dispatch({ kind: "start" });
     for (const name of this.#config.cpuModules) this.#linkCpu(name);
     // One connection for each two: the later one makes it.
@@ -173,6 +186,8 @@ class IoModule {
         return this.#tell({ kind: "console", base64: Buffer.from(effect.bytes).toString("base64") });
       case "drawEntropy":
         return this.#dispatch({ kind: "entropy", purpose: effect.purpose, bytes: randomBytes(effect.lengthBytes) });
+      case "mirrorCommand":
+        return this.#mirrors.command(effect.mirror, effect.command);
       case "disconnect":
         this.#cpus.get(effect.name)?.close(effect.why);
         return;
@@ -264,41 +279,30 @@ class IoModule {
     const { name } = peer.hello;
     this.#ios.get(name)?.close("it connected again");
     this.#ios.set(name, peer);
-    queueMicrotask(() => {
-      if (this.#ios.get(name) === peer) this.#dispatch({ kind: "ioConnected", name });
-    });
+    this.#dispatch({ kind: "ioConnected", name, incarnation: peer.hello.incarnation });
+    this.#mirrors.connected(peer);
     return {
-      onMessage: (message) => this.#dispatch({ kind: "ioMessage", name, message }),
+      onMessage: (message) => {
+        if (!this.#mirrors.message(peer, message)) this.#dispatch({ kind: "ioMessage", name, message });
+      },
       onClose: () => {
         if (this.#ios.get(name) !== peer) return;
         this.#ios.delete(name);
+        this.#mirrors.disconnected(peer);
         this.#dispatch({ kind: "ioDisconnected", name });
       },
     };
   }
 
   #acceptManager(peer: Peer): PeerHandlers {
-    this.#managers.add(peer);
-    queueMicrotask(() => {
-      const unheard = this.#unheard;
-      this.#unheard = [];
-      for (const message of unheard) this.#tell(message);
-      this.#sendStatus();
-    });
     return {
-      onMessage: (message) => this.#control(message),
-      onClose: () => this.#managers.delete(peer),
+      onMessage: (message) => this.#control(message, peer),
+      onClose: () => this.#feed.leave(peer),
     };
   }
 
   #tell(message: IoToManagement): void {
-    if (this.#managers.size === 0) {
-      this.#unheard.push(message);
-      if (this.#unheard.length > MAX_UNHEARD_MESSAGES) this.#unheard.shift();
-      return;
-    }
-    const frame = encodeMessage({ kind: "control", text: JSON.stringify(message) });
-    for (const peer of this.#managers) peer.sendFrame(frame);
+    this.#feed.tell(message);
   }
 
   #statusDue(): void {
@@ -311,18 +315,20 @@ class IoModule {
   }
 
   #sendStatus(): void {
-    if (this.#managers.size === 0) return;
+    if (!this.#feed.isFollowed) return;
     const status = this.#server.status();
     this.#reportedSeq = status.seq;
     this.#reportedAtMs = performance.now();
-    const frame = encodeMessage({ kind: "control", text: JSON.stringify({ kind: "status", status } satisfies IoToManagement) });
-    for (const peer of this.#managers) if (peer.bufferedBytes < MAX_MANAGER_BUFFER_BYTES) peer.sendFrame(frame);
+    this.#feed.report(status);
   }
 
-  #control(message: Message): void {
+  #control(message: Message, manager: Peer): void {
     const control = controlOf(message);
     if (control === null) return;
     switch (control.kind) {
+      case "follow":
+        this.#feed.follow(manager);
+        return this.#sendStatus();
       case "console": {
         const bytes = typeof control["base64"] === "string" ? Buffer.from(control["base64"], "base64") : Buffer.alloc(0);
         if (bytes.length > 0) this.#dispatch({ kind: "console", bytes: bytes.subarray(0, MAX_CONSOLE_INPUT_BYTES) });
@@ -332,6 +338,16 @@ class IoModule {
       case "reset":
       case "verify":
         return this.#dispatch({ kind: control.kind });
+      case "disk":
+        if (control["action"] === "scrub") return this.#dispatch({ kind: "diskScrub" });
+        if (control["action"] === "grow" && typeof control["sizeBytes"] === "number")
+          this.#dispatch({ kind: "diskGrow", sizeBytes: control["sizeBytes"] });
+        return;
+      case "diskDrill": {
+        const drill = DISK_DRILLS.find((each) => each === control["drill"]);
+        if (drill !== undefined) this.#mirror?.drill(drill);
+        return;
+      }
       case "record": {
         const action = RECORD_ACTIONS.find((each) => each === control["action"]);
         if (action !== undefined) this.#dispatch({ kind: "record", action });

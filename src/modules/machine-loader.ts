@@ -40,6 +40,7 @@ async function loadRv64(config: MachineSource): Promise<Machine> {
     harts: machine.harts,
     epochNs: BigInt(config.epochNs),
     imageDigest: machine.imageDigest,
+    diskBytes: machine.diskBytes ?? 0,
     ...(network.macAddress === "" ? {} : { macAddress: network.macAddress }),
   });
 }

@@ -4,10 +4,11 @@
  *   GET /status                              ServerReport
  *   GET /events?since=ID                     { events }
  *   GET /events?since=ID&follow=1            server-sent events, one LoggedEvent each
- *   POST /modules/NAME/pull|insert|clear     { ok, module }; pull takes { force }
+ *   POST /modules/NAME/pull|insert|clear     { ok, module }; pull takes { force }; pull and insert: enclosures too
  *   POST /faults { kind, module }            kind: hang | kill | corrupt-output | skew-clock
  *   POST /faults { kind: "flip", module, address, bit } or { kind: "flip", module, random: true }: answers with the place
  *   POST /power { action }                   off (the power button) | reset (a power cycle)
+ *   POST /disk { action, sizeBytes }         grow | scrub
  *   POST /verify                             { seq, digests, equal }
  *   POST /console                            with `Upgrade: steadfast-console`: raw bytes of the serial console both ways
  *   POST /down { graceMs }                   { ok }; the power button first if graceMs > 0
@@ -40,8 +41,9 @@ export interface ManagementActions {
   report(): ServerReport;
   eventsSince(since: number): LoggedEvent[];
   followEvents(listener: (event: LoggedEvent) => void): () => void;
-  pull(module: string, force: boolean): void;
-  insert(module: string): void;
+  /** A module, or all of an enclosure. */
+  pull(target: string, force: boolean): void;
+  insert(target: string): void;
   clear(module: string): void;
   setRedundancy(redundancy: string): PlannedRedundancy;
   /** Resolves with the tick that the recording begins after. */
@@ -49,6 +51,8 @@ export interface ManagementActions {
   stopRecording(): Promise<RecordingDone>;
   fault(kind: string, module: string, details: FaultDetails): FaultDone;
   power(action: string): void;
+  /** `grow` to a size, or `scrub`: look through all of it. */
+  disk(action: string, sizeBytes: number): void;
   verify(): Promise<VerifyAnswer>;
   attachConsole(viewer: Duplex): void;
   down(graceMs: number): void;
@@ -159,6 +163,9 @@ async function post(parts: readonly string[], body: Body, actions: ManagementAct
         return { ok: true, redundancy: actions.setRedundancy(text("redundancy")) };
       case "power":
         actions.power(text("action"));
+        return { ok: true };
+      case "disk":
+        actions.disk(text("action"), typeof body["sizeBytes"] === "number" ? body["sizeBytes"] : 0);
         return { ok: true };
       case "verify":
         return actions.verify();

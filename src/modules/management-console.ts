@@ -22,13 +22,18 @@ export class ConsoleHub {
     this.#onReadyLine = onReadyLine;
   }
 
-  /** Bytes that the guest printed. */
-  print(bytes: Buffer): void {
+  /** Bytes that the guest printed before: only for those who attach. */
+  remember(bytes: Buffer): void {
     this.#scrollback.push(bytes);
     this.#scrollbackBytes += bytes.length;
     while (this.#scrollbackBytes > SCROLLBACK_BYTES_MAX && this.#scrollback.length > 1) {
       this.#scrollbackBytes -= this.#scrollback.shift()?.length ?? 0;
     }
+  }
+
+  /** Bytes that the guest printed. */
+  print(bytes: Buffer): void {
+    this.remember(bytes);
     for (const viewer of this.#viewers) {
       viewer.write(bytes);
       if (viewer.writableLength > VIEWER_BUFFER_BYTES_MAX) viewer.destroy();

@@ -2,7 +2,7 @@
  * The event log: a ring in memory for those who ask now, and JSON lines on disk for those who ask later. One older file is kept, so
  * that the log never takes more than twice the limit.
  */
-import { appendFileSync, readFileSync, renameSync, statSync } from "node:fs";
+import { appendFileSync, readFileSync, renameSync, statSync, truncateSync } from "node:fs";
 import type { EventMessage, Severity } from "../wire/control.js";
 
 const RING_EVENTS_MAX = 2000;
@@ -17,7 +17,20 @@ export interface LoggedEvent {
   readonly module?: string;
   readonly text: string;
   readonly data?: Readonly<Record<string, unknown>>;
+  /** Which message of an I/O module said it. */
+  readonly from?: EventSource;
 }
+
+export interface EventSource {
+  /** Name and incarnation, as in `io0#3`. */
+  readonly incarnation: string;
+  readonly number: number;
+}
+
+/** The first event of each run of a server. */
+export const FIRST_EVENT = "SERVER_STARTED";
+/** The last one. */
+export const LAST_EVENT = "SERVER_STOPPED";
 
 /** The events of a log file and its predecessor, oldest first; lines that a crash cut in half are skipped. */
 export function readEventFile(path: string): LoggedEvent[] {
@@ -52,6 +65,7 @@ export class EventLog {
 
   constructor(path: string) {
     this.#path = path;
+    cutHalfLine(path);
     this.#ring = readEventFile(path);
     this.#nextId = (this.#ring.at(-1)?.id ?? 0) + 1;
     this.#fileBytes = sizeOf(path);
@@ -62,9 +76,16 @@ export class EventLog {
   }
 
   /** An event that another module reported. */
-  relay(event: EventMessage): void {
+  relay(event: EventMessage, from: EventSource): void {
     const { atMs, severity, code, text, module, data } = event;
-    this.#push({ id: this.#nextId, atMs, severity, code, text, ...(module && { module }), ...(data && { data }) });
+    this.#push({ id: this.#nextId, atMs, severity, code, text, ...(module && { module }), ...(data && { data }), from });
+  }
+
+  /** Number of the last message of each incarnation that is in the log of this run. */
+  relayed(): Map<string, number> {
+    const first = this.#ring.map((event) => event.code).lastIndexOf(FIRST_EVENT);
+    const sources = this.#ring.slice(first + 1).flatMap((event) => event.from ?? []);
+    return new Map(sources.map(({ incarnation, number }) => [incarnation, number]));
   }
 
   /** Events with an id above `since`. */
@@ -105,6 +126,17 @@ export class EventLog {
       if (!this.#fileFailed) process.stderr.write(`the event log ${this.#path} cannot be written: ${(error as Error).message}\n`);
       this.#fileFailed = true;
     }
+  }
+}
+
+/** Whoever wrote before may have died within a line; the next one must not be joined to it. */
+function cutHalfLine(path: string): void {
+  try {
+    const bytes = readFileSync(path);
+    const end = bytes.lastIndexOf(0x0a) + 1;
+    if (end < bytes.length) truncateSync(path, end);
+  } catch {
+    // There is none yet, or it cannot be written, which the next append says.
   }
 }
 

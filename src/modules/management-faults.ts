@@ -1,9 +1,10 @@
 /** Fault drills that an operator may ask for: which there are, and what each needs. */
 import { randomInt } from "node:crypto";
 import { SteadfastError } from "../foundation/errors.js";
+import { DISK_DRILLS, type DiskDrill } from "../storage/faulty-file.js";
 import type { ManagementToCpu } from "../wire/control.js";
 
-export const FAULT_KINDS = ["hang", "kill", "flip", "corrupt-output", "skew-clock"] as const;
+export const FAULT_KINDS = ["hang", "kill", "flip", "corrupt-output", "skew-clock", ...DISK_DRILLS] as const;
 export type FaultKind = (typeof FAULT_KINDS)[number];
 
 /** Of a flip: a place, or a random one. As it came from outside: checked here. */
@@ -24,6 +25,8 @@ export interface DrillTarget {
   hang(): boolean;
   kill(): boolean;
   tell(message: ManagementToCpu): boolean;
+  /** The disk below its mirror. */
+  disk(drill: DiskDrill): boolean;
 }
 
 const BITS = 8;
@@ -32,7 +35,9 @@ const RANDOM_RANGE_MAX = 2 ** 48 - 1;
 
 /** Makes the module fail. Null: it does not run. */
 export function drill(kind: string, details: FaultDetails, memoryMiB: number, target: DrillTarget): FaultDone | null {
-  switch (kind as FaultKind) {
+  const disk = DISK_DRILLS.find((each) => each === kind);
+  if (disk !== undefined) return target.disk(disk) ? {} : null;
+  switch (kind as Exclude<FaultKind, DiskDrill>) {
     case "hang":
       return target.hang() ? {} : null;
     case "kill":

@@ -10,6 +10,7 @@ import {
   SERVICE_FAILURES_LIMIT,
   SILENT_ROUNDS_LIMIT,
   type GuestFaults,
+  type HealthRecord,
   type HealthFinding,
 } from "./guest-health.js";
 import { guestProbesFor, probeGuest, serviceProbesFor, type GuestProbe, type ProbeOutcome } from "./guest-probe.js";
@@ -36,6 +37,20 @@ export interface GuestWatchHooks {
   traffic(): GuestTraffic | null;
   /** Power cycle. */
   reset(): void;
+  /** The record is another one than before. */
+  changed(): void;
+}
+
+/** What another management module needs in order to go on watching where this one stopped. */
+export interface GuestRecord {
+  /** Without what follows from its health. */
+  readonly state: Exclude<GuestState, "degraded" | "hung">;
+  readonly health: HealthRecord;
+}
+
+/** Since the host's start: the same for all management modules, and never set back. */
+function hostTimeMs(): number {
+  return Number(process.hrtime.bigint() / 1_000_000n);
 }
 
 export class GuestWatch {
@@ -44,7 +59,7 @@ export class GuestWatch {
   readonly #health: GuestHealth;
   #probe: GuestProbe | null = null;
   #services = new Map<string, GuestProbe[]>();
-  #state: GuestState = "off";
+  #state: GuestRecord["state"] = "off";
   #timer: NodeJS.Timeout | null = null;
   #probesLeft = 0;
   #hasPrinted = false;
@@ -82,6 +97,19 @@ export class GuestWatch {
     this.#services = serviceProbesFor(this.#plan, network);
   }
 
+  get record(): GuestRecord {
+    return { state: this.#state, health: this.#health.record };
+  }
+
+  /** Goes on where another management module was: what it had counted counts. */
+  resume({ state, health }: GuestRecord): void {
+    this.#state = state;
+    this.#health.resume(health);
+    this.#probesLeft = PROBES_WHEN_REACHABLE;
+    if (state === "booting" || state === "reachable") this.#schedule();
+    if (state === "ready") this.#scheduleWatch();
+  }
+
   /** The guest was powered on, or is about to boot again. */
   booting(): void {
     this.#health.started();
@@ -102,6 +130,7 @@ export class GuestWatch {
 
   panicked(): void {
     this.#health.panicked();
+    this.#hooks.changed();
   }
 
   /** The guest printed something. */
@@ -114,11 +143,12 @@ export class GuestWatch {
     this.#timer = null;
   }
 
-  #set(state: GuestState): void {
+  #set(state: GuestRecord["state"]): void {
     if (state === this.#state) return;
     this.#state = state;
     if (state === "ready") this.#hooks.event("info", "GUEST_READY", "The guest's network and services are up.");
     if (state === "reachable") this.#hooks.event("info", "GUEST_REACHABLE", "The guest's network answers.");
+    this.#hooks.changed();
   }
 
   // Until it is up.
@@ -171,9 +201,10 @@ export class GuestWatch {
       services,
       isSilent: hasHeard && now.framesOut <= before.framesOut && !hasPrinted,
       isAlive: now.framesOut > before.framesOut || hasPrinted,
-      atMs: performance.now(),
+      atMs: hostTimeMs(),
     });
     for (const finding of findings) this.#found(finding, services);
+    this.#hooks.changed();
   }
 
   /** Every event is marked as the guest's own fault: no module is to blame, since all of them ran the same. */

@@ -1,15 +1,30 @@
 /** Management's view of the I/O modules: which one is active, what each reports, and what those that are gone had counted. */
 import type { ServerCounters, ServerStatus } from "../wire/control.js";
+import type { IoRecord } from "./management-state.js";
 import { addCounters, NO_COUNTERS } from "./management-status.js";
 
 export class IoView {
   readonly #statuses = new Map<string, ServerStatus>();
+  /** What those that were not heard yet had counted when another one led. */
+  readonly #remembered = new Map<string, ServerCounters>();
   #active: string;
   #past: ServerCounters = NO_COUNTERS;
 
   /** `first`: the one that begins as the active one. */
   constructor(first: string) {
     this.#active = first;
+  }
+
+  get record(): IoRecord {
+    const present = [...this.#statuses].map(([name, status]) => [name, status.counters] as const);
+    return { active: this.#active, past: this.#past, present: Object.fromEntries([...this.#remembered, ...present]) };
+  }
+
+  /** Goes on from what another management module wrote down. */
+  adopt(record: IoRecord): void {
+    this.#active = record.active;
+    this.#past = record.past;
+    for (const [name, counters] of Object.entries(record.present)) this.#remembered.set(name, counters);
   }
 
   /** The one that sequences, as far as is known. */
@@ -25,13 +40,15 @@ export class IoView {
 
   /** Since the server was started, whichever module counted. */
   get counters(): ServerCounters {
-    const others = [...this.#statuses].filter(([name]) => name !== this.#active).map(([, status]) => status);
-    const own = this.#statuses.get(this.#active);
-    return [...others, ...(own === undefined ? [] : [own])].reduce((sum, each) => addCounters(sum, each.counters), this.#past);
+    const { present, active, past } = this.record;
+    const own = present[active];
+    const others = Object.keys(present).flatMap((name) => (name === active ? [] : (present[name] ?? [])));
+    return [...others, ...(own === undefined ? [] : [own])].reduce(addCounters, past);
   }
 
   /** True: this is the active one. */
   reported(name: string, status: ServerStatus): boolean {
+    this.#remembered.delete(name);
     this.#statuses.set(name, status);
     const isLater = this.status === null || status.configuration > this.status.configuration;
     if (status.role === "active" && isLater) this.#active = name;
@@ -45,9 +62,10 @@ export class IoView {
 
   /** Its counters begin at zero with its next incarnation; the server's do not. */
   gone(name: string): void {
-    const status = this.#statuses.get(name);
-    if (status !== undefined) this.#past = addCounters(this.#past, status.counters);
+    const counters = this.#statuses.get(name)?.counters ?? this.#remembered.get(name);
+    if (counters !== undefined) this.#past = addCounters(this.#past, counters);
     this.#statuses.delete(name);
+    this.#remembered.delete(name);
   }
 
   /** An outage that no I/O module could count, since it was itself a part of it. */

@@ -1,12 +1,13 @@
 /** Management's connections to the modules: control messages both ways, reconnecting for as long as the server runs. */
-import { parseControl, type ManagementToCpu, type ManagementToIo } from "../wire/control.js";
+import { parseControl, type ManagementToCpu, type ManagementToIo, type ManagementToManagement } from "../wire/control.js";
 import { keepConnected, type Link, type Peer } from "./transport.js";
 
 export type ParsedControl = ReturnType<typeof parseControl>;
 
 export interface LinkHooks {
   connected(module: string): void;
-  message(module: string, message: ParsedControl): void;
+  /** `incarnation`: of the module that says it. */
+  message(module: string, message: ParsedControl, incarnation: number): void;
   disconnected(module: string): void;
 }
 
@@ -48,7 +49,7 @@ export class ManagementLinks {
   }
 
   /** False: not connected, and nothing was sent. */
-  send(module: string, message: ManagementToIo | ManagementToCpu): boolean {
+  send(module: string, message: ManagementToIo | ManagementToCpu | ManagementToManagement): boolean {
     const peer = this.#peers.get(module);
     if (peer === undefined) return false;
     peer.send({ kind: "control", text: JSON.stringify(message) });
@@ -67,6 +68,6 @@ export class ManagementLinks {
       peer.close(`it sent a bad control message: ${(error as Error).message}`);
       return;
     }
-    hooks.message(module, message);
+    hooks.message(module, message, peer.hello.incarnation);
   }
 }

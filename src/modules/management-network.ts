@@ -2,7 +2,7 @@
 import { plannedDevices, setUpHostNetwork, tearDownHostNetwork, type HostNetwork } from "../ports/network-host.js";
 import { setUpUserNetwork } from "../ports/user-network.js";
 import type { ServerPlan } from "./management-plan.js";
-import type { MadeRecord } from "./management-process.js";
+import type { MadeRecord } from "./management-state.js";
 
 /** Null: the server has no network. */
 export async function setUpNetwork({ server, network }: ServerPlan, ioModules: readonly string[]): Promise<HostNetwork | null> {

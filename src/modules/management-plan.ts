@@ -12,10 +12,20 @@ import { PASST } from "../ports/user-network.js";
 import type { PublishedPort } from "../ports/published-port.js";
 import { findProgram } from "../image/command.js";
 import type { ModuleConfig, NetworkConfig } from "./config.js";
-import { cpuModuleCount, cpuPairs, cpuSlots, ioModuleCount, ioSlots, type PlannedRedundancy } from "./redundancy.js";
+import {
+  cpuModuleCount,
+  cpuPairs,
+  cpuSlots,
+  enclosureCount,
+  ioModuleCount,
+  ioSlots,
+  managementSlots,
+  type PlannedRedundancy,
+} from "./redundancy.js";
 import type { ServerPaths } from "./management-paths.js";
 
-export const MANAGEMENT_NAME = "mgmt0";
+/** The management module that `steadfast up` starts; it starts all others. */
+export const FIRST_MANAGEMENT: PlannedModule = { name: "mgmt0", kind: "management", enclosure: "enclosure0" };
 
 /** The third machine that decides when two contradict each other: started when it is needed. */
 export const JUDGE: PlannedModule = { name: "judge0", kind: "cpu", enclosure: "enclosure0" };
@@ -35,6 +45,17 @@ export interface PlannedImage {
   readonly commandLine: string;
   /** TCP ports by service; none: it is not known what the image serves. */
   readonly services: readonly { readonly name: string; readonly ports: readonly number[] }[];
+}
+
+export interface PlannedDisk {
+  /** Given when it is made; empty: it is not made yet. */
+  readonly diskId: string;
+  /** Of a disk that is to be made; else as it is. */
+  readonly sizeBytes: number;
+  readonly format: "ext4" | "none";
+  readonly label: string;
+  /** Of its mirrors, by enclosure; those that are not named are in the state directory. */
+  readonly directories: readonly string[];
 }
 
 export interface ServerPlan {
@@ -58,6 +79,8 @@ export interface ServerPlan {
   readonly faultThreshold: FaultThreshold;
   /** What is done about faults of the guest's own software. */
   readonly guestWatch: GuestWatchPolicy;
+  /** Absent: the guest has no disk. */
+  readonly disk?: PlannedDisk;
 }
 
 export interface PlannedModule {
@@ -66,11 +89,16 @@ export interface PlannedModule {
   readonly enclosure: string;
 }
 
-/** Every module that the server may come to have. */
+/** Every CPU and I/O module that the server may come to have. */
 export function plannedModules(plan: ServerPlan): PlannedModule[] {
   const cpus = cpuSlots(plan.redundancy).map((slot): PlannedModule => ({ ...slot, kind: "cpu" }));
   const ios = ioSlots(plan.redundancy).map((slot): PlannedModule => ({ ...slot, kind: "io" }));
   return [...cpus, ...ios];
+}
+
+/** Every management module that the server may come to have. */
+export function plannedManagement(plan: ServerPlan): PlannedModule[] {
+  return managementSlots(plan.redundancy).map((slot) => ({ ...slot, kind: "management" }));
 }
 
 /** CPU modules that the planned redundancy takes; the other slots stand empty. */
@@ -80,10 +108,27 @@ export function cpusInUse(plan: ServerPlan): string[] {
     .map((slot) => slot.name);
 }
 
-/** CPU and I/O modules that the planned redundancy takes. */
+/** I/O modules that the planned redundancy takes. */
+export function iosInUse(plan: ServerPlan): string[] {
+  return ioSlots(plan.redundancy)
+    .slice(0, ioModuleCount(plan.redundancy))
+    .map((slot) => slot.name);
+}
+
+/** One mirror of the guest's disk in each enclosure; a directory of its own is meant for a physical disk of its own. */
+export function mirrorDirectory(paths: ServerPaths, disk: PlannedDisk, enclosure: string): string {
+  return disk.directories[Number(enclosure.replace(/^enclosure/, ""))] ?? `${paths.stateDirectory}/${enclosure}/disk`;
+}
+
+/** Where the mirrors in use are. */
+export function mirrorDirectories(plan: ServerPlan, disk: PlannedDisk, paths: ServerPaths): string[] {
+  return Array.from({ length: enclosureCount(plan.redundancy) }, (_, index) => mirrorDirectory(paths, disk, `enclosure${index}`));
+}
+
+/** Modules of all kinds that the planned redundancy takes. */
 export function modulesInUse(plan: ServerPlan): string[] {
-  const ios = ioSlots(plan.redundancy).slice(0, ioModuleCount(plan.redundancy));
-  return [...cpusInUse(plan), ...ios.map((slot) => slot.name)];
+  const managers = managementSlots(plan.redundancy).slice(0, enclosureCount(plan.redundancy));
+  return [...cpusInUse(plan), ...iosInUse(plan), ...managers.map((slot) => slot.name)];
 }
 
 /** The guest learns its address from the kernel command line; an init that does not know these words ignores them. */
@@ -134,10 +179,19 @@ export function moduleConfigFor(context: ModuleConfigContext, module: PlannedMod
       commandLine,
       ramBytes: plan.memoryMiB * 1024 * 1024,
       harts: 1,
+      ...(plan.disk !== undefined && { diskBytes: plan.disk.sizeBytes }),
       imageDigest: createHash("sha256").update(`${plan.image.digest}\n${commandLine}`).digest("hex"),
     },
+    ...(plan.disk !== undefined && {
+      disk: {
+        diskId: plan.disk.diskId,
+        directory: mirrorDirectory(paths, plan.disk, module.enclosure),
+        mirrors: iosInUse(plan),
+      },
+    }),
     network: networkConfigFor(plan, network, module.name),
     epochNs: String(epochNs),
+    ...(module.kind === "management" && { standby: true }),
   };
 }
 

@@ -7,6 +7,7 @@ import { basename } from "node:path";
 import { tearDownHostNetwork } from "../ports/network-host.js";
 import type { ServerPaths } from "./management-paths.js";
 import { readJsonFile } from "./management-plan.js";
+import type { MadeRecord } from "./management-state.js";
 
 /** Set in the environment of every module process, to the path of its configuration. */
 export const MODULE_MARK_VARIABLE = "STEADFAST_MODULE";
@@ -18,15 +19,6 @@ export interface ProcessRecord {
   readonly pid: number;
   /** Clock ticks after boot at which it started (field 22 of its stat). */
   readonly startTicks: number;
-}
-
-/** What a server made on this host. Written before it is made, so that nothing is ever unknown. */
-export interface MadeRecord {
-  readonly server: string;
-  readonly bridge: string;
-  readonly devices: readonly string[];
-  readonly management: ProcessRecord;
-  readonly processes: readonly ProcessRecord[];
 }
 
 /** Fields of /proc/PID/stat after the command name, which may itself contain spaces and brackets. */
@@ -67,10 +59,10 @@ export function residentBytesOf(pid: number): number {
   }
 }
 
-export function killIfAlive(record: ProcessRecord): void {
+export function signalIfAlive(record: ProcessRecord, signal: NodeJS.Signals = "SIGKILL"): void {
   if (!isAlive(record)) return;
   try {
-    process.kill(record.pid, "SIGKILL");
+    process.kill(record.pid, signal);
   } catch {
     // It ended between the look and the signal.
   }
@@ -102,19 +94,56 @@ function strayProcesses(runDirectory: string): ProcessRecord[] {
   return found;
 }
 
+/** Every process of a server but this one, noted or not. */
+function processesOf(paths: ServerPaths): ProcessRecord[] {
+  const made = readJsonFile<MadeRecord>(paths.madeFile);
+  const noted = made === null ? [] : [made.management, ...made.processes];
+  return [...noted, ...strayProcesses(paths.runDirectory)].filter((each) => each.pid !== process.pid);
+}
+
+export function isManagement(record: ProcessRecord): boolean {
+  return record.name.startsWith("mgmt");
+}
+
+/** The management processes of a server that live, a stopped one too. */
+export function livingManagement(paths: ServerPaths): ProcessRecord[] {
+  const made = readJsonFile<MadeRecord>(paths.madeFile);
+  return made === null ? [] : [made.management, ...made.processes.filter(isManagement)].filter(isAlive);
+}
+
+/** One of ours, not a program that a module runs. */
+function isModule(pid: number): boolean {
+  try {
+    return /^steadfast |\bmodules\/main\.js\b/.test(readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " "));
+  } catch {
+    return false;
+  }
+}
+
+/** Ends modules that the one who led before had started but not noted any more: another one will be started in their place. */
+export async function endStrays(paths: ServerPaths, { management, processes }: MadeRecord): Promise<void> {
+  const noted = new Set([management, ...processes].map((each) => each.pid));
+  const strays = strayProcesses(paths.runDirectory).filter((each) => !noted.has(each.pid) && isModule(each.pid));
+  for (const record of strays) signalIfAlive(record);
+  await waitUntilGone(strays);
+}
+
 /** Ends whatever is left of a server without management, and removes all it made. True if anything was left. */
 export async function cleanUpServer(server: string, paths: ServerPaths): Promise<boolean> {
   const made = readJsonFile<MadeRecord>(paths.madeFile);
-  const processes = [...(made === null ? [] : [made.management, ...made.processes]), ...strayProcesses(paths.runDirectory)];
-  const others = processes.filter((each) => each.pid !== process.pid);
-  const alive = others.filter(isAlive);
-  for (const record of others) killIfAlive(record);
+  // Management first: one that takes the lead meanwhile starts modules.
+  const managers = processesOf(paths).filter(isManagement);
+  for (const record of managers) signalIfAlive(record);
+  await waitUntilGone(managers);
+  const others = processesOf(paths);
+  const isLeft = made !== null || others.some(isAlive);
+  for (const record of others) signalIfAlive(record);
   await waitUntilGone(others);
   if (made !== null && made.devices.length > 0) await tearDownHostNetwork(server, made.bridge, made.devices);
   for (const entry of safeList(paths.runDirectory)) {
     if (/\.(sock|json|new)$/.test(entry)) rmSync(`${paths.runDirectory}/${entry}`, { force: true });
   }
-  return made !== null || alive.length > 0;
+  return isLeft;
 }
 
 function safeList(path: string): string[] {

@@ -1,5 +1,6 @@
 /** `steadfast record`: asks the I/O module for the course of the server, and makes one file of its image and its ticks. */
-import { copyFileSync, mkdirSync, rmSync } from "node:fs";
+import { mkdirSync, rmSync } from "node:fs";
+import { copyFile } from "node:fs/promises";
 import { join } from "node:path";
 import { SteadfastError } from "../foundation/errors.js";
 import { controlFrame, imageFrames, type RecordingHeader } from "../recording/format.js";
@@ -30,6 +31,7 @@ interface Recording {
   store: string;
   seq: number;
   onStarted: ((seq: number) => void) | null;
+  onFailed: ((why: string) => void) | null;
   /** It may end by itself, at a limit, before anybody asks. */
   ended: Ended | null;
   onEnded: ((ended: Ended) => void) | null;
@@ -40,6 +42,8 @@ export class Recordings {
   readonly #headerOf: (seq: number) => Promise<RecordingHeader>;
   readonly #toIo: (message: ManagementToIo) => boolean;
   #recording: Recording | null = null;
+  /** One was under way when another management module led, which alone knew its parts. */
+  #isCut = false;
 
   constructor(paths: ServerPaths, headerOf: (seq: number) => Promise<RecordingHeader>, toIo: (message: ManagementToIo) => boolean) {
     this.#paths = paths;
@@ -47,10 +51,26 @@ export class Recordings {
     this.#toIo = toIo;
   }
 
+  get isUnderWay(): boolean {
+    return this.#recording !== null;
+  }
+
+  /** Gives up what another management module had begun; the I/O module hears it when it is there. */
+  cut(): void {
+    this.#isCut = true;
+    rmSync(join(this.#paths.runDirectory, "recording"), { recursive: true, force: true });
+  }
+
+  /** The I/O module is connected: it need not go on with one that was cut. */
+  connected(): void {
+    if (this.#isCut && this.#recording === null) this.#toIo({ kind: "record", action: "stop" });
+  }
+
   /** Resolves when it has begun: with the tick that it begins after. */
   start(): Promise<number> {
     if (this.#recording !== null) throw new SteadfastError("RECORDING_STATE", { why: "one is under way already" });
-    const recording: Recording = { store: "", seq: 0, onStarted: null, ended: null, onEnded: null };
+    this.#isCut = false;
+    const recording: Recording = { store: "", seq: 0, onStarted: null, onFailed: null, ended: null, onEnded: null };
     this.#recording = recording;
     return new Promise((resolve, reject) => {
       const fail = (why: string): void => {
@@ -59,6 +79,10 @@ export class Recordings {
         reject(new SteadfastError("RECORDING_STATE", { why }));
       };
       const timer = setTimeout(() => fail("no two CPU modules are in lockstep to begin with"), START_LIMIT_MS);
+      recording.onFailed = (why) => {
+        clearTimeout(timer);
+        fail(why);
+      };
       recording.onStarted = (seq) => {
         clearTimeout(timer);
         resolve(seq);
@@ -71,7 +95,10 @@ export class Recordings {
 
   async stop(): Promise<RecordingDone> {
     const recording = this.#recording;
-    if (recording === null || recording.store === "") throw new SteadfastError("RECORDING_STATE", { why: "none is under way" });
+    if (recording === null || recording.store === "") {
+      const why = this.#isCut ? "it was cut when another management module took the lead" : "none is under way";
+      throw new SteadfastError("RECORDING_STATE", { why });
+    }
     this.#toIo({ kind: "record", action: "stop" });
     const { ticks, course, why } = recording.ended ?? (await this.#waitForEnd(recording));
     try {
@@ -87,13 +114,12 @@ export class Recordings {
   /** What the I/O module says of it. */
   message(message: ParsedControl): void {
     const recording = this.#recording;
-    if (recording === null) return;
-    if (message.kind === "recordingStarted") {
-      recording.seq = Number(message["seq"]);
-      recording.store = this.#copy(String(message["store"]));
-      this.#toIo({ kind: "record", action: "imageTaken" });
-      recording.onStarted?.(recording.seq);
-    } else if (message.kind === "recordingEnded") {
+    if (recording === null) {
+      if (message.kind === "recordingEnded" && message["course"] !== "") rmSync(String(message["course"]), { force: true });
+      return;
+    }
+    if (message.kind === "recordingStarted") void this.#begin(recording, Number(message["seq"]), String(message["store"]));
+    else if (message.kind === "recordingEnded") {
       const why = typeof message["why"] === "string" ? message["why"] : null;
       recording.ended = { ticks: Number(message["ticks"]), course: String(message["course"]), why };
       recording.onEnded?.(recording.ended);
@@ -110,11 +136,24 @@ export class Recordings {
     });
   }
 
-  #copy(name: string): string {
+  async #begin(recording: Recording, seq: number, store: string): Promise<void> {
+    recording.seq = seq;
+    try {
+      recording.store = await this.#copy(store);
+    } catch (error) {
+      recording.onFailed?.(`its image cannot be copied: ${(error as Error).message}`);
+      return;
+    }
+    this.#toIo({ kind: "record", action: "imageTaken" });
+    recording.onStarted?.(seq);
+  }
+
+  /** A guest's memory may be large: meanwhile management must go on. */
+  async #copy(name: string): Promise<string> {
     const copy = join(this.#paths.runDirectory, "recording");
     rmSync(copy, { recursive: true, force: true });
     mkdirSync(copy, { mode: 0o700 });
-    for (const file of ["index", "pages"]) copyFileSync(join(checkpointDirectory(this.#paths), name, file), join(copy, file));
+    for (const file of ["index", "pages"]) await copyFile(join(checkpointDirectory(this.#paths), name, file), join(copy, file));
     return copy;
   }
 

@@ -3,13 +3,22 @@ import { SteadfastError } from "../foundation/errors.js";
 import type { ServerStatus } from "../wire/control.js";
 import { inLockstep } from "./management-status.js";
 import type { ModuleSupervisor } from "./management-supervisor.js";
-import { CHANGEABLE, cpuModuleCount, cpuSlots, ioModuleCount, ioSlots, type PlannedRedundancy } from "./redundancy.js";
+import {
+  CHANGEABLE,
+  cpuModuleCount,
+  cpuSlots,
+  enclosureCount,
+  ioModuleCount,
+  ioSlots,
+  managementSlots,
+  type PlannedRedundancy,
+} from "./redundancy.js";
 
 export interface RedundancyHooks {
   supervisor(module: string): ModuleSupervisor;
   expect(module: string, present: boolean): void;
-  /** The I/O module's view; null: it is not there. */
-  status(): ServerStatus | null;
+  /** It is in lockstep or, of an I/O or management module, ready to carry on. */
+  isReady(module: string): boolean;
 }
 
 export class RedundancyChange {
@@ -26,7 +35,8 @@ export class RedundancyChange {
     if (!CHANGEABLE.includes(from) || !CHANGEABLE.includes(to)) throw new SteadfastError("REDUNDANCY_FIXED", { from, to });
     const slots = cpuSlots(to).map((slot) => slot.name);
     const ios = ioSlots(to).map((slot) => slot.name);
-    const kept = [...slots.slice(0, cpuModuleCount(to)), ...ios.slice(0, ioModuleCount(to))];
+    const managers = managementSlots(to).map((slot) => slot.name);
+    const kept = [...slots.slice(0, cpuModuleCount(to)), ...ios.slice(0, ioModuleCount(to)), ...managers.slice(0, enclosureCount(to))];
     const surplus = slots.slice(cpuModuleCount(to), cpuModuleCount(from));
     if (surplus.length > 0) this.#demandLockstep(kept, to);
     for (const name of slots.slice(cpuModuleCount(from), cpuModuleCount(to))) {
@@ -38,15 +48,22 @@ export class RedundancyChange {
       this.#retiring.add(name);
       this.#hooks.expect(name, false);
     }
-    for (const name of ios.slice(ioModuleCount(from), ioModuleCount(to))) this.#hooks.supervisor(name).insert();
-    // If the active one is among them, another one takes over at once.
-    for (const name of ios.slice(ioModuleCount(to), ioModuleCount(from))) this.#hooks.supervisor(name).hold();
+    const others = [...ios.slice(ioModuleCount(from)), ...managers.slice(enclosureCount(from))];
+    for (const name of others.filter((each) => kept.includes(each))) this.#hooks.supervisor(name).insert();
+    // If the active one or the leading one is among them, another one takes over at once.
+    const leaving = [...ios.slice(ioModuleCount(to), ioModuleCount(from)), ...managers.slice(enclosureCount(to), enclosureCount(from))];
+    for (const name of leaving) this.#hooks.supervisor(name).hold();
+  }
+
+  /** A slot that is not in use any more, though its module is still there: who led before was about to end it. */
+  retire(name: string): void {
+    this.#retiring.add(name);
+    this.#hooks.expect(name, false);
   }
 
   /** Those that stay must be able to carry on without those that go. */
   #demandLockstep(kept: readonly string[], to: PlannedRedundancy): void {
-    const modules = this.#hooks.status()?.modules;
-    const missing = kept.filter((name) => !inLockstep(modules?.[name]?.state));
+    const missing = kept.filter((name) => !this.#hooks.isReady(name));
     if (missing.length > 0) throw new SteadfastError("REDUNDANCY_UNSAFE", { to, modules: missing.join(", ") });
   }
 

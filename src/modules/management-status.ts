@@ -1,8 +1,10 @@
 /** What `status --json` shows: the I/O module's view of the lockstep, completed with what only management knows. */
 import type {
   CpuToManagement,
+  DiskStatus,
   ModuleKind,
   ModuleState,
+  ModuleStatus,
   Redundancy,
   ReintegrationProgress,
   ServerCounters,
@@ -12,7 +14,7 @@ import type { PublishedPort } from "../ports/published-port.js";
 import type { GuestFaults, ServiceState } from "./guest-health.js";
 import type { GuestWatch } from "./management-guest.js";
 import type { NetworkConfig } from "./config.js";
-import { MANAGEMENT_NAME, modulesInUse, type ServerPlan } from "./management-plan.js";
+import { modulesInUse, type ServerPlan } from "./management-plan.js";
 import { residentBytesOf } from "./management-process.js";
 import { fullRedundancy } from "./redundancy.js";
 import type { ModuleSupervisor } from "./management-supervisor.js";
@@ -33,6 +35,8 @@ export interface ModuleReport {
   readonly safeToPull: boolean;
   /** Held out by `pull` until `insert`. */
   readonly held: boolean;
+  /** Of I/O modules: whether this one drives the guest; the others stand by. */
+  readonly isActive?: boolean;
   readonly incarnation: number;
   /** Losses since the last `clear`, without drills. */
   readonly faults: number;
@@ -41,6 +45,12 @@ export interface ModuleReport {
   readonly progress?: ReintegrationProgress;
   readonly mips?: number;
   readonly load?: number;
+}
+
+export interface EnclosureReport {
+  readonly name: string;
+  /** Every kind of module in it has another one elsewhere that carries on. */
+  readonly safeToPull: boolean;
 }
 
 export interface ServerReport {
@@ -71,8 +81,18 @@ export interface ServerReport {
   readonly uptimeMs: number;
   readonly mips: number;
   readonly counters: ServerCounters;
+  /** The guest's disk and its mirrors; null: it has none, or no I/O module drives it at this moment. */
+  readonly disk: DiskStatus | null;
   readonly lastEventId: number;
   readonly modules: readonly ModuleReport[];
+  readonly enclosures: readonly EnclosureReport[];
+}
+
+/** Management modules that could carry on at this moment. */
+export interface ManagementView {
+  readonly leader: string;
+  /** Stand-bys that answer. */
+  readonly ready: readonly string[];
 }
 
 export interface ReportSources {
@@ -84,9 +104,11 @@ export interface ReportSources {
   readonly supervisors: readonly ModuleSupervisor[];
   /** Of the active I/O module; null: it is not connected. */
   readonly io: ServerStatus | null;
+  /** Its name, as far as is known. */
+  readonly activeIo: string;
   readonly counters: ServerCounters;
   readonly cpu: ReadonlyMap<string, CpuToManagement>;
-  readonly managementIncarnation: number;
+  readonly management: ManagementView;
 }
 
 export const NO_COUNTERS: ServerCounters = {
@@ -124,19 +146,36 @@ export function inLockstep(state: ModuleState | undefined): boolean {
   return state === "SIMPLEX" || state === "DUPLEX" || state === "TRIPLEX";
 }
 
-function moduleState(supervisor: ModuleSupervisor, io: ServerStatus | null): ModuleState {
+/** What the active I/O module says of a module; undefined: it knows only its past. */
+function viewOf(supervisor: ModuleSupervisor, io: ServerStatus | null): ModuleStatus | undefined {
+  const view = io?.modules[supervisor.name];
+  return view !== undefined && supervisor.process !== null && view.incarnation === supervisor.incarnation ? view : undefined;
+}
+
+/** The leading one and those that could take its place have lockstep's states, like the I/O modules. */
+function managementState(name: string, { leader, ready }: ManagementView): ModuleState {
+  if (name !== leader && !ready.includes(name)) return "INITIALIZING";
+  return (["SIMPLEX", "DUPLEX", "TRIPLEX"] as const)[Math.min(ready.length, 2)] ?? "SIMPLEX";
+}
+
+function moduleState(supervisor: ModuleSupervisor, { io, management }: ReportSources): ModuleState {
   if (supervisor.presence === "broken") return "BROKEN";
   if (supervisor.presence === "held") return "OFFLINE";
   if (supervisor.process === null) return "OFFLINE";
-  const state = io?.modules[supervisor.name]?.state ?? "INITIALIZING";
+  if (supervisor.module.kind === "management") return managementState(supervisor.name, management);
+  const state = viewOf(supervisor, io)?.state ?? "INITIALIZING";
   // An I/O module that the active one does not hear yet is on its way, as long as it has a process.
   return state === "OFFLINE" && supervisor.module.kind === "io" ? "INITIALIZING" : state;
 }
 
+function isSafe(name: string, { leader, ready }: ManagementView): boolean {
+  return name !== leader || ready.length > 0;
+}
+
 function reportModule(supervisor: ModuleSupervisor, sources: ReportSources): ModuleReport {
   const { module, process, faults, incarnation, presence } = supervisor;
-  const state = moduleState(supervisor, sources.io);
-  const view = presence === "present" ? sources.io?.modules[module.name] : undefined;
+  const state = moduleState(supervisor, sources);
+  const view = presence === "present" ? viewOf(supervisor, sources.io) : undefined;
   const own = sources.cpu.get(module.name);
   return {
     name: module.name,
@@ -145,8 +184,9 @@ function reportModule(supervisor: ModuleSupervisor, sources: ReportSources): Mod
     pid: process?.pid ?? 0,
     state,
     // Nothing is lost with a module that is out anyway; whatever we do not know is not safe.
-    safeToPull: view?.safeToPull ?? presence !== "present",
+    safeToPull: module.kind === "management" ? isSafe(module.name, sources.management) : (view?.safeToPull ?? presence !== "present"),
     held: presence === "held",
+    ...(module.kind === "io" && { isActive: module.name === sources.activeIo && sources.io !== null }),
     incarnation,
     faults: faults.total,
     lagTicks: view?.lagTicks ?? 0,
@@ -156,29 +196,37 @@ function reportModule(supervisor: ModuleSupervisor, sources: ReportSources): Mod
   };
 }
 
+/** The I/O module's word, unless a module is gone that it had not missed yet when it spoke. */
+function redundancyNow(sources: ReportSources): Redundancy {
+  const { plan, io, supervisors } = sources;
+  if (io === null) return "OUTAGE";
+  const inUse = supervisors.filter((each) => modulesInUse(plan).includes(each.name));
+  // Who supervises is no part of what protects the guest.
+  const isWhole = inUse.every((each) => each.module.kind === "management" || inLockstep(moduleState(each, sources)));
+  if (isWhole || io.redundancy !== fullRedundancy(plan.redundancy)) return io.redundancy;
+  return io.redundancy === "DUPLEX" || io.redundancy === "SIMPLEX" ? "SIMPLEX" : "DUPLEX";
+}
+
 /** The judge is there only while it is needed, and empty slots are not shown. */
 function isShown(supervisor: ModuleSupervisor, plan: ServerPlan): boolean {
   return supervisor.process !== null || modulesInUse(plan).includes(supervisor.name);
 }
 
+/** An enclosure may go if each kind of module that runs in it is in lockstep elsewhere too. */
+function reportEnclosures(modules: readonly ModuleReport[]): EnclosureReport[] {
+  return [...new Set(modules.map((module) => module.enclosure))].sort().map((name) => {
+    const running = modules.filter((module) => module.enclosure === name && module.pid !== 0);
+    const others = modules.filter((module) => module.enclosure !== name && inLockstep(module.state));
+    return { name, safeToPull: running.every(({ kind }) => others.some((other) => other.kind === kind)) };
+  });
+}
+
 export function makeReport(sources: ReportSources): ServerReport {
   const { plan, io } = sources;
-  const management: ModuleReport = {
-    name: MANAGEMENT_NAME,
-    kind: "management",
-    enclosure: "enclosure0",
-    pid: process.pid,
-    state: "SIMPLEX",
-    safeToPull: false,
-    held: false,
-    incarnation: sources.managementIncarnation,
-    faults: 0,
-    lagTicks: 0,
-    rssBytes: residentBytesOf(process.pid),
-  };
+  const modules = sources.supervisors.filter((each) => isShown(each, plan)).map((each) => reportModule(each, sources));
   return {
     server: plan.server,
-    redundancy: io?.redundancy ?? "OUTAGE",
+    redundancy: redundancyNow(sources),
     wantedRedundancy: fullRedundancy(plan.redundancy),
     guest: sources.guest.state,
     guestServices: sources.guest.services,
@@ -205,7 +253,9 @@ export function makeReport(sources: ReportSources): ServerReport {
     uptimeMs: Date.now() - sources.startedAtMs,
     mips: io?.mips ?? 0,
     counters: sources.counters,
+    disk: io?.disk ?? null,
     lastEventId: sources.lastEventId,
-    modules: [...sources.supervisors.filter((each) => isShown(each, plan)).map((each) => reportModule(each, sources)), management],
+    modules,
+    enclosures: reportEnclosures(modules),
   };
 }

@@ -1,6 +1,7 @@
 /**
  * One supervised module: its process, its restarts, and whether it is wanted. Decides nothing about lockstep; it turns "this process
- * ended" and "shoot this module" into restarts under the policy.
+ * ended" and "shoot this module" into restarts under the policy. The process need not be a child of ours: whoever takes the lead adopts
+ * those that the one before had started.
  */
 import { spawn, type ChildProcess } from "node:child_process";
 import { closeSync, openSync, renameSync, statSync, truncateSync } from "node:fs";
@@ -8,8 +9,17 @@ import { fileURLToPath } from "node:url";
 import type { ModuleConfig } from "./config.js";
 import { JUDGE, writeJsonFile, type FaultThreshold, type PlannedModule } from "./management-plan.js";
 import { judgeLoss, noteLockstep, NO_FAULTS, type FaultRecord, type LossCause } from "./management-policy.js";
-import { MODULE_MARK_VARIABLE, processStateOf, recordProcess, type ProcessRecord } from "./management-process.js";
-import { yieldWhileStarting } from "./start-priority.js";
+import {
+  isAlive,
+  MODULE_MARK_VARIABLE,
+  processStateOf,
+  recordProcess,
+  signalIfAlive,
+  waitUntilGone,
+  type ProcessRecord,
+} from "./management-process.js";
+import type { ModulePresence, ModuleRecord } from "./management-state.js";
+import { endYielding, yieldWhileStarting } from "./start-priority.js";
 
 const MAIN_PATH = fileURLToPath(new URL("./main.js", import.meta.url));
 /** A module's standard error; one older file is kept. */
@@ -18,12 +28,13 @@ const LOG_BYTES_MAX = 1024 * 1024;
 const STOPPED_LIMIT_MS = 3000;
 
 /**
- * An I/O module that says nothing over this many checks (a second each) hangs, though its process runs: nobody votes on it. Counted in
- * checks, not in time, so that a suspended host does not make everyone look silent.
+ * An I/O or management module that says nothing over this many checks (a second each) hangs, though its process runs: nobody votes on
+ * it. Counted in checks, not in time, so that a suspended host does not make everyone look silent.
  */
 const SILENT_CHECKS_LIMIT = 5;
 
-export type ModulePresence = "present" | "held" | "broken";
+/** Between asking modules to end and ending them. */
+const SHUTDOWN_GRACE_MS = 300;
 
 export interface SupervisorHooks {
   /** Configuration of the next incarnation. */
@@ -40,6 +51,7 @@ export class ModuleSupervisor {
   readonly #threshold: FaultThreshold;
   readonly #logPath: string;
   readonly #runDirectory: string;
+  /** Null: it is not a child of ours. */
   #child: ChildProcess | null = null;
   #process: ProcessRecord | null = null;
   #presence: ModulePresence = "present";
@@ -80,6 +92,52 @@ export class ModuleSupervisor {
     return this.#incarnation;
   }
 
+  /** What another one needs to go on from here. */
+  get record(): ModuleRecord {
+    return {
+      presence: this.#presence,
+      faults: this.#faults,
+      incarnation: this.#incarnation,
+      process: this.#process,
+      plannedCause: this.#plannedCause,
+    };
+  }
+
+  /** It is this very process. */
+  get #isSelf(): boolean {
+    return this.#process?.pid === process.pid;
+  }
+
+  /**
+   * Goes on from what another one wrote down, also with the end of a process that it was about to end. What has ended since is seen at
+   * the next `look`.
+   */
+  adopt(record: ModuleRecord): void {
+    this.#presence = record.presence;
+    this.#faults = record.faults;
+    this.#incarnation = record.incarnation;
+    this.#process = record.process;
+    this.#plannedCause = record.plannedCause;
+    if (record.process === null || !isAlive(record.process)) return;
+    if (record.plannedCause !== null) signalIfAlive(record.process);
+    else if (this.module.kind === "cpu") endYielding(record.process.pid);
+  }
+
+  /** This process is the module, and is there, whatever was wanted of it before. A former one of that name hangs, if it lives. */
+  adoptSelf(incarnation: number): void {
+    if (this.#process !== null && !this.#isSelf) signalIfAlive(this.#process);
+    this.#presence = "present";
+    this.#incarnation = incarnation;
+    this.#process = recordProcess(this.name, process.pid);
+    this.#plannedCause = null;
+  }
+
+  /** Is a process that is no child of ours still there? Nobody but us would tell. */
+  look(): void {
+    if (this.#child !== null || this.#process === null || isAlive(this.#process)) return;
+    this.#gone("killed", "nobody saw how it ended, since who had started it was gone");
+  }
+
   start(): void {
     if (this.#ended || this.#process !== null || this.#presence !== "present") return;
     this.#clearTimer();
@@ -98,8 +156,11 @@ export class ModuleSupervisor {
     });
     closeSync(log);
     this.#child = child;
-    child.once("error", (error) => this.#gone(child, "crashed", error.message));
-    child.once("exit", (code, signal) => this.#gone(child, causeOf(code, signal), describeEnd(code, signal)));
+    const gone = (cause: LossCause, detail: string): void => {
+      if (this.#child === child) this.#gone(cause, detail);
+    };
+    child.once("error", (error) => gone("crashed", error.message));
+    child.once("exit", (code, signal) => gone(causeOf(code, signal), describeEnd(code, signal)));
     if (child.pid !== undefined) this.#process = recordProcess(this.name, child.pid);
     // Others wait for the judge: it takes what it can get.
     if (child.pid !== undefined && this.module.kind === "cpu" && this.name !== JUDGE.name) yieldWhileStarting(child.pid);
@@ -108,24 +169,23 @@ export class ModuleSupervisor {
 
   /** SIGKILL; what follows depends on the cause. The first cause counts: a drill stays one when the vote then finds it. */
   kill(cause: LossCause): boolean {
-    if (this.#child === null) return false;
+    if (this.#process === null) return false;
     this.#plannedCause ??= cause;
-    return this.#child.kill("SIGKILL");
+    return this.#signal("SIGKILL");
   }
 
   /** SIGSTOP, as a drill. What follows is for the vote to find. */
   hang(): boolean {
-    if (this.#child === null) return false;
+    if (this.#process === null) return false;
     this.#plannedCause = "drill";
-    return this.#child.kill("SIGSTOP");
+    return this.#signal("SIGSTOP");
   }
 
   /** Out, and not restarted until it is inserted. */
   hold(): void {
     this.#presence = "held";
     this.#clearTimer();
-    this.kill("drill");
-    this.#hooks.changed(this);
+    if (!this.kill("drill")) this.#hooks.changed(this);
   }
 
   insert(): void {
@@ -138,6 +198,7 @@ export class ModuleSupervisor {
   clear(): void {
     this.#faults = NO_FAULTS;
     if (this.#presence === "broken") this.insert();
+    else this.#hooks.changed(this);
   }
 
   /** The module was heard of. */
@@ -146,7 +207,9 @@ export class ModuleSupervisor {
   }
 
   noteLockstep(): void {
-    this.#faults = noteLockstep(this.#faults);
+    const before = this.#faults;
+    this.#faults = noteLockstep(before);
+    if (this.#faults !== before) this.#hooks.changed(this);
   }
 
   /** Called about once a second: ends a process that has been stopped or silent for long, and bounds its log. */
@@ -157,7 +220,7 @@ export class ModuleSupervisor {
     else this.#stoppedSinceMs ??= nowMs;
     if (this.#stoppedSinceMs !== null && nowMs - this.#stoppedSinceMs >= STOPPED_LIMIT_MS) this.kill(this.#plannedCause ?? "hung");
     this.#silentChecks += 1;
-    if (this.module.kind === "io" && this.#silentChecks > SILENT_CHECKS_LIMIT) this.kill("hung");
+    if (this.module.kind !== "cpu" && !this.#isSelf && this.#silentChecks > SILENT_CHECKS_LIMIT) this.kill("hung");
     boundLog(this.#logPath);
   }
 
@@ -167,25 +230,31 @@ export class ModuleSupervisor {
     this.#clearTimer();
   }
 
-  #gone(child: ChildProcess, cause: LossCause, detail: string): void {
-    if (this.#child !== child) return;
+  /** One's own end comes at the next turn, when whoever asked for it has been answered and the others know. */
+  #signal(signal: "SIGKILL" | "SIGSTOP"): boolean {
+    const record = this.#process;
+    if (record === null || !isAlive(record)) return false;
+    this.#hooks.changed(this);
+    if (this.#isSelf) setImmediate(() => process.kill(process.pid, signal));
+    else signalIfAlive(record, signal);
+    return true;
+  }
+
+  #gone(cause: LossCause, detail: string): void {
     const actual = this.#plannedCause ?? cause;
     this.#child = null;
     this.#process = null;
     this.#plannedCause = null;
     if (this.#ended) return;
-    this.#hooks.changed(this);
-    this.#hooks.lost(this, actual, detail);
-    if (this.#presence !== "present") return;
+    const isWanted = this.#presence === "present";
     const verdict = judgeLoss(this.#faults, actual, Date.now(), this.#threshold);
-    this.#faults = verdict.record;
-    if (verdict.broken) {
-      this.#presence = "broken";
-      this.#hooks.becameBroken(this);
-      this.#hooks.changed(this);
-      return;
-    }
-    if (verdict.restartDelayMs === 0) this.start();
+    if (isWanted) this.#faults = verdict.record;
+    if (isWanted && verdict.broken) this.#presence = "broken";
+    this.#hooks.lost(this, actual, detail);
+    this.#hooks.changed(this);
+    if (!isWanted) return;
+    if (verdict.broken) this.#hooks.becameBroken(this);
+    else if (verdict.restartDelayMs === 0) this.start();
     else this.#restartTimer = setTimeout(() => this.start(), verdict.restartDelayMs);
   }
 
@@ -193,6 +262,16 @@ export class ModuleSupervisor {
     if (this.#restartTimer !== null) clearTimeout(this.#restartTimer);
     this.#restartTimer = null;
   }
+}
+
+/** Asks modules to end, and ends them. */
+export async function endModules(supervisors: readonly ModuleSupervisor[], ask: (module: string) => void): Promise<void> {
+  for (const supervisor of supervisors) supervisor.end();
+  const processes = supervisors.flatMap((each) => each.process ?? []);
+  for (const { name } of processes) ask(name);
+  await waitUntilGone(processes, SHUTDOWN_GRACE_MS);
+  for (const supervisor of supervisors) supervisor.kill("drill");
+  await waitUntilGone(processes);
 }
 
 function causeOf(code: number | null, signal: NodeJS.Signals | null): LossCause {

@@ -1,4 +1,4 @@
-/** How much redundancy a server may have, what operators call it, and which CPU and I/O modules that takes. */
+/** How much redundancy a server may have, what operators call it, and which modules that takes. */
 import type { Redundancy } from "../wire/control.js";
 
 export const REDUNDANCIES = ["simplex", "duplex", "triplex", "pair-and-spare"] as const;
@@ -23,14 +23,28 @@ export function cpuSlots(redundancy: PlannedRedundancy): { readonly name: string
   });
 }
 
-export function ioModuleCount(redundancy: PlannedRedundancy): number {
+/** Each has one I/O module and one management module. */
+export function enclosureCount(redundancy: PlannedRedundancy): number {
   return redundancy === "pair-and-spare" ? MODULES["pair-and-spare"] / MODULES_PER_PAIR : MODULES[redundancy];
+}
+
+export function ioModuleCount(redundancy: PlannedRedundancy): number {
+  return enclosureCount(redundancy);
 }
 
 /** All I/O modules that such a server may ever come to have: one in each enclosure. The first ones are in use. */
 export function ioSlots(redundancy: PlannedRedundancy): { readonly name: string; readonly enclosure: string }[] {
-  const count = Math.max(ioModuleCount(redundancy), CHANGEABLE.includes(redundancy) ? MODULES.triplex : 0);
-  return Array.from({ length: count }, (_, index) => ({ name: `io${index}`, enclosure: `enclosure${index}` }));
+  return oneInEach(redundancy, "io");
+}
+
+/** All management modules, likewise. */
+export function managementSlots(redundancy: PlannedRedundancy): { readonly name: string; readonly enclosure: string }[] {
+  return oneInEach(redundancy, "mgmt");
+}
+
+function oneInEach(redundancy: PlannedRedundancy, prefix: string): { readonly name: string; readonly enclosure: string }[] {
+  const count = Math.max(enclosureCount(redundancy), CHANGEABLE.includes(redundancy) ? MODULES.triplex : 0);
+  return Array.from({ length: count }, (_, index) => ({ name: `${prefix}${index}`, enclosure: `enclosure${index}` }));
 }
 
 export function cpuPairs(redundancy: PlannedRedundancy): (readonly [string, string])[] {

@@ -13,7 +13,12 @@ const START_MS = 700;
 /** Without autogroups, or without the right to raise the weight again, it starts like any other process. */
 export function yieldWhileStarting(pid: number): void {
   if (process.getuid?.() !== 0 || !setWeight(pid, YIELDING)) return;
-  setTimeout(() => setWeight(pid, ORDINARY), START_MS).unref();
+  setTimeout(() => endYielding(pid), START_MS).unref();
+}
+
+/** Also for a module whose starter was lost within that time. */
+export function endYielding(pid: number): void {
+  if (process.getuid?.() === 0) setWeight(pid, ORDINARY);
 }
 
 function setWeight(pid: number, nice: string): boolean {

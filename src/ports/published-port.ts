@@ -27,6 +27,11 @@ export function parsePublished(text: string): PublishedPort | null {
   return { protocol: protocol as PublishedPort["protocol"], hostAddress, hostPort, guestPort };
 }
 
+/** As it is given: "127.0.0.1:8080:80". */
+export function formatPublished(port: PublishedPort): string {
+  return `${hostEnd(port)}:${port.guestPort}${port.protocol === "udp" ? "/udp" : ""}`;
+}
+
 /** As it is shown: "127.0.0.1:8080 -> 80/tcp". */
 export function publishedText(port: PublishedPort): string {
   return `${hostEnd(port)} -> ${port.guestPort}/${port.protocol}`;

@@ -24,6 +24,8 @@ export interface RecordedMachine {
   readonly imageDigest: string;
   readonly commandLine: string;
   readonly macAddress: string;
+  /** Size of the guest's disk; absent: it has none. */
+  readonly diskBytes?: number;
   /** Needed only if the guest is powered on in the middle. */
   readonly kernelPath: string;
   readonly initrdPath: string;
@@ -78,7 +80,9 @@ function isMachine(value: unknown): value is RecordedMachine {
   if (!isRecord(value) || (value["engine"] !== "rv64" && value["engine"] !== "toy")) return false;
   if (!/^\d{1,19}$/.test(String(value["epochNs"]))) return false;
   return (
-    MACHINE_TEXTS.every((name) => typeof value[name] === "string") && MACHINE_COUNTS.every((name) => Number.isSafeInteger(value[name]))
+    MACHINE_TEXTS.every((name) => typeof value[name] === "string") &&
+    MACHINE_COUNTS.every((name) => Number.isSafeInteger(value[name])) &&
+    (value["diskBytes"] === undefined || Number.isSafeInteger(value["diskBytes"]))
   );
 }
 

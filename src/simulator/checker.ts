@@ -3,7 +3,8 @@
  * and without faults: what it puts out is what clients must have seen.
  */
 import type { Truth } from "./history.js";
-import { outputText, type World } from "./world.js";
+import { outputText } from "./releases.js";
+import type { World } from "./world.js";
 
 export type ViolationKind = "safety" | "liveness";
 
@@ -115,4 +116,53 @@ export function checkMachines(world: World, digests: Readonly<Record<string, str
   if (world.errors.lostBy !== null) return;
   const isTrue = Object.values(digests)[0] === truth.digest;
   demand(isTrue, `all machines agree at tick ${world.verifiedSeq} on what no fault-free machine computes`);
+}
+
+/** What the guest was told of a block of its disk. */
+interface BlockPast {
+  /** Said to be written, and said to be flushed after that. */
+  written: number;
+  flushed: number;
+}
+
+const DISK_LINE = /^disk: (?:block (\d+) (?:generation (\d+) (written)|holds generation (\d+)|is (WRONG))|(flushed)|.* (failed))/;
+
+/**
+ * Nothing that was said to be written is lost, and nothing is read that was not written. With the power everything not flushed may go.
+ * Not for servers whose disks failed: there may have been no good copy, or one bad copy that had to be taken for a torn write; what is
+ * right then only a model of every block can tell (test/storage-controller.test.ts).
+ */
+export function checkDisk(world: World, truth: Truth): void {
+  const past = new Map<number, BlockPast>();
+  for (const outputs of truth.lives) {
+    const isSeen = new Set<number>();
+    const lines = outputs.map(outputText).flatMap((text) => text.replace(/^console /, "").split("\n"));
+    for (const line of lines) {
+      const match = DISK_LINE.exec(line);
+      if (match === null) continue;
+      const [, block, generation, written, held, wrong, flushed, failed] = match;
+      // A block that was being written when the power failed may be torn on all mirrors, as on any disk.
+      const mayBeTorn = world.powerLosses > 0 && line.includes("garbled");
+      demand(wrong === undefined || mayBeTorn, `the guest read what it never wrote: ${line}`);
+      demand(failed === undefined, `the guest got an I/O error though no disk failed: ${line}`);
+      if (flushed !== undefined) for (const each of past.values()) each.flushed = each.written;
+      if (block === undefined) continue;
+      const known = past.get(Number(block)) ?? { written: 0, flushed: 0 };
+      past.set(Number(block), known);
+      if (written !== undefined) known.written = Number(generation);
+      if (held === undefined || isSeen.has(Number(block))) continue;
+      isSeen.add(Number(block));
+      const least = world.powerLosses > 0 ? known.flushed : known.written;
+      demand(Number(held) >= least, `block ${block} holds generation ${held} at power-on, and ${least} was acknowledged`);
+      Object.assign(known, { written: Number(held), flushed: Math.min(known.flushed, Number(held)) });
+    }
+  }
+}
+
+/** All mirrors are the same, byte by byte; asked for when the guest is quiet and all of the disk was looked through. */
+export function checkMirrors(world: World): void {
+  const [first, ...others] = [...world.disks.values()].map((disk) => disk.files.data.contents);
+  if (first === undefined) return;
+  for (const other of others)
+    demand(other.length === first.length && other.every((byte, at) => byte === first[at]), "the mirrors of the disk differ");
 }

@@ -1,6 +1,8 @@
 /** Faults by seed: what befalls a simulated server, when, and in which rare moments it was hit. */
 import { SeededRandom } from "../foundation/random.js";
+import { DISK_BLOCK_BYTES } from "../machine/machine.js";
 import type { Scenario } from "./scenario.js";
+import type { MirrorDisk } from "./simulated-mirror.js";
 import { IO_RESTART_MS, type World } from "./world.js";
 
 export type FaultKind =
@@ -10,6 +12,7 @@ export type FaultKind =
   | "slow"
   | "restartIo"
   | "overtakeIo"
+  | "hangIo"
   | "cutIo"
   | "arbiterOutage"
   | "arbiterSlow"
@@ -21,6 +24,11 @@ export type FaultKind =
   | "powerLoss"
   | "pullEnclosure"
   | "resize"
+  | "diskRot"
+  | "diskUnreadable"
+  | "diskWrites"
+  | "diskErrors"
+  | "diskSlow"
   | "storeFull"
   | "storeRot"
   | "flip"
@@ -29,15 +37,19 @@ export type FaultKind =
 
 /** Modules, links, clocks and the arbiter fail. */
 export const LOSSES: readonly FaultKind[] = [
-  ...(["kill", "kill", "kill", "kill", "stop", "pause", "slow", "restartIo", "restartIo", "overtakeIo", "cutIo"] as const),
+  ...(["kill", "kill", "kill", "kill", "stop", "pause", "slow", "restartIo", "restartIo", "overtakeIo", "hangIo", "cutIo"] as const),
   ...(["arbiterOutage", "arbiterSlow", "cut", "cut", "batch", "clockJump", "wallClock", "pullEnclosure", "resize"] as const),
   ...(["storeFull", "storeRot"] as const),
 ];
+/** Disks below the mirrors fail: bits rot, blocks cannot be read, writes get lost, go astray or are torn, fail, or take long. */
+export const DISK_FAULTS: readonly FaultKind[] = ["diskRot", "diskUnreadable", "diskWrites", "diskErrors", "diskSlow"];
 /** Modules compute wrongly. */
 export const ERRORS: readonly FaultKind[] = ["flip", "flip", "flip", "corruptOutput", "corruptOutput", "skewClock"];
 /** Now and then instead of any other: everything of a kind at once. */
 const RARE: readonly FaultKind[] = ["killAll", "powerLoss"];
 const RARE_CHANCE = 0.01;
+/** A takeover takes about this long, from the loss of the former sequencer on. */
+const TAKEOVER_MS = 10;
 /**
  * What takes CPU modules away is not done to a server in which an error still sleeps: to be left with the wrong one, or a copy of it,
  * is a double fault and beyond any promise. While it is being judged it does not sleep any more.
@@ -54,7 +66,7 @@ export function putFaults(world: World, scenario: Scenario, mark: (name: string)
     const kind = random.chance(RARE_CHANCE) ? random.pick(RARE) : random.pick(scenario.faults);
     const victim = random.pick(world.cpuNames);
     const isPossible = ERRORS.includes(kind)
-      ? world.redundancy === world.fullRedundancy && !world.mayHideError
+      ? world.isWhole && !world.mayHideError
       : !TAKES_MODULES.has(kind) || !world.mayHideError || world.server.adjudication.isPending;
     if (!isPossible) return;
     log.push(`${world.nowMs.toFixed(1)} ${kind} ${victim}`);
@@ -62,6 +74,10 @@ export function putFaults(world: World, scenario: Scenario, mark: (name: string)
     FAULTS[kind](world, victim, random, scenario);
     // A takeover is over in two milliseconds, an adjudication in a hundred: by chance alone they would hardly ever be hit.
     if (kind === "restartIo" && random.chance(0.5)) world.after(IO_RESTART_MS + random.below(30), strike);
+    // And the arbiter must fail in the middle of it, once the sequencer has read what is in force.
+    const withinMs = scenario.ioCount > 1 ? TAKEOVER_MS : IO_RESTART_MS + TAKEOVER_MS;
+    if (kind === "restartIo" && random.chance(0.2))
+      world.after(random.below(withinMs), () => FAULTS.arbiterOutage(world, victim, random, scenario));
     if (ERRORS.includes(kind) && random.chance(0.3)) whenJudged(world, strike);
   };
   const next = (): void => {
@@ -107,6 +123,14 @@ function cutFor(world: World, ways: readonly Way[], forMs: number): void {
   });
 }
 
+/** Something happens to one of the mirrors' disks, if there are any. */
+function withDisk(world: World, random: SeededRandom, act: (disk: MirrorDisk) => unknown): void {
+  const disks = [...world.disks.values()];
+  if (disks.length === 0) return;
+  world.haveDisksFailed = true;
+  act(random.pick(disks));
+}
+
 type Fault = (world: World, victim: string, random: SeededRandom, scenario: Scenario) => void;
 
 const FAULTS: Readonly<Record<FaultKind, Fault>> = {
@@ -123,6 +147,7 @@ const FAULTS: Readonly<Record<FaultKind, Fault>> = {
   },
   restartIo: (world, _victim, random) => world.restartIo(random.chance(0.7) ? world.io.name : random.pick([...world.ios.keys()])),
   overtakeIo: (world, _victim, random) => world.overtakeIo(random.below(300), random.below(200)),
+  hangIo: (world) => world.hangIo(),
   arbiterOutage: (world, _victim, random) => {
     world.arbiter.isDown = true;
     world.after(random.below(300), () => {
@@ -196,6 +221,30 @@ const FAULTS: Readonly<Record<FaultKind, Fault>> = {
       world.checkpoints.isFull = false;
     });
   },
+  diskRot: (world, _victim, random) => withDisk(world, random, (disk) => disk.rot(random)),
+  diskUnreadable: (world, _victim, random) =>
+    withDisk(world, random, ({ faults }) =>
+      faults.unreadable.push({ offset: random.below(8) * DISK_BLOCK_BYTES, lengthBytes: DISK_BLOCK_BYTES }),
+    ),
+  diskWrites: (world, _victim, random) =>
+    withDisk(world, random, ({ faults }) => {
+      faults[random.pick(["lostWrites", "misdirectedWrites", "tornWrites"] as const)] += 1;
+    }),
+  diskErrors: (world, _victim, random) =>
+    withDisk(world, random, ({ faults }) => {
+      const kind = random.pick(["writeErrors", "readErrors", "syncErrors", "isFull"] as const);
+      faults[kind] = true;
+      world.after(random.below(300), () => {
+        faults[kind] = false;
+      });
+    }),
+  diskSlow: (world, _victim, random) =>
+    withDisk(world, random, ({ faults }) => {
+      faults.slowMs = 1 + random.below(50);
+      world.after(random.below(400), () => {
+        faults.slowMs = 0;
+      });
+    }),
   storeRot: (world) => world.checkpoints.rot(),
   flip: (world, victim, random) => world.flip(victim, random.below(0x40_0000), random.below(8)),
   corruptOutput: (world, victim) => world.corruptOutput(victim),

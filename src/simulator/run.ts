@@ -1,5 +1,15 @@
 /** One seed from beginning to verdict. */
-import { checkHistory, checkMachines, checkReleases, checkVerdicts, verifiedDigests, Violation, type ViolationKind } from "./checker.js";
+import {
+  checkDisk,
+  checkHistory,
+  checkMachines,
+  checkMirrors,
+  checkReleases,
+  checkVerdicts,
+  verifiedDigests,
+  Violation,
+  type ViolationKind,
+} from "./checker.js";
 import { putFaults } from "./faults.js";
 import { putLoad, scenarioOf, worldOf } from "./scenario.js";
 import type { World } from "./world.js";
@@ -21,6 +31,7 @@ const RECOVERY_LIMIT_MS = 20_000;
 /** An idle guest ticks a hundred times a second, and each tick looks at two pages. */
 const SCRUB_LIMIT_MS = 20_000;
 const SETTLE_MS = 500;
+const QUIET_MS = 100;
 const VERIFY_LIMIT_MS = 1000;
 const REBOOT_CHANCE = 0.004;
 const TRACE_LINES_MAX = 60;
@@ -64,7 +75,7 @@ function demandLive(world: World, isLive: boolean, text: string): void {
 
 function judge(world: World, faultsUntilMs: number): void {
   world.run(faultsUntilMs + 100);
-  const isBack = (): boolean => world.isHealthy && world.redundancy === world.fullRedundancy;
+  const isBack = (): boolean => world.isHealthy && world.isWhole;
   const recovered = world.run(world.nowMs + RECOVERY_LIMIT_MS, isBack);
   demandLive(world, recovered, `still ${world.redundancy} ${RECOVERY_LIMIT_MS} ms after the last fault`);
   world.run(world.nowMs + SETTLE_MS);
@@ -72,9 +83,26 @@ function judge(world: World, faultsUntilMs: number): void {
   demandLive(world, scrubbed, `${world.redundancy} while a flipped bit was looked for`);
   const digests = verifiedDigests(world, VERIFY_LIMIT_MS);
   world.run(world.nowMs + SETTLE_MS);
+  world.run(world.nowMs + QUIET_MS, () => world.server.voter.released === world.server.voter.issued);
   const truth = world.history.replay(() => world.newMachine(), world.verifiedSeq);
   checkVerdicts(world);
   checkMachines(world, digests, truth);
   checkHistory(world);
   checkReleases(world, truth, true);
+  // A module that was wrongly held to be right may have written anything.
+  if (!world.haveDisksFailed && world.errors.lostBy === null) checkDisk(world, truth);
+  if (world.disks.size > 0) judgeMirrors(world);
+}
+
+/** All of the disk is looked through; then the guest is stopped, so that what it has written arrives everywhere. */
+function judgeMirrors(world: World): void {
+  const scrubs = world.events.filter(({ code }) => code === "SCRUB_DONE").length;
+  world.input({ kind: "diskScrub" });
+  const isThrough = (): boolean => world.events.filter(({ code }) => code === "SCRUB_DONE").length > scrubs;
+  if (!world.run(world.nowMs + SCRUB_LIMIT_MS, isThrough)) throw new Violation("liveness", "the disk is not looked through");
+  // Without a good copy the bad ones differ, and are known to be bad.
+  if (world.events.some(({ code }) => code === "BLOCK_LOST")) return;
+  for (const name of world.cpuNames) world.stop(name);
+  world.run(world.nowMs + QUIET_MS);
+  checkMirrors(world);
 }

@@ -1,7 +1,7 @@
 /** What a seed stands for: the shape of the server, the faults that may befall it, and the load that its clients put on it. */
 import { utf8Encode } from "../foundation/bytes.js";
 import { SeededRandom } from "../foundation/random.js";
-import { ERRORS, LOSSES, type FaultKind } from "./faults.js";
+import { DISK_FAULTS, ERRORS, LOSSES, type FaultKind } from "./faults.js";
 import { World } from "./world.js";
 
 export type Shape = "duplex" | "triplex" | "pair-and-spare";
@@ -11,6 +11,8 @@ export interface Scenario {
   readonly shape: Shape;
   readonly cpus: readonly string[];
   readonly ioCount: number;
+  /** Blocks of its disk that the guest uses; 0: it has none. */
+  readonly diskBlocks: number;
   readonly emptySlots: readonly string[];
   readonly enclosures: Readonly<Record<string, string>>;
   readonly release: "compared" | "logged";
@@ -27,6 +29,8 @@ const PAGE_BYTES = 4096;
 const SMALL_PAGES = 16;
 const LARGE_PAGES = 640;
 const MOST_CLOCK_DRIFT = 0.2;
+/** A disk access comes with each timer: few blocks, so that each is written again and again. */
+const DISK_BLOCKS = 8;
 const PAIRS = [
   ["cpu0", "cpu1"],
   ["cpu2", "cpu3"],
@@ -41,7 +45,10 @@ export function scenarioOf(seed: number, faultsUntilMs: number): Scenario {
   const release = random.chance(0.6) ? "compared" : "logged";
   // Released on receipt, a wrong output leaves: `logged` promises nothing against wrong computing.
   const isWrong = release === "compared" && random.chance(0.6);
-  const faults = [...LOSSES, ...(isWrong ? [...ERRORS, ...ERRORS] : [])].filter(
+  const ioCount = random.chance(0.3) ? 1 : shape === "triplex" ? 3 : 2;
+  const diskBlocks = ioCount > 1 && random.chance(0.5) ? DISK_BLOCKS : 0;
+  const doDisksFail = diskBlocks > 0 && random.chance(0.5);
+  const faults = [...LOSSES, ...(isWrong ? [...ERRORS, ...ERRORS] : []), ...(doDisksFail ? DISK_FAULTS : [])].filter(
     (kind) => kind !== "resize" || (shape === "duplex" && !isWrong),
   );
   const enclosureCount = 1 + random.below(3);
@@ -50,7 +57,8 @@ export function scenarioOf(seed: number, faultsUntilMs: number): Scenario {
     seed,
     shape,
     cpus,
-    ioCount: random.chance(0.3) ? 1 : shape === "triplex" ? 3 : 2,
+    ioCount,
+    diskBlocks,
     emptySlots: shape === "duplex" ? ["cpu2"] : [],
     enclosures: Object.fromEntries(names.map((name) => [name, `enclosure${Number(name.slice(-1)) % enclosureCount}`])),
     release,
@@ -66,6 +74,7 @@ export function worldOf(scenario: Scenario): World {
     seed: scenario.seed,
     cpus: scenario.cpus,
     ioCount: scenario.ioCount,
+    ...(scenario.diskBlocks > 0 && { diskBlocks: scenario.diskBlocks }),
     emptySlots: scenario.emptySlots,
     ...(scenario.shape === "pair-and-spare" ? { pairs: PAIRS } : {}),
     hasJudge: true,

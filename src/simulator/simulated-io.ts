@@ -3,6 +3,7 @@
  * another one has long taken over.
  */
 import { LockstepServer } from "../lockstep/server.js";
+import { MirrorLinks, type MirrorPeer } from "../lockstep/mirror-links.js";
 import type { ServerEffect, ServerEvent, ServerOptions } from "../lockstep/server-types.js";
 import type { SimulatedCpu } from "./simulated-cpu.js";
 import type { Timeline } from "./timeline.js";
@@ -26,6 +27,9 @@ export class SimulatedIo {
   readonly connected = new Map<string, SimulatedCpu>();
   /** Other I/O modules that it is connected to. */
   readonly peers = new Map<string, SimulatedIo>();
+  readonly mirrorPeers = new Map<string, MirrorPeer>();
+  /** The mirrors of the guest's disk; null: it has none. */
+  readonly mirrors: MirrorLinks | null;
   readonly #timeline: Timeline;
   readonly #bornMs: number;
   /** How fast its clock goes. */
@@ -42,9 +46,19 @@ export class SimulatedIo {
     this.#timeline = timeline;
     this.#bornMs = timeline.nowMs;
     this.#rate = rate;
+    this.mirrors = options.disk === undefined ? null : new MirrorLinks(options.name, this.mirrorPeers, (event) => this.dispatch(event));
     this.server = new LockstepServer(options, (effect) => {
       if (this.state !== "ended") execute(this, effect);
     });
+  }
+
+  /** Something that happens in its process beside the server: at once, or when it is continued. */
+  whenUp(run: () => void): void {
+    const only = (): boolean => {
+      run();
+      return false;
+    };
+    this.dispatch({ kind: "wake" }, only);
   }
 
   /** Its monotonic clock. */

@@ -2,7 +2,6 @@
  * A whole simulated server in one process: the real protocol code of I/O and CPU modules with toy machines, links, clocks, checkpoint
  * stores and an arbiter of its own, and management's part. Everything travels encoded, so that the codec is exercised as well.
  */
-import { utf8Decode } from "../foundation/bytes.js";
 import { SeededRandom } from "../foundation/random.js";
 import type { MemberEffect } from "../lockstep/member.js";
 import type { LockstepServer } from "../lockstep/server.js";
@@ -10,57 +9,31 @@ import type { ServerEffect } from "../lockstep/server-types.js";
 import type { MachineOutput } from "../machine/machine.js";
 import { ToyMachine } from "../machine/toy.js";
 import { encodeMessage } from "../wire/codec.js";
-import type { ConfigurationRecord, Message } from "../wire/messages.js";
+import type { Message } from "../wire/messages.js";
 import { CloneLinks } from "./clone-links.js";
 import { History } from "./history.js";
 import { InjectedErrors } from "./injected-errors.js";
 import { IoLinks } from "./io-links.js";
 import { decodeFrame, Links } from "./links.js";
 import { MemoryCheckpoints } from "./memory-checkpoints.js";
+import type { Release } from "./releases.js";
 import { SimulatedArbiter } from "./simulated-arbiter.js";
 import { SimulatedCpu } from "./simulated-cpu.js";
+import { MirrorDisk, openMirror } from "./simulated-mirror.js";
 import { SimulatedIo, type TimelessEvent } from "./simulated-io.js";
 import { Timeline } from "./timeline.js";
-
-export interface WorldOptions {
-  readonly seed: number;
-  readonly cpus?: readonly string[];
-  /** How many I/O modules; 1 if absent. */
-  readonly ioCount?: number;
-  /** CPU modules that may be added later. */
-  readonly emptySlots?: readonly string[];
-  readonly pairs?: readonly (readonly [string, string])[];
-  /** Whether there is a third machine for adjudication. */
-  readonly hasJudge?: boolean;
-  readonly enclosures?: Readonly<Record<string, string>>;
-  readonly release?: "compared" | "logged";
-  readonly ramBytes?: number;
-  readonly commandLine?: string;
-  readonly arbiter?: Map<number, ConfigurationRecord>;
-  /** Clocks of I/O modules go wrong by up to this share. */
-  readonly clockDrift?: number;
-}
+import { DISK_BYTES, DISK_ID, JUDGE, serverOptionsOf, type WorldOptions } from "./world-options.js";
 
 export const IO_RESTART_MS = 30;
 const CPU_RESTART_MS = 40;
 /** One of several I/O modules is held long enough for another one to lose patience, most of the time. */
 const HELD_FACTOR = 5;
+/** Management takes this long at most to act on what it hears. */
+const MANAGEMENT_MOST_MS = 300;
+const STOPPED_LIMIT_MS = 3000;
 const RECONNECT_MS = 5;
 const ARBITER_RETRY_MS = 50;
-const JUDGE = "judge0";
 const EPOCH_NS = 1_000_000_000n;
-
-/** What left the server, in order; and what happened in between that gives it another meaning. */
-export type Release =
-  /** `late`: by a sequencer that another one has overtaken already. */
-  | { readonly kind: "output"; readonly output: MachineOutput; readonly late: boolean }
-  /** Another sequencer took over: what was under way may be released again. */
-  | { readonly kind: "resumed" }
-  | { readonly kind: "outage" }
-  /** A new life of the guest begins. */
-  | { readonly kind: "poweredOn" }
-  /** From here on nothing can be told of outputs (InjectedErrors.lostBy). */
-  | { readonly kind: "truthLost" };
 
 export class World {
   readonly random: SeededRandom;
@@ -74,6 +47,10 @@ export class World {
   readonly history = new History();
   readonly cpus = new Map<string, SimulatedCpu>();
   readonly ios = new Map<string, SimulatedIo>();
+  /** Mirrors of the guest's disk, by I/O module; empty: it has none. */
+  readonly disks = new Map<string, MirrorDisk>();
+  /** Times at which everything lost its power. */
+  powerLosses = 0;
   /** The I/O module that management takes for the active one. */
   io: SimulatedIo;
   readonly releases: Release[] = [];
@@ -88,6 +65,8 @@ export class World {
   readonly #expected: string[];
   readonly checkpoints = new MemoryCheckpoints();
   #overtaken: SimulatedIo | null = null;
+  /** Of several, the last whose configuration came into force. */
+  #powerful: SimulatedIo | null = null;
   /** Whose ticks the CPU modules run: it changes when another one has taken their state over. */
   #authority: SimulatedIo | null = null;
   /** The highest configuration under which that happened. */
@@ -106,6 +85,8 @@ export class World {
     });
     this.arbiter = new SimulatedArbiter(options.arbiter);
     this.#expected = [...(options.cpus ?? ["cpu0", "cpu1"])];
+    if (options.diskBlocks !== undefined) for (const name of this.#ioNames) this.disks.set(name, new MirrorDisk());
+    this.disks.get("io0")?.create(DISK_ID, DISK_BYTES);
     for (const name of this.#ioNames) this.#startIo(name);
     this.io = this.ios.get("io0") as SimulatedIo;
     for (const name of this.#expected) this.#startCpu(name);
@@ -134,7 +115,8 @@ export class World {
   }
 
   newMachine(): ToyMachine {
-    const { ramBytes = 16 * 4096, commandLine = "timer=10 work=500" } = this.options;
+    const { ramBytes = 16 * 4096, commandLine: own = "timer=10 work=500", diskBlocks } = this.options;
+    const commandLine = diskBlocks === undefined ? own : `${own} disk=${diskBlocks}`;
     return new ToyMachine({ ramBytes, commandLine, epochNs: 0n, imageDigest: "00" });
   }
 
@@ -159,7 +141,13 @@ export class World {
   /** What it should be when nothing fails. */
   get fullRedundancy(): string {
     if (this.options.pairs !== undefined) return "PAIR_AND_SPARE";
-    return ["OUTAGE", "SIMPLEX", "DUPLEX", "TRIPLEX"][this.#expected.length] as string;
+    const count = Math.min(this.#expected.length, this.#hasStandby ? this.#ioNames.length : Infinity);
+    return ["OUTAGE", "SIMPLEX", "DUPLEX", "TRIPLEX"][count] as string;
+  }
+
+  /** All that should compute do, and every kind of module is there as often as it should be. */
+  get isWhole(): boolean {
+    return this.redundancy === this.fullRedundancy && this.server.membership.live.length === this.#expected.length;
   }
 
   get isIoDown(): boolean {
@@ -182,6 +170,9 @@ export class World {
   get #fullIoState(): string {
     return this.#ioNames.length > 2 ? "TRIPLEX" : "DUPLEX";
   }
+
+  /** Disks were made to fail. */
+  haveDisksFailed = false;
 
   get mayHideError(): boolean {
     return this.errors.mayHide(this.server.voter.issued);
@@ -311,39 +302,24 @@ export class World {
   // ---- I/O modules ----
 
   #startIo(name: string): SimulatedIo {
-    const { options } = this;
     this.#ioIncarnations += 1;
-    const drift = options.clockDrift ?? 0;
-    const slots = [...this.#expected, ...(options.emptySlots ?? [])];
-    const enclosures = {
-      io0: "enclosure0",
-      io1: "enclosure1",
-      io2: "enclosure2",
-      cpu0: "enclosure0",
-      cpu1: "enclosure1",
-      cpu2: "enclosure2",
-    };
+    const drift = this.options.clockDrift ?? 0;
     const io = new SimulatedIo(
-      {
+      serverOptionsOf(this.options, {
         name,
         incarnation: this.#ioIncarnations,
-        cpuModules: [...this.#expected],
         ioModules: this.#hasStandby ? this.#ioNames : [name],
-        emptySlots: (options.emptySlots ?? []).filter((slot) => !this.#expected.includes(slot)),
-        ...(options.pairs === undefined ? {} : { pairs: options.pairs }),
-        ...(options.hasJudge === true ? { judge: JUDGE } : {}),
-        enclosures: options.enclosures ?? enclosures,
-        sockets: Object.fromEntries([...slots, JUDGE].map((slot) => [slot, slot])),
-        release: options.release ?? "compared",
-        lagLimitMs: 250,
+        expected: this.#expected,
         anchorNs: EPOCH_NS + BigInt(Math.round(this.nowMs * 1e6)) + this.wallOffsetNs,
-      },
+      }),
       this.timeline,
       1 + drift * (this.random.next() / 0x8000_0000 - 1),
       (from, effect) => this.#serverEffect(from, effect),
     );
     const others = [...this.ios.values()].filter((other) => other.name !== name);
     this.ios.set(name, io);
+    const disk = this.disks.get(name);
+    if (disk !== undefined) openMirror(io, disk, this.timeline, this.random);
     io.dispatch({ kind: "start" });
     for (const cpu of this.cpus.values()) this.after(this.random.below(20), () => this.#connect(cpu, name));
     if (this.#hasStandby)
@@ -352,7 +328,8 @@ export class World {
   }
 
   #endIo(io: SimulatedIo): void {
-    const connected = [...io.connected.values()];
+    // Also those whose connection it had not noticed yet, because it hung.
+    const connected = [...this.cpus.values()].filter((cpu) => cpu.ios.has(io));
     io.end();
     for (const cpu of connected) this.#hangUp(io, cpu);
     this.#ioLinks.close(io);
@@ -397,6 +374,19 @@ export class World {
     });
   }
 
+  /**
+   * It hangs for good. Management finds that after a while by itself; but not here if it is the one in power: to take its place is for
+   * the others.
+   */
+  hangIo(): void {
+    const { io } = this;
+    if (!this.#hasStandby) return this.restartIo();
+    io.hold();
+    this.after(STOPPED_LIMIT_MS, () => {
+      if (io !== this.#powerful) this.#killIo(io);
+    });
+  }
+
   #endOvertaken(): void {
     if (this.#overtaken === null) return;
     this.#endIo(this.#overtaken);
@@ -414,7 +404,10 @@ export class World {
     this.#endOvertaken();
     for (const name of [...this.cpus.keys()]) this.kill(name);
     for (const name of this.#hasStandby ? this.#ioNames : [this.io.name]) this.restartIo(name);
-    if (forgetsLast) this.arbiter.forgetLast();
+    for (const disk of this.disks.values()) disk.losePower(this.random);
+    this.powerLosses += 1;
+    // A record that names mirrors was on the disk before anybody acted on it.
+    if (forgetsLast && this.disks.size === 0) this.arbiter.forgetLast();
   }
 
   // ---- effects ----
@@ -433,6 +426,8 @@ export class World {
         if (cpu !== undefined) this.#hangUp(io, cpu);
         return;
       }
+      case "mirrorCommand":
+        return io.mirrors?.command(effect.mirror, effect.command);
       case "readHighest":
         return this.#readHighest(io);
       case "claim":
@@ -518,7 +513,7 @@ export class World {
       case "FENCED":
         // The one that seemed to hang was quicker: it stays the active one.
         if (io !== this.io || this.#hasStandby) return;
-        if (this.#overtaken !== null) [this.io, this.#overtaken] = [this.#overtaken, this.io];
+        if (this.#overtaken !== null && this.#overtaken.state !== "ended") [this.io, this.#overtaken] = [this.#overtaken, this.io];
         else this.restartIo();
         return;
       case "MISCOMPARE":
@@ -527,12 +522,20 @@ export class World {
         if (module !== undefined) this.errors.verdict(code, module, this.cpus.get(module));
         return this.#noteLostTruth();
       case "CONFIGURATION":
-        if (this.#hasStandby) this.io = io;
+        if (this.#hasStandby) this.#inPower(io);
         this.errors.onlyThese(this.#live(io), io.server.voter.issued);
         return this.#noteLostTruth();
       default:
         return;
     }
+  }
+
+  /** Its configuration is in force. Whoever was in power before hangs, or will find out: management ends it, soon. */
+  #inPower(io: SimulatedIo): void {
+    const former = this.#powerful;
+    this.#powerful = io;
+    this.io = io;
+    if (former !== null && former !== io) this.after(this.random.below(MANAGEMENT_MOST_MS), () => this.#killIo(former));
   }
 
   /** A power-on whose tick was lost with its sequencer never was; the next sequencer sees to it again. */
@@ -599,10 +602,4 @@ export class World {
         return cpu.deliver(() => cpu.member.step({ kind: "donorDisconnected" }));
     }
   }
-}
-
-export function outputText(output: MachineOutput): string {
-  if (output.kind === "console") return `console ${utf8Decode(output.bytes)}`;
-  if (output.kind === "frame") return `frame ${Array.from(output.bytes).join(",")}`;
-  return output.kind;
 }

@@ -2,7 +2,9 @@
 import { NO_BYTES, utf8Decode, utf8Encode } from "../foundation/bytes.js";
 import type { MachineInput, MachineOutput } from "../machine/machine.js";
 import { FRAME_HEADER_BYTES, FrameDecoder, MAX_FRAME_BYTES, WireError } from "./frame.js";
-import type { ImagePage, Message, PlainMessage, ResultMessage, TickMessage } from "./messages.js";
+import { ITEM_HEADER_BYTES, itemsBytes, readInput, readOutput, writeInput, writeOutput } from "./items.js";
+import type { ImagePage, Message, MirrorMessage, PlainMessage, ResultMessage, TickMessage } from "./messages.js";
+import { Reader } from "./reader.js";
 
 const TYPE_PLAIN = 1;
 const TYPE_CONTROL = 2;
@@ -13,6 +15,8 @@ const TYPE_IMAGE_PAGES = 6;
 const TYPE_IMAGE_STATE = 7;
 const TYPE_KEPT_TICK = 8;
 const TYPE_RECEIPT = 9;
+const TYPE_MIRROR_COMMAND = 10;
+const TYPE_MIRROR_REPLY = 11;
 
 /** Fields of each JSON message: a decoder accepts these kinds only, with these types. */
 const PLAIN_FIELDS: Readonly<Record<PlainMessage["kind"], Readonly<Record<string, "number" | "string" | "boolean" | "object">>>> = {
@@ -34,6 +38,7 @@ const PLAIN_FIELDS: Readonly<Record<PlainMessage["kind"], Readonly<Record<string
   resume: { configuration: "number" },
   resumed: { seq: "number", committed: "number" },
   refused: { configuration: "number", seen: "number" },
+  mirrorHeader: { text: "string" },
   heartbeat: { isActive: "boolean", configuration: "number", cpus: "object" },
   prepareCheckpoint: { keep: "boolean", urgent: "boolean" },
   checkpointPrepared: {},
@@ -46,18 +51,6 @@ const PLAIN_FIELDS: Readonly<Record<PlainMessage["kind"], Readonly<Record<string
   damaged: { page: "number", seq: "number" },
 };
 
-const INPUT_POWER_ON = 0;
-const INPUT_FRAME = 1;
-const INPUT_CONSOLE = 2;
-const INPUT_ENTROPY = 3;
-const INPUT_POWER_BUTTON = 4;
-const OUTPUT_FRAME = 0;
-const OUTPUT_CONSOLE = 1;
-const OUTPUT_ENTROPY_REQUEST = 2;
-const OUTPUT_RESET = 3;
-const OUTPUT_POWER_OFF = 4;
-/** kind u8, port or flag u8, length u32. */
-const ITEM_HEADER_BYTES = 6;
 /** configuration u32, seq, committed, floor f64, nowNs i64, budget u32, flags u8, count u32. */
 const TICK_HEADER_BYTES = 45;
 /** configuration u32, seq f64, instructions u64, time i64, idle i64, digest u64, outputs' digest u64, runMicros u32, flags u8. */
@@ -83,65 +76,6 @@ function bytesFrame(type: number, body: Uint8Array): Uint8Array {
   const { frame } = newFrame(type, body.length);
   frame.set(body, FRAME_HEADER_BYTES);
   return frame;
-}
-
-function itemBytes(item: MachineInput | MachineOutput): Uint8Array {
-  switch (item.kind) {
-    case "powerOn":
-      return item.entropy;
-    case "frame":
-    case "console":
-    case "entropy":
-      return item.bytes;
-    default:
-      return NO_BYTES;
-  }
-}
-
-function itemsBytes(items: readonly (MachineInput | MachineOutput)[]): number {
-  let total = 0;
-  for (const item of items) total += ITEM_HEADER_BYTES + itemBytes(item).length;
-  return total;
-}
-
-function writeItem(frame: Uint8Array, view: DataView, at: number, code: number, extra: number, length: number, bytes: Uint8Array): number {
-  view.setUint8(at, code);
-  view.setUint8(at + 1, extra);
-  view.setUint32(at + 2, length, true);
-  frame.set(bytes, at + ITEM_HEADER_BYTES);
-  return at + ITEM_HEADER_BYTES + bytes.length;
-}
-
-function writeInput(frame: Uint8Array, view: DataView, at: number, input: MachineInput): number {
-  const bytes = itemBytes(input);
-  switch (input.kind) {
-    case "powerOn":
-      return writeItem(frame, view, at, INPUT_POWER_ON, 0, bytes.length, bytes);
-    case "frame":
-      return writeItem(frame, view, at, INPUT_FRAME, input.port, bytes.length, bytes);
-    case "console":
-      return writeItem(frame, view, at, INPUT_CONSOLE, 0, bytes.length, bytes);
-    case "entropy":
-      return writeItem(frame, view, at, INPUT_ENTROPY, 0, bytes.length, bytes);
-    case "powerButton":
-      return writeItem(frame, view, at, INPUT_POWER_BUTTON, 0, 0, bytes);
-  }
-}
-
-function writeOutput(frame: Uint8Array, view: DataView, at: number, output: MachineOutput): number {
-  const bytes = itemBytes(output);
-  switch (output.kind) {
-    case "frame":
-      return writeItem(frame, view, at, OUTPUT_FRAME, output.port, bytes.length, bytes);
-    case "console":
-      return writeItem(frame, view, at, OUTPUT_CONSOLE, 0, bytes.length, bytes);
-    case "entropyRequest":
-      return writeItem(frame, view, at, OUTPUT_ENTROPY_REQUEST, 0, output.lengthBytes, bytes);
-    case "reset":
-      return writeItem(frame, view, at, OUTPUT_RESET, output.failure ? 1 : 0, 0, bytes);
-    case "powerOff":
-      return writeItem(frame, view, at, OUTPUT_POWER_OFF, output.failure ? 1 : 0, 0, bytes);
-  }
 }
 
 function encodeTick(type: number, tick: TickMessage): Uint8Array {
@@ -240,6 +174,10 @@ export function encodeMessage(message: Message): Uint8Array {
       return encodePages(message.pages);
     case "imageState":
       return bytesFrame(TYPE_IMAGE_STATE, message.bytes);
+    case "mirrorCommand":
+      return encodeMirror(TYPE_MIRROR_COMMAND, message);
+    case "mirrorReply":
+      return encodeMirror(TYPE_MIRROR_REPLY, message);
     case "control":
       return bytesFrame(TYPE_CONTROL, utf8Encode(message.text));
     default:
@@ -247,102 +185,19 @@ export function encodeMessage(message: Message): Uint8Array {
   }
 }
 
-/** Reads a body front to back; running off its end or leaving something unread is a WireError. */
-class Reader {
-  readonly #body: Uint8Array;
-  readonly #view: DataView;
-  #at = 0;
-
-  constructor(body: Uint8Array) {
-    this.#body = body;
-    this.#view = new DataView(body.buffer, body.byteOffset, body.byteLength);
-  }
-
-  #take(length: number): number {
-    const at = this.#at;
-    if (length > this.#body.length - at) throw new WireError("a message that ends too early");
-    this.#at = at + length;
-    return at;
-  }
-
-  u8(): number {
-    return this.#view.getUint8(this.#take(1));
-  }
-
-  u32(): number {
-    return this.#view.getUint32(this.#take(4), true);
-  }
-
-  /** A sequence number. */
-  seq(): number {
-    const value = this.#view.getFloat64(this.#take(8), true);
-    if (!Number.isSafeInteger(value) || value < 0) throw new WireError("a sequence number that is none");
-    return value;
-  }
-
-  u64(): bigint {
-    return this.#view.getBigUint64(this.#take(8), true);
-  }
-
-  i64(): bigint {
-    return this.#view.getBigInt64(this.#take(8), true);
-  }
-
-  bytes(length: number): Uint8Array {
-    const at = this.#take(length);
-    return this.#body.subarray(at, at + length);
-  }
-
-  /** A count of items of at least `leastBytes` each, so that a garbled one cannot make us allocate. */
-  count(leastBytes: number): number {
-    const count = this.u32();
-    if (count * leastBytes > this.#body.length - this.#at) throw new WireError("a list longer than its message");
-    return count;
-  }
-
-  end(): void {
-    if (this.#at !== this.#body.length) throw new WireError("a message with bytes left over");
-  }
+/** Length u32 of the text, text, payload. */
+function encodeMirror(type: number, { text, bytes }: MirrorMessage): Uint8Array {
+  const encoded = utf8Encode(text);
+  const { frame, view } = newFrame(type, 4 + encoded.length + bytes.length);
+  view.setUint32(FRAME_HEADER_BYTES, encoded.length, true);
+  frame.set(encoded, FRAME_HEADER_BYTES + 4);
+  frame.set(bytes, FRAME_HEADER_BYTES + 4 + encoded.length);
+  return frame;
 }
 
-function readInput(reader: Reader): MachineInput {
-  const code = reader.u8();
-  const extra = reader.u8();
-  const bytes = reader.bytes(reader.u32());
-  switch (code) {
-    case INPUT_POWER_ON:
-      return { kind: "powerOn", entropy: bytes };
-    case INPUT_FRAME:
-      return { kind: "frame", port: extra, bytes };
-    case INPUT_CONSOLE:
-      return { kind: "console", bytes };
-    case INPUT_ENTROPY:
-      return { kind: "entropy", bytes };
-    case INPUT_POWER_BUTTON:
-      return { kind: "powerButton" };
-    default:
-      throw new WireError(`unknown input ${code}`);
-  }
-}
-
-function readOutput(reader: Reader): MachineOutput {
-  const code = reader.u8();
-  const extra = reader.u8();
-  const length = reader.u32();
-  switch (code) {
-    case OUTPUT_FRAME:
-      return { kind: "frame", port: extra, bytes: reader.bytes(length) };
-    case OUTPUT_CONSOLE:
-      return { kind: "console", bytes: reader.bytes(length) };
-    case OUTPUT_ENTROPY_REQUEST:
-      return { kind: "entropyRequest", lengthBytes: length };
-    case OUTPUT_RESET:
-      return { kind: "reset", failure: extra !== 0 };
-    case OUTPUT_POWER_OFF:
-      return { kind: "powerOff", failure: extra !== 0 };
-    default:
-      throw new WireError(`unknown output ${code}`);
-  }
+function decodeMirror(kind: MirrorMessage["kind"], reader: Reader): MirrorMessage {
+  const text = utf8Decode(reader.bytes(reader.u32()));
+  return { kind, text, bytes: reader.rest() };
 }
 
 function readOutputs(reader: Reader): MachineOutput[] {
@@ -406,9 +261,12 @@ function decodePages(reader: Reader): ImagePage[] {
   return pages;
 }
 
+function names(list: unknown): boolean {
+  return Array.isArray(list) && list.every((name) => typeof name === "string");
+}
+
 function isRecordMessage(value: unknown): boolean {
   const record = value as { number?: unknown; cpus?: unknown; activeIo?: unknown; mirrors?: unknown } | null;
-  const names = (list: unknown): boolean => Array.isArray(list) && list.every((name) => typeof name === "string");
   return (
     record !== null &&
     Number.isSafeInteger(record.number) &&
@@ -435,6 +293,7 @@ function decodePlain(body: Uint8Array): PlainMessage {
     if (type === "number" && (!Number.isFinite(content) || (content as number) < 0)) throw new WireError(`${kind} with a wrong ${field}`);
   }
   if (kind === "configurationNotice" && !isRecordMessage(message["record"])) throw new WireError(`${kind} with a wrong record`);
+  if (kind === "heartbeat" && !names(message["cpus"])) throw new WireError(`${kind} with wrong names`);
   return message as unknown as PlainMessage;
 }
 
@@ -463,6 +322,10 @@ function decodeBinary(type: number, reader: Reader): Message {
       return { kind: "receipt", configuration: reader.u32(), seq: reader.seq() };
     case TYPE_IMAGE_PAGES:
       return { kind: "imagePages", pages: decodePages(reader) };
+    case TYPE_MIRROR_COMMAND:
+      return decodeMirror("mirrorCommand", reader);
+    case TYPE_MIRROR_REPLY:
+      return decodeMirror("mirrorReply", reader);
     default:
       throw new WireError(`unknown frame type ${type}`);
   }

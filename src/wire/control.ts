@@ -25,6 +25,8 @@ export interface ReintegrationProgress {
 }
 
 export interface ModuleStatus {
+  /** Which start of the module this is about; 0: it was never there. */
+  readonly incarnation: number;
   readonly state: ModuleState;
   /** Another member in lockstep carries on when this one goes (never true for the only one). */
   readonly safeToPull: boolean;
@@ -54,6 +56,44 @@ export interface ServerCounters {
 /** `active`: it sequences, or is about to. `fenced`: it was overtaken. */
 export type IoRole = "active" | "standby" | "fenced";
 
+export interface DiskCounters {
+  reads: number;
+  writes: number;
+  flushes: number;
+  /** Requests that ended in an I/O error. */
+  errors: number;
+  /** Bad blocks that reads of the guest met with. */
+  badBlocks: number;
+  scrubbedBlocks: number;
+  repairedBlocks: number;
+  /** Blocks without a good copy. */
+  unrepairable: number;
+  /** Blocks of mirrors in sync that had right checksums and were different. */
+  differingBlocks: number;
+  copiedBytes: number;
+  resyncs: number;
+}
+
+export type MirrorState = "absent" | "waiting" | "resync" | "joining" | "in sync" | "failed";
+
+export interface DiskStatus {
+  readonly configuration: number;
+  readonly sizeBytes: number;
+  readonly mirrors: Readonly<Record<string, { readonly state: MirrorState; readonly faults: number }>>;
+  /** Regions that the mirrors may disagree on since the last takeover or start. */
+  readonly unsettledRegions: number;
+  readonly resync: {
+    readonly target: string;
+    readonly isFull: boolean;
+    readonly doneBytes: number;
+    readonly totalBytes: number;
+    readonly copiedBytes: number;
+  } | null;
+  /** How far the scrubber is on its way through; null: it pauses. */
+  readonly scrubbedBytes: number | null;
+  readonly counters: Readonly<DiskCounters>;
+}
+
 export interface ServerStatus {
   /** Number of the configuration in force; 0 before the first one. */
   readonly configuration: number;
@@ -69,6 +109,8 @@ export interface ServerStatus {
   /** CPU and I/O modules, by name. */
   readonly modules: Readonly<Record<string, ModuleStatus>>;
   readonly counters: ServerCounters;
+  /** The guest's disk; null: it has none, or nobody drives it yet. */
+  readonly disk: DiskStatus | null;
   /** Guest speed over the last second in which it was busy: millions of instructions a second of run time. */
   readonly mips: number;
 }
@@ -88,6 +130,7 @@ export interface EventMessage {
 /** The guest's own doings that a supervisor may want to act on. */
 export type GuestHappening = "poweredOn" | "poweredOff" | "reset" | "panicked";
 
+/** All but the status carry a `number` that rises by one within an incarnation of the I/O module. */
 export type IoToManagement =
   | { readonly kind: "status"; readonly status: ServerStatus }
   | EventMessage
@@ -107,16 +150,25 @@ export type IoToManagement =
   | { readonly kind: "verified"; readonly seq: number; readonly digests: Readonly<Record<string, string>> };
 
 export type ManagementToIo =
+  /** Tell me everything from now on, and first what you told lately: whoever led before may not have heard it. */
+  | { readonly kind: "follow" }
   | { readonly kind: "console"; readonly base64: string }
   | { readonly kind: "powerButton" }
   /** Power cycle. */
   | { readonly kind: "reset" }
+  /** The guest's disk grows, or is looked through now. */
+  | { readonly kind: "disk"; readonly action: "grow" | "scrub"; readonly sizeBytes: number }
+  /** Fault drill: the disk below this module's mirror fails (DiskDrill). */
+  | { readonly kind: "diskDrill"; readonly drill: string }
   /** Full digests of all members at one tick. */
   | { readonly kind: "verify" }
   | { readonly kind: "record"; readonly action: "start" | "imageTaken" | "stop" }
   /** A module that is held out (`present: false`) is not waited for. All modules of the configuration are expected at first. */
   | { readonly kind: "expect"; readonly module: string; readonly present: boolean }
   | { readonly kind: "shutdown" };
+
+/** Between management modules: the leading one says that it leads, a stand-by that it is there. */
+export type ManagementToManagement = { readonly kind: "lead" } | { readonly kind: "standby" } | { readonly kind: "shutdown" };
 
 export type ManagementToCpu =
   /** Fault drill: flips one bit of guest RAM (address: guest-physical). */

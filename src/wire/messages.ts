@@ -6,7 +6,7 @@
  * checkpointVerified, endCheckpoints, restoreCheckpoint. cpu -> io: memberState, receipt, result, payload, imageExpected, captured,
  * cloneFailed, cloneProgress, restored, keptTick, resumed, refused, checkpointPrepared, checkpointMarked, checkpointRestored,
  * checkpointFailed, damaged.
- * io -> io: heartbeat.
+ * io -> io: heartbeat, mirrorHeader, mirrorCommand, mirrorReply.
  * donor cpu -> newcomer cpu: imageStart, imagePages, imageState, imageEnd. Either way with management: control. All: hello first.
  */
 import type { MachineInput, MachineOutput } from "../machine/machine.js";
@@ -64,6 +64,13 @@ export interface ResultMessage {
 }
 
 /** Rare messages, as JSON. */
+/** Between the controller of the guest's disk and a mirror in another I/O module: JSON (storage/messages.ts) and a payload. */
+export interface MirrorMessage {
+  readonly kind: "mirrorCommand" | "mirrorReply";
+  readonly text: string;
+  readonly bytes: Uint8Array;
+}
+
 export type PlainMessage =
   | {
       readonly kind: "hello";
@@ -132,10 +139,13 @@ export type PlainMessage =
   | { readonly kind: "damaged"; readonly page: number; readonly seq: number }
   /** A tick or notice of a configuration lower than one already seen was refused. */
   | { readonly kind: "refused"; readonly configuration: number; readonly seen: number }
+  /** The sender holds a mirror of the guest's disk; JSON of its header. */
+  | { readonly kind: "mirrorHeader"; readonly text: string }
   /** Between I/O modules: whether the sender sequences (or is about to), under which configuration, and which CPU modules it reaches. */
   | { readonly kind: "heartbeat"; readonly isActive: boolean; readonly configuration: number; readonly cpus: readonly string[] };
 
 export type Message =
+  | MirrorMessage
   | TickMessage
   | ResultMessage
   /** A tick that a CPU module kept, handed to a new sequencer. */

@@ -55,8 +55,17 @@ export function guestCore(): ReturnType<typeof compileCore> {
   return core;
 }
 
-export function createGuest(overrides: { ramBytes?: number; imageDigest?: string; harts?: number; macAddress?: string } = {}): Machine {
+export interface GuestOverrides {
+  readonly ramBytes?: number;
+  readonly imageDigest?: string;
+  readonly harts?: number;
+  readonly macAddress?: string;
+  readonly diskBytes?: number;
+}
+
+export function createGuest(overrides: GuestOverrides = {}): Machine {
   return createRv64Machine({
+    ...(overrides.diskBytes === undefined ? {} : { diskBytes: overrides.diskBytes }),
     ...(overrides.macAddress === undefined ? {} : { macAddress: overrides.macAddress }),
     core: guestCore(),
     kernel: guestKernel(),

@@ -53,6 +53,9 @@ export class ModuleProcesses {
     const self = { module: "management", name: "mgmt0", incarnation: 1 } as const;
     this.#link = keepConnected(join(this.directory, "io0.sock"), self, (peer) => {
       this.#io = peer;
+      setImmediate(() => {
+        if (this.#io === peer) this.send({ kind: "follow" });
+      });
       return {
         onMessage: (message) => {
           if (message.kind === "control") this.#control(JSON.parse(message.text) as Record<string, unknown>);

@@ -12,6 +12,7 @@ import type { Rv64Core } from "./core.js";
 import {
   CLINT_ADDRESS,
   CLINT_BYTES,
+  DISK_SLOT,
   ENTROPY_SLOT,
   FINISHER_ADDRESS,
   NETWORK_SLOT,
@@ -37,6 +38,7 @@ import { OutputLog } from "./outputs.js";
 import { Plic } from "./plic.js";
 import { TestFinisher } from "./test-finisher.js";
 import { Uart16550 } from "./uart16550.js";
+import { VirtioBlk } from "./virtio-blk.js";
 import { VirtioEntropy } from "./virtio-entropy.js";
 import { VirtioNet } from "./virtio-net.js";
 
@@ -53,6 +55,8 @@ export interface BoardEnd {
 export interface BoardOptions {
   readonly harts: number;
   readonly macAddress?: Uint8Array;
+  /** Size of the disk at first; 0 or absent: none. */
+  readonly diskBytes?: number;
 }
 
 interface MappedDevice {
@@ -68,6 +72,7 @@ export class Board {
   readonly console: Uart16550;
   readonly powerPort: Uart16550;
   readonly network: VirtioNet;
+  readonly disk: VirtioBlk;
   readonly entropy: VirtioEntropy;
   readonly harts: number;
   /** While the core runs, the running hart's record is at ACTIVE. */
@@ -93,17 +98,22 @@ export class Board {
     );
     this.powerPort = new Uart16550(memory, core, this.plic, UART1_INTERRUPT, UART1_STATE, UART1_INPUT, () => undefined);
     this.network = new VirtioNet(memory, core, this.plic, this.outputs, options.macAddress ?? DEFAULT_MAC_ADDRESS);
+    this.disk = new VirtioBlk(memory, core, this.plic, this.outputs);
+    this.disk.install(options.diskBytes ?? 0);
     this.entropy = new VirtioEntropy(memory, core, this.plic, this.outputs);
     this.finisher = new TestFinisher(core, (kind, failure, code) => this.powerDown(kind, failure, code));
     this.virtioSlots = [];
     this.virtioSlots[NETWORK_SLOT] = this.network.transport;
+    this.virtioSlots[DISK_SLOT] = this.disk.transport;
     this.virtioSlots[ENTROPY_SLOT] = this.entropy.transport;
   }
 
-  /** Clears devices and harts, as the first step of every power-on. */
+  /** Clears devices and harts, as the first step of every power-on. A disk keeps its size, to which it may have grown. */
   clear(): void {
+    const diskBytes = this.disk.sizeBytes;
     clearState(this.memory);
     this.network.powerOn();
+    this.disk.install(diskBytes);
     this.end = null;
   }
 
@@ -146,6 +156,7 @@ export class Board {
     this.rtc.checkAlarm();
     this.network.resume();
     this.network.flush();
+    this.disk.resume();
   }
 
   /** The guest asked to be powered off or reset: the machine stands still until the next power-on. */
@@ -163,7 +174,8 @@ export class Board {
   private find(address: number): MappedDevice | undefined {
     if (address >= VIRTIO_ADDRESS && address < UART1_ADDRESS) {
       this.base = address & ~0xfff;
-      return this.virtioSlots[(address - VIRTIO_ADDRESS) >>> 12];
+      const slot = (address - VIRTIO_ADDRESS) >>> 12;
+      return slot === DISK_SLOT && !this.disk.isPresent ? undefined : this.virtioSlots[slot];
     }
     if (address >= PLIC_ADDRESS && address < PLIC_ADDRESS + PLIC_BYTES) {
       this.base = PLIC_ADDRESS;

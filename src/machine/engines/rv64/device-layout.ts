@@ -21,6 +21,8 @@ export const VIRTIO_STATE_SIZE = 0x400;
 export const UART0_INPUT = DEVICES + 0x4000;
 export const UART1_INPUT = DEVICES + 0x5000;
 export const UART_INPUT_BYTES = 0x1000;
+/** Disk requests that were put out and are not yet answered (virtio-blk.ts). */
+export const DISK_REQUESTS = DEVICES + 0x6000;
 /** Frames that arrived while the guest had no receive buffer. */
 export const NETWORK_BACKLOG = DEVICES + 0x8000;
 export const NETWORK_BACKLOG_BYTES = 0x10000;
@@ -48,6 +50,6 @@ export const UART1_INTERRUPT = 12;
 export const PLIC_SOURCES = 96; // source 0 does not exist
 
 export const NETWORK_SLOT = 0;
-/** Slot 1 is kept for the block device. */
+export const DISK_SLOT = 1;
 export const ENTROPY_SLOT = 2;
 export const CONSOLE_SLOT = 3;

@@ -2,6 +2,7 @@
 import {
   CLINT_ADDRESS,
   CLINT_BYTES,
+  DISK_SLOT,
   ENTROPY_SLOT,
   FINISHER_ADDRESS,
   NETWORK_SLOT,
@@ -44,6 +45,7 @@ export interface DeviceTreeOptions {
   readonly initrdStart: number;
   readonly initrdEnd: number;
   readonly randomSeed: Uint8Array;
+  readonly hasDisk: boolean;
 }
 
 const hex = (value: number): string => value.toString(16);
@@ -102,7 +104,7 @@ function virtioNode(slot: number): TreeNode {
   };
 }
 
-function busNode(harts: number): TreeNode {
+function busNode(harts: number, hasDisk: boolean): TreeNode {
   const each = Array.from({ length: harts }, (_, hart) => hartPhandle(hart));
   return {
     name: "soc",
@@ -145,6 +147,7 @@ function busNode(harts: number): TreeNode {
       serialNode(UART0_ADDRESS, UART0_INTERRUPT),
       serialNode(UART1_ADDRESS, UART1_INTERRUPT),
       virtioNode(NETWORK_SLOT),
+      ...(hasDisk ? [virtioNode(DISK_SLOT)] : []),
       virtioNode(ENTROPY_SLOT),
     ],
   };
@@ -179,7 +182,7 @@ export function buildDeviceTree(options: DeviceTreeOptions): Uint8Array {
         properties: { "#address-cells": [1], "#size-cells": [0], "timebase-frequency": [TIMEBASE_HZ] },
         children: Array.from({ length: harts }, (_, hart) => hartNode(hart)),
       },
-      busNode(harts),
+      busNode(harts, options.hasDisk),
     ],
   };
   return writeDeviceTree(root, 0);

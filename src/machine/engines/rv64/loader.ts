@@ -68,6 +68,7 @@ export function loadBootFiles(
   files: BootFiles,
   harts: number,
   randomSeed: Uint8Array,
+  hasDisk: boolean,
 ): { readonly entry: number; readonly deviceTree: number } {
   const treeOffset = memory.ramBytes - DEVICE_TREE_BYTES;
   const initrdOffset = (treeOffset - files.initrd.length) & ~(PAGE_BYTES - 1);
@@ -79,6 +80,7 @@ export function loadBootFiles(
     initrdStart,
     initrdEnd: initrdStart + files.initrd.length,
     randomSeed,
+    hasDisk,
   });
   if (tree.length > DEVICE_TREE_BYTES)
     throw new SteadfastError("USAGE", { what: "The kernel command line is too long; 32 KiB are enough for anyone." });

@@ -2,7 +2,7 @@
  * Digests: a cheap one after every quantum (outputs, registers, a rotating window of RAM and device state), and the full one.
  * The window turns with the instructions that were run, so that a busy machine is looked through once per second of guest work.
  */
-import type { MachineOutput } from "../../machine.js";
+import type { DiskOperation, MachineOutput } from "../../machine.js";
 import type { Rv64Core } from "./core.js";
 import { B_DEVICES_CURSOR, B_QUANTUM, BOARD_STATE, BOARD_WORDS } from "./device-layout.js";
 import type { GuestMemory } from "./guest-memory.js";
@@ -18,7 +18,15 @@ const DEVICE_SLICE_BYTES = 1024;
 /** The TLBs are digested whole, but only every so many quanta. */
 const TLB_PERIOD = 64;
 const HEADER_BYTES = 16;
-const OUTPUT_KINDS: Readonly<Record<MachineOutput["kind"], number>> = { frame: 1, console: 2, entropyRequest: 3, reset: 4, powerOff: 5 };
+const OUTPUT_KINDS: Readonly<Record<MachineOutput["kind"], number>> = {
+  frame: 1,
+  console: 2,
+  entropyRequest: 3,
+  reset: 4,
+  powerOff: 5,
+  disk: 6,
+};
+const DISK_OPERATIONS: Readonly<Record<DiskOperation, number>> = { read: 1, write: 2, flush: 3 };
 const LANES = [0, 1, 2, 3] as const;
 /** Lengths cross to the core as i32. */
 const MAX_UPDATE_BYTES = 1 << 30;
@@ -108,6 +116,13 @@ export class QuantumDigest {
       view.setUint32(at + 8, detail(output), true);
       view.setUint32(at + 12, 0, true);
       at += HEADER_BYTES;
+      if (output.kind === "disk") {
+        if (at + HEADER_BYTES > STAGING_END) flush();
+        view.setUint32(at, DISK_OPERATIONS[output.operation], true);
+        view.setUint32(at + 4, output.lengthBytes, true);
+        view.setFloat64(at + 8, output.offset, true);
+        at += HEADER_BYTES;
+      }
       if (content === undefined) continue;
       for (let done = 0; done < content.length;) {
         if (at === STAGING_END) flush();
@@ -128,6 +143,8 @@ function detail(output: MachineOutput): number {
       return output.port;
     case "entropyRequest":
       return output.lengthBytes;
+    case "disk":
+      return output.id;
     case "reset":
     case "powerOff":
       return output.failure ? 1 : 0;

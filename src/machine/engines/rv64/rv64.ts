@@ -43,6 +43,8 @@ export interface Rv64Options {
   readonly imageDigest: string;
   /** Of the guest, `aa:bb:cc:dd:ee:ff`; guests on one network need different ones. */
   readonly macAddress?: string;
+  /** Size of the disk, whole blocks; 0 or absent: none. Only at first: what it has grown to since is part of the machine's state. */
+  readonly diskBytes?: number;
 }
 
 class Rv64Machine implements Machine {
@@ -69,11 +71,11 @@ class Rv64Machine implements Machine {
       sbiCall: (hart) => sbi.call(hart),
       trace: () => undefined,
     });
-    this.board = new Board(
-      this.memory,
-      this.core,
-      options.macAddress === undefined ? { harts } : { harts, macAddress: parseMacAddress(options.macAddress) },
-    );
+    this.board = new Board(this.memory, this.core, {
+      harts,
+      diskBytes: options.diskBytes ?? 0,
+      ...(options.macAddress === undefined ? {} : { macAddress: parseMacAddress(options.macAddress) }),
+    });
     const sbi = new Sbi(this.board);
     this.digest = new QuantumDigest(this.memory, this.core, harts);
     this.clear(0n);
@@ -167,6 +169,11 @@ class Rv64Machine implements Machine {
       this.powerOn(input.entropy);
       return;
     }
+    // A disk grows whether the guest runs or not.
+    if (input.kind === "diskSize") {
+      this.board.disk.grow(input.bytes);
+      return;
+    }
     if (!this.powered()) return;
     switch (input.kind) {
       case "frame":
@@ -181,6 +188,12 @@ class Rv64Machine implements Machine {
       case "powerButton":
         this.board.pressPowerButton();
         return;
+      case "diskDone":
+        this.board.disk.answer(input.id, input.isOk, input.bytes);
+        return;
+      case "diskRepeat":
+        this.board.disk.repeat();
+        return;
       default:
         unreachable(input);
     }
@@ -190,7 +203,7 @@ class Rv64Machine implements Machine {
   private runCore(budget: number): bigint | null {
     const ended = this.board.run(BigInt(budget));
     if (!this.powered()) return IDLE_FOREVER;
-    if (ended !== RUN_IDLE) return null;
+    if (ended !== RUN_IDLE || this.board.disk.isHeld) return null;
     const timer = this.core.nextTimer();
     const alarm = this.board.rtc.deadlineNs();
     return timer < alarm ? timer : alarm;
@@ -201,7 +214,7 @@ class Rv64Machine implements Machine {
     const timeNs = this.core.getTime();
     this.clear(timeNs);
     const { harts, epochNs } = this.options;
-    const { entry, deviceTree } = loadBootFiles(this.memory, this.options, harts, entropy);
+    const { entry, deviceTree } = loadBootFiles(this.memory, this.options, harts, entropy, this.board.disk.isPresent);
     this.ramIsClean = false;
     setUpHarts(this.memory, { harts, epochNs, timeNs, entry: BigInt(entry), deviceTree: BigInt(deviceTree), direct: true });
     this.core.initialise();

@@ -66,6 +66,8 @@ export interface VirtioDevice {
   readonly deviceId: number;
   /** Low word of the offered features; VERSION_1, indirect descriptors and event indices are added by the transport. */
   readonly features: number;
+  /** Those of them without which the device does not work with a driver. Absent: none. */
+  readonly requiredFeatures?: number;
   readonly queueCount: number;
   readonly config: Uint8Array;
   notify(queue: number): void;
@@ -103,6 +105,12 @@ export class VirtioMmio {
   /** Publishes what was pushed to a queue and interrupts if the driver wants to know. */
   complete(queue: VirtQueue): void {
     if (queue.publish(this.has(FEATURE_EVENT_INDEX))) this.raise(INTERRUPT_USED_BUFFER);
+  }
+
+  /** The device changed its configuration space: a driver that reads it in parts notices, one that runs is told. */
+  configurationChanged(): void {
+    this.words[T_GENERATION]!++;
+    if (this.running) this.raise(INTERRUPT_CONFIGURATION);
   }
 
   needsReset(): void {
@@ -216,11 +224,12 @@ export class VirtioMmio {
     words[T_STATUS] = status;
   }
 
-  /** A driver must take VERSION_1 and nothing that was not offered. */
+  /** A driver must take VERSION_1, what the device cannot do without, and nothing that was not offered. */
   private acceptable(): boolean {
     const low = this.words[T_DRIVER_FEATURES]!;
     const high = this.words[T_DRIVER_FEATURES + 1]!;
-    return high === FEATURE_VERSION_1_HIGH && (low & ~this.offered(0)) === 0;
+    const required = this.device.requiredFeatures ?? 0;
+    return high === FEATURE_VERSION_1_HIGH && (low & ~this.offered(0)) === 0 && (low & required) === required;
   }
 
   private readConfig(offset: number, size: number): number {

@@ -59,6 +59,25 @@ export class Chain {
     }
     return done;
   }
+
+  /** Copies `source` into the writable part from `position` on, as far as there is room. */
+  write(memory: GuestMemory, core: Rv64Core, position: number, source: Uint8Array): void {
+    let skip = position;
+    let done = 0;
+    for (let index = this.readable; index < this.count && done < source.length; index++) {
+      const length = this.length[index]!;
+      if (skip >= length) {
+        skip -= length;
+        continue;
+      }
+      const take = Math.min(length - skip, source.length - done);
+      const start = this.address[index]! + skip;
+      memory.bytes.set(source.subarray(done, done + take), start);
+      core.noteWrite(start - RAM, take);
+      done += take;
+      skip = 0;
+    }
+  }
 }
 
 export class VirtQueue {
@@ -129,6 +148,11 @@ export class VirtQueue {
     if (!this.collect(chain, head, allowIndirect)) return this.broken();
     words[Q_LAST_AVAILABLE] = (words[Q_LAST_AVAILABLE]! + 1) & 0xffff;
     return true;
+  }
+
+  /** Walks a request again that was taken before and is not yet answered; false if the guest made nonsense of it meanwhile. */
+  revisit(chain: Chain, head: number, allowIndirect: boolean): boolean {
+    return this.collect(chain, head, allowIndirect) || this.broken();
   }
 
   /** Takes back the last `chains` requests and the answers pushed for them, which were not yet published. */

@@ -1,0 +1,214 @@
+/**
+ * The chaos run: random modules and whole enclosures of a running server are killed, hung, pulled and made to compute wrongly, one
+ * fault at a time, under the payment workload and an HTTP load; after each the server must come back to full redundancy by itself.
+ */
+import { SeededRandom } from "../foundation/random.js";
+import type { Address } from "./connection.js";
+import { pause } from "./faults.js";
+import { runHttpClients } from "./http-load.js";
+import { LoadRecorder, type LoadSummary } from "./load.js";
+import { runPayments, type PaymentOptions, type PaymentReport } from "./payments.js";
+import type { DrillSource, ServerView } from "./server-view.js";
+import type { Timeline } from "./timeline.js";
+
+export const CHAOS_KINDS = ["kill", "hang", "flip", "pull", "enclosure"] as const;
+export type ChaosKind = (typeof CHAOS_KINDS)[number];
+
+export interface ChaosFault {
+  readonly kind: ChaosKind;
+  /** A module, or an enclosure. */
+  readonly victim: string;
+  /** What was hit: "cpu", "io", "management" or "enclosure". */
+  readonly what: string;
+  readonly atMs: number;
+  /** When the server was well again; undefined: not within the limit. */
+  wellAtMs: number | undefined;
+}
+
+export interface ChaosFigure {
+  readonly kind: ChaosKind;
+  readonly what: string;
+  readonly count: number;
+  /** Longest time without any reply of a kind of load that touches the time from a fault until all was well. */
+  readonly worstGapMs: number;
+  readonly worstWellMs: number;
+}
+
+export interface ChaosReport {
+  readonly seed: number;
+  readonly payments: PaymentReport;
+  readonly http: LoadSummary;
+  readonly faults: number;
+  readonly figures: readonly ChaosFigure[];
+  readonly broken: readonly string[];
+}
+
+export interface ChaosOptions extends Omit<PaymentOptions, "source" | "drive" | "faults" | "untilFaultsDone"> {
+  readonly source: DrillSource;
+  readonly http: Address;
+  readonly httpClients: number;
+  /** Ends after so many faults, or when the time is up, whichever comes first. */
+  readonly faultCount: number;
+  readonly kinds: readonly ChaosKind[];
+}
+
+const WELL_LIMIT_MS = 60_000;
+const POLL_MS = 40;
+/** At full redundancy, between two faults. */
+const LEAST_PAUSE_MS = 200;
+const PAUSE_SPAN_MS = 1500;
+/** A pulled module stays out for this long at most. */
+const PULLED_MOST_MS = 1500;
+/** The flip of a bit that nothing reads is found by the memory check, or it was written over; then it is over, too. */
+const FLIP_LIMIT_MS = 8000;
+const LOCKSTEP = ["SIMPLEX", "DUPLEX", "TRIPLEX"];
+
+interface Card {
+  readonly kind: ChaosKind;
+  readonly victim: string;
+  readonly what: string;
+}
+
+/** Whether any one module could be lost at this moment, and none of `gonePids` is left. */
+function isWell(view: ServerView, gonePids: readonly number[]): boolean {
+  return (
+    view.redundancy === view.wantedRedundancy &&
+    view.modules.every(({ pid, state }) => pid > 0 && !gonePids.includes(pid) && LOCKSTEP.includes(state))
+  );
+}
+
+async function untilWell(source: DrillSource, gonePids: readonly number[], stopped: () => boolean): Promise<ServerView | undefined> {
+  const deadline = performance.now() + WELL_LIMIT_MS;
+  while (performance.now() < deadline && !stopped()) {
+    const view = await source.read();
+    if (isWell(view, gonePids)) return view;
+    await pause(POLL_MS);
+  }
+  return undefined;
+}
+
+/** Everything that the server says may be hit, once each, in random order: by chance, but nothing is left out for long. */
+function shuffledDeck(view: ServerView, kinds: readonly ChaosKind[], random: SeededRandom): Card[] {
+  const enclosures = new Set(view.modules.map((module) => module.enclosure));
+  for (const { enclosure, safeToPull } of view.modules) if (!safeToPull) enclosures.delete(enclosure);
+  const safe = view.modules.filter((module) => module.safeToPull);
+  const deck = kinds.flatMap((kind): Card[] => {
+    if (kind === "enclosure") return [...enclosures].map((victim) => ({ kind, victim, what: "enclosure" }));
+    const modules = kind === "flip" ? safe.filter((module) => module.kind === "cpu") : safe;
+    return modules.map((module) => ({ kind, victim: module.name, what: module.kind }));
+  });
+  for (let index = deck.length - 1; index > 0; index--) {
+    const other = random.below(index + 1);
+    [deck[index], deck[other]] = [deck[other] as Card, deck[index] as Card];
+  }
+  return deck;
+}
+
+function pidsOf(view: ServerView, card: Card): number[] {
+  const { victim } = card;
+  return view.modules.filter(({ name, enclosure }) => victim === name || victim === enclosure).map((module) => module.pid);
+}
+
+/** Strikes; resolves when whatever it takes beyond the blow itself is done. Returns the processes that must be gone afterwards. */
+async function strike(source: DrillSource, view: ServerView, card: Card, random: SeededRandom): Promise<readonly number[]> {
+  const pids = pidsOf(view, card);
+  switch (card.kind) {
+    case "kill":
+    case "enclosure":
+      for (const pid of pids) process.kill(pid, "SIGKILL");
+      return pids;
+    case "hang":
+      for (const pid of pids) process.kill(pid, "SIGSTOP");
+      return pids;
+    case "pull":
+      await source.pull(card.victim);
+      await pause(random.below(PULLED_MOST_MS));
+      await source.insert(card.victim);
+      return pids;
+    case "flip": {
+      const address = random.below(view.memoryMiB * 1024) * 1024 + random.below(1024);
+      await source.fault("flip", card.victim, { address, bit: random.below(8) });
+      return (await isFound(source, view.lastEventId)) ? pids : [];
+    }
+  }
+}
+
+/** Whether a flipped bit was told within the time in which it must be, if it was not written over. */
+async function isFound(source: DrillSource, since: number): Promise<boolean> {
+  const deadline = performance.now() + FLIP_LIMIT_MS;
+  while (performance.now() < deadline) {
+    const events = await source.events(since);
+    if (events.some(({ code }) => code.startsWith("MISCOMPARE") || code === "MEMORY_DAMAGED")) return true;
+    await pause(POLL_MS);
+  }
+  return false;
+}
+
+/** One fault after the other; false: the server did not come back. */
+async function runChaos(options: ChaosOptions, faults: ChaosFault[], stopped: () => boolean): Promise<boolean> {
+  const { source, onProgress } = options;
+  const random = new SeededRandom(options.seed);
+  let deck: Card[] = [];
+  while (faults.length < options.faultCount && !stopped()) {
+    await pause(LEAST_PAUSE_MS + random.below(PAUSE_SPAN_MS));
+    const view = await untilWell(source, [], stopped);
+    if (view === undefined) return stopped();
+    if (deck.length === 0) deck = shuffledDeck(view, options.kinds, random);
+    const card = deck.pop();
+    if (card === undefined) return false;
+    const fault: ChaosFault = { ...card, atMs: performance.now(), wellAtMs: undefined };
+    faults.push(fault);
+    const gone = await strike(source, view, card, random);
+    if ((await untilWell(source, gone, () => false)) === undefined) return false;
+    fault.wellAtMs = performance.now();
+    onProgress(`${faults.length}: ${card.kind} ${card.victim}: well again after ${((fault.wellAtMs - fault.atMs) / 1000).toFixed(2)} s`);
+  }
+  return (await untilWell(source, [], () => false)) !== undefined;
+}
+
+function figuresOf(faults: readonly ChaosFault[], timelines: readonly Timeline[]): ChaosFigure[] {
+  const keys = [...new Set(faults.map(({ kind, what }) => `${kind} ${what}`))].sort();
+  return keys.map((key) => {
+    const those = faults.filter(({ kind, what }) => `${kind} ${what}` === key);
+    const [first] = those as [ChaosFault];
+    const gaps = those.flatMap((fault) => timelines.map((each) => each.worstGap(fault.atMs, fault.wellAtMs ?? each.endMs).lengthMs));
+    return {
+      kind: first.kind,
+      what: first.what,
+      count: those.length,
+      worstGapMs: Math.max(...gaps),
+      worstWellMs: Math.max(...those.map((fault) => (fault.wellAtMs ?? Infinity) - fault.atMs)),
+    };
+  });
+}
+
+function brokenByHttp(http: LoadSummary): string[] {
+  const broken: string[] = [];
+  if (http.requests === 0) broken.push("no HTTP request was answered at all");
+  if (http.failures > 0) broken.push(`${http.failures} HTTP requests failed (${http.errors.join("; ")})`);
+  if (http.lostConnections > 0) broken.push(`${http.lostConnections} HTTP connections were lost`);
+  return broken;
+}
+
+export async function runChaosUnderLoad(options: ChaosOptions): Promise<ChaosReport> {
+  const faults: ChaosFault[] = [];
+  const recorder = new LoadRecorder();
+  let isOver = false;
+  const web = runHttpClients(options.http, options.httpClients, recorder, () => isOver);
+  const drive = (stopped: () => boolean): Promise<boolean> => runChaos(options, faults, () => stopped() || recorder.failures > 0);
+  const plan = { mix: "none", seed: options.seed, pauseMinimumMs: 0, pauseMaximumMs: 0, count: 0 } as const;
+  const run = await runPayments({ ...options, faults: plan, untilFaultsDone: options.seconds === 0, drive }).finally(() => {
+    isOver = true;
+  });
+  await web;
+  const http = recorder.finish();
+  const { equal } = await options.source.verify();
+  return {
+    seed: options.seed,
+    payments: run.report,
+    http,
+    faults: faults.length,
+    figures: figuresOf(faults, [run.timeline, recorder.timeline]),
+    broken: [...run.report.broken, ...brokenByHttp(http), ...(equal ? [] : ["the machines are not equal at the end"])],
+  };
+}

@@ -1,0 +1,199 @@
+/** Inputs and outputs of machines in messages: a header, for some kinds a few numbers, then bytes. */
+import { NO_BYTES } from "../foundation/bytes.js";
+import { DISK_BLOCK_BYTES, MAX_DISK_REQUEST_BYTES, type DiskOperation, type MachineInput, type MachineOutput } from "../machine/machine.js";
+import { WireError } from "./frame.js";
+import type { Reader } from "./reader.js";
+
+const INPUT_POWER_ON = 0;
+const INPUT_FRAME = 1;
+const INPUT_CONSOLE = 2;
+const INPUT_ENTROPY = 3;
+const INPUT_POWER_BUTTON = 4;
+const INPUT_DISK_DONE = 5;
+const INPUT_DISK_REPEAT = 6;
+const INPUT_DISK_SIZE = 7;
+const OUTPUT_FRAME = 0;
+const OUTPUT_CONSOLE = 1;
+const OUTPUT_ENTROPY_REQUEST = 2;
+const OUTPUT_RESET = 3;
+const OUTPUT_POWER_OFF = 4;
+const OUTPUT_DISK = 5;
+/** By its place; the place is the flag of an item. */
+const DISK_OPERATIONS: readonly DiskOperation[] = ["read", "write", "flush"];
+/** Before the bytes of a `diskDone`: id u32. */
+const DISK_DONE_BYTES = 4;
+/** Before the bytes of a `disk`: id u32, length u32, offset f64 (exact up to 2^53). */
+const DISK_REQUEST_BYTES = 16;
+const DISK_SIZE_BYTES = 8;
+/** kind u8, port or flag u8, length u32 of what follows. */
+export const ITEM_HEADER_BYTES = 6;
+
+function itemBytes(item: MachineInput | MachineOutput): Uint8Array {
+  switch (item.kind) {
+    case "powerOn":
+      return item.entropy;
+    case "frame":
+    case "console":
+    case "entropy":
+    case "diskDone":
+    case "disk":
+      return item.bytes;
+    default:
+      return NO_BYTES;
+  }
+}
+
+/** Bytes of numbers that some items have between their header and their bytes. */
+function numbersBytes(kind: (MachineInput | MachineOutput)["kind"]): number {
+  switch (kind) {
+    case "diskDone":
+      return DISK_DONE_BYTES;
+    case "disk":
+      return DISK_REQUEST_BYTES;
+    case "diskSize":
+      return DISK_SIZE_BYTES;
+    default:
+      return 0;
+  }
+}
+
+export function itemsBytes(items: readonly (MachineInput | MachineOutput)[]): number {
+  let total = 0;
+  for (const item of items) total += ITEM_HEADER_BYTES + numbersBytes(item.kind) + itemBytes(item).length;
+  return total;
+}
+
+function writeItem(frame: Uint8Array, view: DataView, at: number, code: number, extra: number, length: number, bytes: Uint8Array): number {
+  view.setUint8(at, code);
+  view.setUint8(at + 1, extra);
+  view.setUint32(at + 2, length, true);
+  frame.set(bytes, at + ITEM_HEADER_BYTES);
+  return at + ITEM_HEADER_BYTES + bytes.length;
+}
+
+export function writeInput(frame: Uint8Array, view: DataView, at: number, input: MachineInput): number {
+  const bytes = itemBytes(input);
+  switch (input.kind) {
+    case "powerOn":
+      return writeItem(frame, view, at, INPUT_POWER_ON, 0, bytes.length, bytes);
+    case "frame":
+      return writeItem(frame, view, at, INPUT_FRAME, input.port, bytes.length, bytes);
+    case "console":
+      return writeItem(frame, view, at, INPUT_CONSOLE, 0, bytes.length, bytes);
+    case "entropy":
+      return writeItem(frame, view, at, INPUT_ENTROPY, 0, bytes.length, bytes);
+    case "powerButton":
+      return writeItem(frame, view, at, INPUT_POWER_BUTTON, 0, 0, bytes);
+    case "diskDone": {
+      const next = writeItem(frame, view, at, INPUT_DISK_DONE, input.isOk ? 1 : 0, DISK_DONE_BYTES + bytes.length, NO_BYTES);
+      view.setUint32(next, input.id, true);
+      frame.set(bytes, next + DISK_DONE_BYTES);
+      return next + DISK_DONE_BYTES + bytes.length;
+    }
+    case "diskRepeat":
+      return writeItem(frame, view, at, INPUT_DISK_REPEAT, 0, 0, bytes);
+    case "diskSize": {
+      const next = writeItem(frame, view, at, INPUT_DISK_SIZE, 0, DISK_SIZE_BYTES, NO_BYTES);
+      view.setFloat64(next, input.bytes, true);
+      return next + DISK_SIZE_BYTES;
+    }
+  }
+}
+
+export function writeOutput(frame: Uint8Array, view: DataView, at: number, output: MachineOutput): number {
+  const bytes = itemBytes(output);
+  switch (output.kind) {
+    case "frame":
+      return writeItem(frame, view, at, OUTPUT_FRAME, output.port, bytes.length, bytes);
+    case "console":
+      return writeItem(frame, view, at, OUTPUT_CONSOLE, 0, bytes.length, bytes);
+    case "entropyRequest":
+      return writeItem(frame, view, at, OUTPUT_ENTROPY_REQUEST, 0, output.lengthBytes, bytes);
+    case "reset":
+      return writeItem(frame, view, at, OUTPUT_RESET, output.failure ? 1 : 0, 0, bytes);
+    case "powerOff":
+      return writeItem(frame, view, at, OUTPUT_POWER_OFF, output.failure ? 1 : 0, 0, bytes);
+    case "disk": {
+      const operation = DISK_OPERATIONS.indexOf(output.operation);
+      const next = writeItem(frame, view, at, OUTPUT_DISK, operation, DISK_REQUEST_BYTES + bytes.length, NO_BYTES);
+      view.setUint32(next, output.id, true);
+      view.setUint32(next + 4, output.lengthBytes, true);
+      view.setFloat64(next + 8, output.offset, true);
+      frame.set(bytes, next + DISK_REQUEST_BYTES);
+      return next + DISK_REQUEST_BYTES + bytes.length;
+    }
+  }
+}
+
+export function readInput(reader: Reader): MachineInput {
+  const code = reader.u8();
+  const extra = reader.u8();
+  const length = reader.u32();
+  if (code === INPUT_DISK_DONE) return readDiskDone(reader, extra, length);
+  if (code === INPUT_DISK_SIZE) {
+    if (length !== DISK_SIZE_BYTES) throw new WireError("the size of a disk that is none");
+    return { kind: "diskSize", bytes: wholeBlocks(reader.seq()) };
+  }
+  const bytes = reader.bytes(length);
+  switch (code) {
+    case INPUT_POWER_ON:
+      return { kind: "powerOn", entropy: bytes };
+    case INPUT_FRAME:
+      return { kind: "frame", port: extra, bytes };
+    case INPUT_CONSOLE:
+      return { kind: "console", bytes };
+    case INPUT_ENTROPY:
+      return { kind: "entropy", bytes };
+    case INPUT_POWER_BUTTON:
+      return { kind: "powerButton" };
+    case INPUT_DISK_REPEAT:
+      return { kind: "diskRepeat" };
+    default:
+      throw new WireError(`unknown input ${code}`);
+  }
+}
+
+function wholeBlocks(bytes: number): number {
+  if (bytes % DISK_BLOCK_BYTES !== 0) throw new WireError("a place on a disk that is not whole blocks");
+  return bytes;
+}
+
+function readDiskDone(reader: Reader, extra: number, length: number): MachineInput {
+  if (length < DISK_DONE_BYTES || length - DISK_DONE_BYTES > MAX_DISK_REQUEST_BYTES)
+    throw new WireError(`a disk's answer of ${length} bytes`);
+  return { kind: "diskDone", id: reader.u32(), isOk: extra !== 0, bytes: reader.bytes(length - DISK_DONE_BYTES) };
+}
+
+function readDiskRequest(reader: Reader, extra: number, length: number): MachineOutput {
+  const operation = DISK_OPERATIONS[extra];
+  if (operation === undefined || length < DISK_REQUEST_BYTES) throw new WireError("a disk request that is none");
+  const id = reader.u32();
+  const lengthBytes = wholeBlocks(reader.u32());
+  const offset = wholeBlocks(reader.seq());
+  if (lengthBytes > MAX_DISK_REQUEST_BYTES) throw new WireError(`a disk request for ${lengthBytes} bytes`);
+  const bytes = reader.bytes(length - DISK_REQUEST_BYTES);
+  if (bytes.length !== (operation === "write" ? lengthBytes : 0)) throw new WireError("a disk request with other bytes than it says");
+  return { kind: "disk", id, operation, offset, lengthBytes, bytes };
+}
+
+export function readOutput(reader: Reader): MachineOutput {
+  const code = reader.u8();
+  const extra = reader.u8();
+  const length = reader.u32();
+  switch (code) {
+    case OUTPUT_FRAME:
+      return { kind: "frame", port: extra, bytes: reader.bytes(length) };
+    case OUTPUT_CONSOLE:
+      return { kind: "console", bytes: reader.bytes(length) };
+    case OUTPUT_ENTROPY_REQUEST:
+      return { kind: "entropyRequest", lengthBytes: length };
+    case OUTPUT_RESET:
+      return { kind: "reset", failure: extra !== 0 };
+    case OUTPUT_DISK:
+      return readDiskRequest(reader, extra, length);
+    case OUTPUT_POWER_OFF:
+      return { kind: "powerOff", failure: extra !== 0 };
+    default:
+      throw new WireError(`unknown output ${code}`);
+  }
+}

@@ -1,0 +1,168 @@
+/** The parts of the management pair without processes: the log after a takeover, what is remembered, the systemd unit, requests. */
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, describe, test } from "node:test";
+import { makeUnit, unitName } from "../dist/cli/systemd-unit.js";
+import { EventLog, FIRST_EVENT, readEventFile } from "../dist/modules/management-events.js";
+import { ManagementFeed } from "../dist/modules/management-feed.js";
+import { IoView } from "../dist/modules/management-io.js";
+import { lockServer } from "../dist/modules/management-lock.js";
+import { StandbyView } from "../dist/modules/management-standbys.js";
+import { NO_COUNTERS } from "../dist/modules/management-status.js";
+import { VerifyRequests } from "../dist/modules/management-verify.js";
+import type { Peer } from "../dist/modules/transport.js";
+import { MessageDecoder } from "../dist/wire/codec.js";
+import type { EventMessage, ServerStatus } from "../dist/wire/control.js";
+
+const folder = mkdtempSync(join(tmpdir(), "steadfast-parts-"));
+after(() => rmSync(folder, { recursive: true }));
+
+const EVENT: EventMessage = { kind: "event", atMs: 1, severity: "info", code: "SAID", text: "something" };
+
+describe("the event log of whoever takes the lead", () => {
+  test("goes on after a line that was cut in half, and loses nothing that follows", () => {
+    const path = join(folder, "cut.jsonl");
+    new EventLog(path).add("info", "ONE", "first");
+    appendFileSync(path, '{"id":2,"atMs":1,"sev');
+    new EventLog(path).add("info", "TWO", "second");
+    assert.deepEqual(
+      readEventFile(path).map(({ id, code }) => [id, code]),
+      [
+        [1, "ONE"],
+        [2, "TWO"],
+      ],
+    );
+  });
+
+  test("knows which messages of which I/O module of this run are in it", () => {
+    const path = join(folder, "relayed.jsonl");
+    const log = new EventLog(path);
+    log.relay(EVENT, { incarnation: "io0#1", number: 9 });
+    log.add("info", FIRST_EVENT, "another run");
+    assert.deepEqual([...new EventLog(path).relayed()], []);
+    for (const [incarnation, number] of [
+      ["io0#1", 3],
+      ["io1#1", 1],
+      ["io0#1", 5],
+      ["io0#2", 1],
+    ] as const)
+      log.relay(EVENT, { incarnation, number });
+    assert.deepEqual(Object.fromEntries(new EventLog(path).relayed()), { "io0#1": 5, "io1#1": 1, "io0#2": 1 });
+  });
+});
+
+test("an I/O module tells a new follower again what it told lately, with the same numbers, but at most a thousand messages", () => {
+  const heard = (): { readonly peer: Peer; readonly numbers: number[] } => {
+    const numbers: number[] = [];
+    const decoder = new MessageDecoder((message) => {
+      if (message.kind === "control") numbers.push((JSON.parse(message.text) as { number: number }).number);
+    });
+    return { peer: { sendFrame: (frame: Uint8Array) => decoder.push(frame) } as unknown as Peer, numbers };
+  };
+  const feed = new ManagementFeed();
+  const [first, second, late] = [heard(), heard(), heard()];
+  feed.tell(EVENT);
+  feed.follow(first.peer);
+  feed.tell(EVENT);
+  feed.leave(first.peer);
+  assert.equal(feed.isFollowed, false);
+  feed.tell(EVENT);
+  feed.follow(second.peer);
+  assert.deepEqual(
+    [first.numbers, second.numbers],
+    [
+      [1, 2],
+      [1, 2, 3],
+    ],
+  );
+  for (let count = 0; count < 1500; count += 1) feed.tell(EVENT);
+  feed.follow(late.peer);
+  assert.deepEqual([late.numbers.length, late.numbers[0], late.numbers.at(-1)], [1000, 504, 1503]);
+});
+
+test("what I/O modules had counted is neither lost nor doubled by a takeover", () => {
+  const status = (role: "active" | "standby", ticks: number): ServerStatus =>
+    ({ role, configuration: 1, counters: { ...NO_COUNTERS, ticks } }) as ServerStatus;
+  const former = new IoView("io0");
+  former.reported("io0", status("active", 10));
+  former.reported("io1", status("standby", 1));
+  former.gone("io1");
+  former.reported("io1", status("standby", 2));
+  assert.equal(former.counters.ticks, 13);
+  const view = new IoView("io0");
+  view.adopt(former.record);
+  assert.equal(view.counters.ticks, 13);
+  assert.equal(view.status, null, "nobody has reported to this one");
+  view.reported("io0", status("active", 20));
+  assert.equal(view.counters.ticks, 23);
+  view.gone("io1");
+  view.gone("io1");
+  assert.equal(view.counters.ticks, 23);
+});
+
+test("a stand-by counts as ready only while it answers", () => {
+  const view = new StandbyView();
+  assert.deepEqual(view.ready, []);
+  view.heard("mgmt1");
+  for (let turns = 0; turns < 10; turns += 1) view.turn();
+  assert.deepEqual(view.ready, ["mgmt1"]);
+  view.turn();
+  assert.deepEqual(view.ready, []);
+  view.heard("mgmt1");
+  assert.deepEqual(view.ready, ["mgmt1"]);
+  view.gone("mgmt1");
+  assert.deepEqual(view.ready, []);
+});
+
+test("only one has the lock, and the next one when it is free", async () => {
+  const first = await lockServer(folder);
+  assert.ok(first !== null);
+  assert.equal(await lockServer(folder), null);
+  await new Promise((resolve) => first.close(resolve));
+  const second = await lockServer(folder);
+  assert.ok(second !== null);
+  second.close();
+});
+
+test("all who ask for a comparison at the same time get one answer, and an error if nobody can give it", async () => {
+  let asked = 0;
+  let isThere = true;
+  const requests = new VerifyRequests(() => {
+    asked += 1;
+    return isThere;
+  });
+  const both = Promise.all([requests.add(), requests.add()]);
+  requests.answered(7, { cpu0: "a", cpu1: "a" });
+  assert.deepEqual(
+    (await both).map(({ seq, equal }) => [seq, equal]),
+    [
+      [7, true],
+      [7, true],
+    ],
+  );
+  assert.equal(asked, 1);
+  isThere = false;
+  await assert.rejects(requests.add(), /VERIFY_FAILED|could not be compared/);
+});
+
+test("the systemd unit is one that systemd accepts, whatever is in its words", (context) => {
+  const text = makeUnit({
+    server: "bank",
+    node: process.execPath,
+    program: "/opt/a place/steadfast",
+    parameters: ['/etc/100% "sure"/$HOME.yaml', "--name", "bank"],
+    environment: { STEADFAST_STATE: '/srv/50% "x"' },
+  });
+  assert.match(text, /^ExecStart=\S+ "\/opt\/a place\/steadfast" up "\/etc\/100%% \\"sure\\"\/\$\$HOME\.yaml" --name bank --attach$/m);
+  assert.match(text, /^Environment="STEADFAST_STATE=\/srv\/50%% \\"x\\""$/m);
+  const path = join(folder, unitName("bank"));
+  // The program of the unit need not be there for the rest to be checked.
+  writeFileSync(path, text.replaceAll(process.execPath, "/bin/true"));
+  const verdict = spawnSync("systemd-analyze", ["verify", path], { encoding: "utf8" });
+  if (verdict.error !== undefined) return context.skip("systemd-analyze is not installed");
+  assert.equal(verdict.stderr.trim(), "");
+  assert.equal(verdict.status, 0);
+});

@@ -1,0 +1,179 @@
+/**
+ * The mirrored disk, for real: the payment ledger in Redis' append-only file on ext4, modules and enclosures lost under load, and a loss
+ * of everything at once, after which every acknowledged transfer must be there.
+ */
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { Connection, REDIS_PORT, redisReady } from "../dist/bench/connection.js";
+import { checkLedger, INITIAL_BALANCE } from "../dist/bench/ledger.js";
+import { LedgerStore } from "../dist/bench/ledger-store.js";
+import { LoadRecorder } from "../dist/bench/load.js";
+import { PaymentClient } from "../dist/bench/payment-clients.js";
+import type { DiskStatus } from "../dist/wire/control.js";
+import { serverPaths } from "../dist/modules/management-paths.js";
+import type { ServerReport } from "../dist/modules/management-status.js";
+import { RealServer } from "./support/real-server.js";
+
+const server = new RealServer("test-disk");
+const { stateDirectory } = serverPaths(server.name);
+const DISK = ["--kernel", "hardened", "--disk", "128"];
+const ACCOUNTS = 50;
+const CLIENTS = 4;
+const SEED = 11;
+const LOSSES = 2;
+
+let work = "";
+before(() => {
+  rmSync(stateDirectory, { recursive: true, force: true });
+  work = mkdtempSync(join(tmpdir(), "steadfast-disk-"));
+});
+after(async () => {
+  await server.down();
+  rmSync(stateDirectory, { recursive: true, force: true });
+  rmSync(work, { recursive: true, force: true });
+});
+
+const areInSync = ({ disk, modules }: ServerReport): boolean => {
+  const ios = modules.filter((module) => module.kind === "io").map((module) => module.name);
+  return disk !== null && ios.every((name) => disk.mirrors[name]?.state === "in sync");
+};
+
+/** SIGKILL to every process of the server, management too, as when the power goes. */
+async function losePower(): Promise<void> {
+  const { modules } = await server.status();
+  const pids = modules.map((module) => module.pid).filter((pid) => pid > 0);
+  // Stopped first, so that none of them sees another one go.
+  for (const pid of pids) process.kill(pid, "SIGSTOP");
+  for (const pid of pids) process.kill(pid, "SIGKILL");
+  const giveUpAt = Date.now() + 10_000;
+  while (pids.some((pid) => existsSync(`/proc/${pid}/exe`))) {
+    assert.ok(Date.now() < giveUpAt, "all processes end");
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** The file system of the disk of a stopped server, looked at by the host's own tools. */
+async function checkFileSystem(): Promise<void> {
+  const raw = join(work, "exported.raw");
+  const exported = await server.command(["disk", "export", raw]);
+  assert.equal(exported.code, 0, exported.error);
+  // The journal is replayed by whoever mounts it; after that there must be nothing to mend.
+  spawnSync("e2fsck", ["-fp", "-E", "journal_only", raw]);
+  const checked = spawnSync("e2fsck", ["-fn", raw], { encoding: "utf8" });
+  assert.equal(checked.status, 0, checked.stdout + checked.stderr);
+  rmSync(raw);
+}
+
+describe("a server with a mirrored disk", { timeout: 15 * 60_000 }, () => {
+  test("brings both mirrors in sync, and the guest mounts it", async () => {
+    const report = await server.up(DISK);
+    await server.until(areInSync, "with both mirrors in sync");
+    assert.equal(report.disk?.sizeBytes, 128 * 1024 * 1024);
+    const console_ = await server.command(["console", "--quiet", "1000"], "grep ' /data ' /proc/mounts\n");
+    assert.match(console_.out, /\/dev\/vda \/data ext4 rw/);
+  });
+
+  test("modules and enclosures are lost under payments, and the mirrors are equal afterwards", async () => {
+    const outcome = await server.command(["bench", "chaos", "--fault-count", "10", "--kinds", "kill", "enclosure", "--json"], "", 300_000);
+    assert.equal(outcome.code, 0, outcome.out + outcome.error);
+    await server.until(areInSync, "with both mirrors in sync");
+  });
+
+  test("grows online, up to the guest", async () => {
+    assert.equal((await server.command(["disk", "grow", "192M"])).code, 0);
+    const report = await server.until((now) => now.disk?.sizeBytes === 192 * 1024 * 1024, "grown");
+    assert.equal(report.redundancy, "DUPLEX");
+    const size = await server.command(["console", "--quiet", "1000"], "cat /sys/block/vda/size\n");
+    assert.match(size.out, /\b393216\b/);
+    const refused = await server.command(["disk", "grow", "64M"]);
+    assert.equal(refused.code, 2);
+    assert.match(refused.error, /DISK_GROWTH/);
+  });
+
+  test("disks fail below the mirrors, and the guest sees nothing of it", async () => {
+    const load = server.command(["bench", "payments", "--seconds", "45", "--json"], "", 180_000);
+    const mirrors = (await server.status()).modules.filter((module) => module.kind === "io").map((module) => module.name);
+    for (const mirror of mirrors) {
+      for (const drill of ["disk-errors", "disk-full", "disk-slow"]) {
+        assert.equal((await server.command(["fault", drill, mirror])).code, 0);
+        await server.until(({ disk }) => disk?.mirrors[mirror]?.state !== "in sync", `without ${mirror} after ${drill}`);
+        assert.equal((await server.command(["fault", "disk-heal", mirror])).code, 0);
+        await server.until(areInSync, "with both mirrors in sync");
+      }
+      for (const drill of ["bit-rot", "torn-write", "lost-write", "misdirected-write"])
+        assert.equal((await server.command(["fault", drill, mirror])).code, 0);
+      assert.equal((await server.command(["disk", "scrub"])).code, 0);
+      const before = (await server.status()).disk as DiskStatus;
+      const through = before.counters.scrubbedBlocks + (2 * before.sizeBytes) / 4096;
+      await server.until(({ disk }) => (disk?.counters.scrubbedBlocks ?? 0) >= through, "looked through");
+    }
+    const paid = await load;
+    assert.equal(paid.code, 0, paid.out + paid.error);
+    const { counters } = (await server.until(areInSync, "with both mirrors in sync")).disk as DiskStatus;
+    assert.equal(counters.errors, 0);
+    assert.equal(counters.unrepairable, 0);
+    assert.ok(counters.repairedBlocks >= mirrors.length, JSON.stringify(counters));
+    const messages = await server.command(["console", "--quiet", "1000"], "dmesg | grep -ciE 'i/o error|ext4-fs error'\n");
+    assert.match(messages.out, /^0\r?$/m);
+  });
+
+  for (let round = 1; round <= LOSSES; round += 1) {
+    test(`every acknowledged transfer outlives the loss of all power (${round})`, async () => {
+      const { address: host } = await server.status();
+      const address = { host, port: REDIS_PORT };
+      assert.ok(await redisReady(address, 60_000), "Redis answers");
+      const store = new LedgerStore(`steadfast:power:${round}`, ACCOUNTS);
+      const control = await Connection.open(address);
+      await store.create(control);
+      const recorder = new LoadRecorder();
+      const connections = await Promise.all(Array.from({ length: CLIENTS }, () => Connection.open(address)));
+      const clients = connections.map((connection, number) => new PaymentClient(number, SEED, store, connection, recorder));
+      let isOver = false;
+      const load = Promise.all(clients.map((client) => client.run(() => isOver)));
+      await new Promise((resolve) => setTimeout(resolve, 2000 + 700 * round));
+      await losePower();
+      isOver = true;
+      // Their packets go nowhere: they would wait for the limit of a request.
+      for (const connection of connections) connection.destroy();
+      await load;
+      assert.ok(recorder.requests > 50, `${recorder.requests} transfers before the loss`);
+      await checkFileSystem();
+      const report = await server.up(DISK);
+      const again = { host: report.address, port: REDIS_PORT };
+      assert.ok(await redisReady(again, 60_000), "Redis has read its file");
+      const auditor = await Connection.open(again);
+      const outcomes = clients.map((client) => client.outcomes);
+      const snapshot = await store.read(
+        auditor,
+        outcomes.map((each) => each.length),
+      );
+      const ledger = checkLedger({ seed: SEED, accounts: ACCOUNTS, initialBalance: INITIAL_BALANCE, outcomes }, snapshot);
+      assert.deepEqual(ledger.violations, []);
+      await auditor.close();
+      control.destroy();
+      await server.until(areInSync, "with both mirrors in sync");
+    });
+  }
+
+  test("leaves two equal mirrors, of which one can be exported and imported", async () => {
+    assert.equal(await server.down(), true);
+    const compared = await server.command(["disk", "compare", "--json"]);
+    assert.equal(compared.code, 0, compared.out + compared.error);
+    assert.deepEqual((JSON.parse(compared.out) as { differing: number; bad: number[] }).differing, 0);
+    await checkFileSystem();
+    const raw = join(work, "again.raw");
+    assert.equal((await server.command(["disk", "export", raw])).code, 0);
+    const refused = await server.command(["disk", "import", raw]);
+    assert.equal(refused.code, 2);
+    assert.match(refused.error, /MIRROR_EXISTS/);
+    rmSync(stateDirectory, { recursive: true });
+    assert.equal((await server.command(["disk", "import", raw])).code, 0);
+    const again = join(work, "again2.raw");
+    assert.equal((await server.command(["disk", "export", again])).code, 0);
+    assert.equal(spawnSync("cmp", [raw, again]).status, 0);
+  });
+});
