@@ -188,6 +188,16 @@ describe("a server", () => {
   });
 });
 
+test("an installed server gets every setting that it was installed with", async () => {
+  const given = ["--memory", "256", "--disk", "64", "--network", "user", "--publish", "127.0.0.1:8080:80", "--publish", "5353:53/udp"];
+  given.push("--guest-watch", "report", "--lag-limit", "300", "--no-checkpoints");
+  const { code, out, error } = await steadfast(["install", "--print", "--name", "boot", ...given]);
+  assert.equal(code, 0, error);
+  const words = /^ExecStart=.*/m.exec(out)?.[0].split(" ") ?? [];
+  for (const word of given) assert.ok(words.includes(word), `${word} is in ${words.join(" ")}`);
+  assert.match(words.join(" "), /--publish 127\.0\.0\.1:8080:80 --publish 5353:53\/udp/);
+});
+
 describe("bad input", () => {
   const cases: readonly (readonly [string, string, RegExp])[] = [
     ["a typing error", "memoryMb: 256\n", /line 1: there is no field memoryMb; remove it or write one of .*memoryMiB/],
