@@ -279,9 +279,11 @@ test("membership acts on nothing but what it saw win", () => {
   assert.equal(claim?.number, 5);
   assert.equal(membership.propose(["a", "b"]), null, "one claim at a time");
   assert.equal(membership.conclude({ number: 5, cpus: ["b"], activeIo: "io0", mirrors: [] }), false);
+  assert.ok(!membership.hasWon);
   assert.deepEqual(membership.voters, [], "another's configuration names nobody for us");
   assert.equal(membership.propose(["a"])?.number, 6);
   assert.equal(membership.conclude({ number: 6, cpus: ["a"], activeIo: "io0", mirrors: [] }), true);
+  assert.ok(membership.hasWon);
   membership.setRole(membership.row("a"), "member");
   assert.deepEqual(membership.live, ["a"]);
   assert.equal(membership.propose(["a"]), null);

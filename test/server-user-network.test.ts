@@ -1,6 +1,8 @@
 /** Whole servers on the network `user`: reached by published ports, before and after the I/O module that had them is gone. */
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { chownSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -18,17 +20,33 @@ async function page(): Promise<string> {
   return (await runProgram("curl", ["-s", "-m", "2", `http://127.0.0.1:${WEB}/`])).out;
 }
 
-/** Processes of the active I/O module and its passt, which is its child. A module that is just being replaced may have one for a moment. */
-async function carrier(server: RealServer): Promise<[number, number]> {
-  let found: [number, number] | undefined;
+interface Carrier {
+  /** Name and process of the active I/O module, and of its passt, which is its child. */
+  readonly name: string;
+  readonly pid: number;
+  readonly passt: number;
+}
+
+/** A module that is just being replaced may have a passt for a moment. */
+async function carrier(server: RealServer): Promise<Carrier> {
+  let found: Carrier | undefined;
   await until("one I/O module carries the network", async () => {
     const passts = passtProcesses(PARAMETER);
     const report: ServerReport = await server.status();
     const io = report.modules.find((module) => module.kind === "io" && module.pid === parentOf(passts[0] ?? 0));
-    if (passts.length === 1 && io !== undefined) found = [io.pid, passts[0] as number];
+    if (passts.length === 1 && io?.isActive === true) found = { name: io.name, pid: io.pid, passt: passts[0] as number };
     return found !== undefined;
   });
-  return found as [number, number];
+  return found as Carrier;
+}
+
+/** By the standby, which serves the published port from then on. */
+async function isTakenOver(server: RealServer, former: Carrier): Promise<void> {
+  await until("the first passt is gone", () => !passtProcesses(PARAMETER).includes(former.passt));
+  await until("it answers", async () => /nginx/.test(await page()));
+  const { name, passt } = await carrier(server);
+  assert.notEqual(name, former.name, "the standby has taken over");
+  assert.notEqual(passt, former.passt);
 }
 
 function parentOf(pid: number): number {
@@ -65,12 +83,27 @@ describe("a server on the network user", { skip: whyNoPasst() }, () => {
   test("answers again after its active I/O module was killed, through the other one", async () => {
     for (let round = 0; round < 3; round += 1) {
       await server.untilDuplex();
-      const [pid, passt] = await carrier(server);
-      process.kill(pid, "SIGKILL");
-      await until("another passt has the ports", () => passtProcesses(PARAMETER).some((pid) => pid !== passt));
-      await until("it answers", async () => /nginx/.test(await page()));
-      await until("the first one is gone", () => !passtProcesses(PARAMETER).includes(passt));
+      const former = await carrier(server);
+      process.kill(former.pid, "SIGKILL");
+      await isTakenOver(server, former);
     }
+    assert.equal((await server.status()).counters.outages, 0);
+  });
+
+  test("a hung one keeps the ports only until it is ended; what was connected through it ends, on this host's side", async () => {
+    await server.untilDuplex();
+    const former = await carrier(server);
+    const client = connect(WEB, "127.0.0.1");
+    await once(client, "connect");
+    const ended = new Promise((resolve) =>
+      client
+        .once("close", resolve)
+        .on("error", () => undefined)
+        .resume(),
+    );
+    process.kill(former.pid, "SIGSTOP");
+    await isTakenOver(server, former);
+    await ended;
     assert.equal((await server.status()).counters.outages, 0);
   });
 

@@ -126,6 +126,14 @@ describe("published ports", () => {
     await checkPublishedPorts([parsePublished(`127.0.0.1:${tcp}:80`) as PublishedPort, parsePublished(`${tcp}:80/udp`) as PublishedPort]);
   });
 
+  test("that were given up just now are waited for", async () => {
+    const server = createServer().listen(0, "127.0.0.1");
+    await new Promise((resolve) => server.once("listening", resolve));
+    const { port } = server.address() as { port: number };
+    setTimeout(() => server.close(), 200);
+    await checkPublishedPorts([parsePublished(`127.0.0.1:${port}:80`) as PublishedPort]);
+  });
+
   test("become parameters of passt, with an interface named only where no route tells one", () => {
     const publish = ["127.0.0.1:8080:80", "5353:53/udp"].map((text) => parsePublished(text) as PublishedPort);
     const line = passtParameters(options(publish), true).join(" ");

@@ -51,12 +51,12 @@ async function quickstart(json: boolean): Promise<void> {
   const publish = QUICKSTART_PORTS.reduce<PublishedPort[]>((before, text) => publishFlag(text, before), []);
   const flags: UpFlags = { checkpoints: true, wait: WAIT_SECONDS, json, ...(!isTapPossible && { publish }) };
   const settings = readSettings(undefined, flags);
-  tellAboutNetwork(settings);
   const client = new ServerClient(settings.name);
   let image = null;
   if ((await client.statusOrNull()) !== null) say(`Server ${settings.name} is running already.`);
   else if (await resumeManagement(client)) tellResumed(settings.name);
   else {
+    tellAboutNetwork(settings);
     say("Looking for the guest image …");
     image = await prepareImage(settings, flags);
     if (image !== null) say(`Starting server ${settings.name} from image ${image.name}, kernel ${image.kernelRelease} …`);

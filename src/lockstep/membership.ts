@@ -42,6 +42,7 @@ export class Membership {
   readonly #pairs: Pairs;
   #record: ConfigurationRecord | null = null;
   #claiming: ConfigurationRecord | null = null;
+  #hasWon = false;
   /** For the next claim; null: those in force are right. */
   #wantedMirrors: readonly string[] | null = null;
   /** Live members, in the order of the configuration: kept, since every result asks for it. */
@@ -154,6 +155,7 @@ export class Membership {
   learn(record: ConfigurationRecord | null): void {
     this.lastNamed = record?.cpus ?? [];
     this.#record = record === null ? null : { ...record, cpus: [] };
+    this.#hasWon = false;
     this.#refreshLive();
   }
 
@@ -177,6 +179,11 @@ export class Membership {
     return this.#claiming;
   }
 
+  /** A configuration that this I/O module claimed came into force. */
+  get hasWon(): boolean {
+    return this.#hasWon;
+  }
+
   /** The arbiter has spoken. True: ours won and is in force. */
   conclude(winner: ConfigurationRecord): boolean {
     const claimed = this.#claiming;
@@ -184,6 +191,7 @@ export class Membership {
     if (claimed === null || winner.number !== claimed.number) return false;
     this.#claiming = null;
     const ours = sameRecord(winner, claimed);
+    this.#hasWon ||= ours;
     // A record of another's making (or of ours, before a restart) still uses up its number.
     this.#record = ours ? winner : { ...winner, cpus: [] };
     this.#refreshLive();

@@ -54,7 +54,7 @@ class IoModule {
   readonly #timer = new PreciseTimer(() => this.#dispatch({ kind: "wake" }));
   readonly #pending: Untimed[] = [];
   #isStepping = false;
-  #isActive = false;
+  #isInPower = false;
   /** Kept up to the modules in use, and to the judge while it is wanted. */
   readonly #cpuLinks = new Map<string, Link>();
   #course: CourseFile | null = null;
@@ -133,11 +133,10 @@ class IoModule {
       this.#isStepping = false;
     }
     this.#timer.set(this.#server.wakeAtMs);
-    const isActive = this.#server.role === "active";
-    if (isActive !== this.#isActive) {
-      this.#isActive = isActive;
-      this.#port?.setActive?.(isActive);
-    }
+    const { isInPower } = this.#server;
+    if (isInPower === this.#isInPower) return;
+    this.#isInPower = isInPower;
+    this.#port?.setActive?.(isInPower);
   }
 
   #linkCpu(name: string): void {

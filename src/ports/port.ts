@@ -15,7 +15,7 @@ export interface NetworkPort {
   start(onFrames: (frames: Uint8Array[]) => void, onNotice?: (notice: PortNotice) => void): Promise<void> | void;
   /** Sends at once or drops; never blocks, never throws for a full queue. */
   send(frame: Uint8Array): void;
-  /** Whether this I/O module is the active one: for ports of which only one at a time can be. Not called means: it is not. */
+  /** Whether this I/O module's configuration is in force: for ports that only one module at a time can have. Not called means: it is not. */
   setActive?(isActive: boolean): void;
   close(): void;
 }

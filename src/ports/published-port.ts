@@ -46,15 +46,27 @@ function hostEnd(port: PublishedPort): string {
   return port.hostAddress === "" ? String(port.hostPort) : `${port.hostAddress}:${port.hostPort}`;
 }
 
+/** What held a port may have been ended just now, by whoever asks: it is tried for so long. */
+const PORT_WAIT_MS = 1000;
+const PORT_RETRY_MS = 50;
+
 /** Throws if one of them is not free for us: known at the start, it is one sentence instead of a guest that nobody reaches. */
 export async function checkPublishedPorts(ports: readonly PublishedPort[]): Promise<void> {
   for (const port of ports) {
-    const code = await (port.protocol === "tcp" ? tryTcp(port) : tryUdp(port));
+    const code = await tryUntilFree(port);
     if (code === null) continue;
     const what = `${hostEnd(port)}/${port.protocol}`;
     if (code === "EADDRINUSE") throw new SteadfastError("PORT_TAKEN", { port: what });
     if (code === "EACCES") throw new SteadfastError("PORT_FORBIDDEN", { port: what });
     throw new SteadfastError("PORT_UNUSABLE", { port: what, why: code });
+  }
+}
+
+async function tryUntilFree(port: PublishedPort): Promise<string | null> {
+  for (let leftMs = PORT_WAIT_MS; ; leftMs -= PORT_RETRY_MS) {
+    const code = await (port.protocol === "tcp" ? tryTcp(port) : tryUdp(port));
+    if (code !== "EADDRINUSE" || leftMs <= 0) return code;
+    await new Promise((resolve) => setTimeout(resolve, PORT_RETRY_MS));
   }
 }
 
