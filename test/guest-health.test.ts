@@ -10,6 +10,7 @@ import {
   SERVICE_FAILURES_LIMIT,
   SILENT_ROUNDS_LIMIT,
   type HealthFinding,
+  type HealthRecord,
   type HealthRound,
 } from "../dist/modules/guest-health.js";
 import { GUEST_ITSELF, guestProbesFor, probeGuest, serviceProbesFor, type ProbeOutcome } from "../dist/modules/guest-probe.js";
@@ -24,8 +25,9 @@ class Course {
   readonly health: GuestHealth;
   atMs = 0;
 
-  constructor(policy: "report" | "restart") {
+  constructor(policy: "report" | "restart", record?: HealthRecord) {
     this.health = new GuestHealth(policy);
+    if (record !== undefined) this.health.resume(record);
   }
 
   round(services: Record<string, ProbeOutcome[] | null>, more: Partial<HealthRound> = {}): string[] {
@@ -66,6 +68,24 @@ describe("a guest's health", () => {
       [1, 2, 3].flatMap(() => course.round({ odd: ["refused"] })),
       ["serviceDown odd"],
     );
+  });
+
+  test("whoever takes over goes on with the counts, not from nothing", () => {
+    const former = new Course("restart");
+    former.round({ web: ["open"], db: ["open"] });
+    for (let each = 1; each < SERVICE_FAILURES_LIMIT; each += 1) former.round({ web: ["refused"], db: ["open"] });
+    former.health.panicked();
+    former.silent(SILENT_ROUNDS_LIMIT - 1);
+    const course = new Course("restart", JSON.parse(JSON.stringify(former.health.record)) as HealthRecord);
+    assert.deepEqual(course.health.record, former.health.record);
+    course.atMs = former.atMs;
+    assert.deepEqual(course.silent(1), ["hung", "restart"], "one round of silence was all that lacked");
+    assert.equal(course.health.faults.panics, 1);
+    const next = new Course("restart", course.health.record);
+    next.atMs = course.atMs;
+    assert.deepEqual(next.silent(RESTART_PAUSE_MS / ROUND_MS - 1), [], "neither said nor done again");
+    assert.deepEqual(next.silent(1), ["restart"]);
+    assert.deepEqual(course.health.faults, { ...next.health.faults, restarts: 1 }, "the former one's record is its own");
   });
 
   test("silence hangs a guest after some rounds; a sign of life or a round without question in between does not count", () => {

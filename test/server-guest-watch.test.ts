@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import type { LoggedEvent } from "../dist/modules/management-events.js";
+import type { ServerReport } from "../dist/modules/management-status.js";
 import { RealServer } from "./support/real-server.js";
 
 async function events(server: RealServer, since: number): Promise<LoggedEvent[]> {
@@ -23,14 +24,16 @@ async function untilTold(server: RealServer, since: number, code: string): Promi
   }
 }
 
+/** Of the modules that drive the guest. */
+function pidsOf(report: ServerReport): number[] {
+  return report.modules.filter((module) => module.kind !== "management").map((module) => module.pid);
+}
+
 /** No module lost anything, and none is blamed. */
 async function assertModulesUntouched(server: RealServer, pids: readonly number[]): Promise<void> {
   const report = await server.status();
-  assert.deepEqual(
-    report.modules.map((module) => module.pid),
-    pids,
-  );
-  assert.ok(report.modules.every((module) => module.faults === 0));
+  assert.deepEqual(pidsOf(report), pids);
+  assert.ok(report.modules.every((module) => module.kind === "management" || module.faults === 0));
   assert.equal(report.redundancy, "DUPLEX");
   assert.equal(report.counters.miscompares + report.counters.outages, 0);
 }
@@ -40,7 +43,7 @@ describe("a duplex server whose guest fails", () => {
   let pids: number[] = [];
 
   before(async () => {
-    pids = (await server.up([])).modules.map((module) => module.pid);
+    pids = pidsOf(await server.up([]));
   });
 
   after(async () => {
@@ -71,6 +74,26 @@ describe("a duplex server whose guest fails", () => {
     await untilTold(server, since, "GUEST_PANIC");
     await untilTold(server, since, "GUEST_READY");
     assert.equal((await server.status()).guestFaults.panics, 1);
+    await assertModulesUntouched(server, pids);
+  });
+
+  test("a management module that takes the lead goes on with what was found, and says nothing twice", async () => {
+    const since = (await server.status()).lastEventId;
+    await server.until((report) => report.guestServices["redis"] === "up", "seen with its services");
+    await server.type("killall -STOP redis-server");
+    await untilTold(server, since, "GUEST_SERVICE_DOWN");
+    const before = await server.status();
+    process.kill((await server.module("mgmt0")).pid, "SIGKILL");
+    await untilTold(server, since, "MANAGEMENT_TAKEOVER");
+    const { guest, guestServices, guestFaults } = await server.status();
+    assert.deepEqual(
+      { guest, guestServices, guestFaults },
+      { guest: "degraded", guestServices: before.guestServices, guestFaults: before.guestFaults },
+    );
+    await server.type("killall -CONT redis-server");
+    await untilTold(server, since, "GUEST_SERVICE_UP");
+    const told = (await events(server, since)).filter((event) => event.code.startsWith("GUEST_")).map((event) => event.code);
+    assert.deepEqual(told, ["GUEST_SERVICE_DOWN", "GUEST_SERVICE_UP"]);
     await assertModulesUntouched(server, pids);
   });
 
