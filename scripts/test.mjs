@@ -38,6 +38,8 @@ const NODE_MAJORS = [20, 24];
 const ANY_NODE = /^(wire|lockstep|storage|board|rv64|softfloat)/;
 /** Tests of whole servers, and the simulator, need the machine for themselves; they run one after the other. */
 const ALONE = /^(server|modules|bench|image|disk|management|cli|tap|simulator)/;
+/** More than any file of tests takes: one that hangs fails then, and the others are run all the same. */
+const FILE_LIMIT_MS = 25 * 60 * 1000;
 
 function isThere(program) {
   if (program.startsWith("/")) return existsSync(program);
@@ -86,7 +88,8 @@ function testFiles(pattern) {
 
 function runTests(node, files, concurrency) {
   if (files.length === 0) return 0;
-  return run(node, ["--test", "--test-reporter=spec", `--test-concurrency=${concurrency}`, ...files]);
+  const options = ["--test", "--test-reporter=spec", `--test-timeout=${FILE_LIMIT_MS}`, `--test-concurrency=${concurrency}`];
+  return run(node, [...options, ...files]);
 }
 
 installPackages();
