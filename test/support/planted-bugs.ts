@@ -24,9 +24,11 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: "lets a single module speak for its pair",
     file: "voter.js",
-    find: "pairs.some((pair) => pair.every((name) => group.modules.includes(name)))",
-    replace: "pairs.some((pair) => pair.some((name) => group.modules.includes(name)))",
-    seeds: 200,
+    find: `if (!isOutlived)
+                return [];
+            return groups.filter((group) => pairs.some((pair) => pair.every(`,
+    replace: "return groups.filter((group) => pairs.some((pair) => pair.some(",
+    seeds: 60,
   },
   {
     name: "skips a tick at a takeover",
@@ -54,7 +56,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     file: "server.js",
     find: 'if (this.phase === "resuming") {\n            this.#retryClaim();',
     replace: 'if (this.phase === "resuming") {',
-    seeds: 200,
+    seeds: 600,
   },
   {
     name: "forgets the fence",
