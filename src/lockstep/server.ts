@@ -327,11 +327,6 @@ export class LockstepServer implements ServerContext {
     return this.phase !== "asking" && this.phase !== "standby" && this.phase !== "fenced";
   }
 
-  /** It acts by a configuration that it won. One that was overtaken may think so until it hears of it, or is ended. */
-  get isInPower(): boolean {
-    return this.acts && this.membership.hasWon;
-  }
-
   get role(): IoRole {
     return this.phase === "fenced" ? "fenced" : this.acts ? "active" : "standby";
   }

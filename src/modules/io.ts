@@ -133,7 +133,8 @@ class IoModule {
       this.#isStepping = false;
     }
     this.#timer.set(this.#server.wakeAtMs);
-    const { isInPower } = this.#server;
+    // By a configuration that it won. One that was overtaken may think so until it hears of it, or is ended.
+    const isInPower = this.#server.acts && this.#server.membership.hasWon;
     if (isInPower === this.#isInPower) return;
     this.#isInPower = isInPower;
     this.#port?.setActive?.(isInPower);
