@@ -44,6 +44,9 @@ import { VerifyRequests } from "./management-verify.js";
 import { parseRedundancy, type PlannedRedundancy } from "./redundancy.js";
 
 const CHECK_EVERY_MS = 1000;
+/** One that takes the lead answers only when the active I/O module has reported; if none does for so long, that is the answer. */
+const HEAR_LIMIT_MS = 1000;
+const HEAR_EVERY_MS = 10;
 const DOWN_GRACE_MAX_MS = 600_000;
 const TERMINATION_GRACE_MS = 5000;
 
@@ -191,13 +194,20 @@ export class Leader implements ManagementActions {
     // At once: from here on it is us whom the stand-bys watch.
     this.#save();
     await endStrays(this.#paths, made);
-    this.#api = await serveControlApi(this.#paths.controlSocket, this);
     this.#tellTakeOver(management.name, wasSilent, state);
     for (const { name, presence } of this.#supervisors) {
       if (presence === "present" && !inUse.includes(name) && name !== JUDGE.name) this.#redundancy.retire(name);
     }
     if (state.stopAtMs !== null) this.#stopAfter(state.stopAtMs - Date.now());
     this.#run();
+    await this.#hearFirst();
+    if (!this.#stopping) this.#api = await serveControlApi(this.#paths.controlSocket, this);
+  }
+
+  /** So that nobody is told of an outage, or refused, only because we have not heard yet how things are. */
+  async #hearFirst(): Promise<void> {
+    const giveUpAt = performance.now() + HEAR_LIMIT_MS;
+    while (this.#io.status === null && performance.now() < giveUpAt) await new Promise((resolve) => setTimeout(resolve, HEAR_EVERY_MS));
   }
 
   #tellTakeOver(former: string, wasSilent: boolean, state: LeaderState): void {
