@@ -3,6 +3,7 @@ import type { BenchContext } from "./bench-context.js";
 import type { Figure } from "./figures.js";
 import { faultRun, gapFigures, reintegrationFigures, takeoverFigures } from "./measure-faults.js";
 import { measureBoot, measureIdle, measureMemory } from "./measure-host.js";
+import { measureDisk } from "./measure-disk.js";
 import { measureProtection } from "./measure-protection.js";
 import { measureCpu, measureHttpRate, measureLatency, measureRedis } from "./measure-speed.js";
 import { toolInstalled } from "./tools.js";
@@ -61,6 +62,7 @@ export async function measureAll(context: BenchContext): Promise<Figure[]> {
   await add("cpu", () => measureCpu(context, false));
   await add("redis", () => measureRedis(context, false));
   await add("protection", () => measureProtection(context));
+  await add("disk", () => measureDisk(context));
   await add("web", () => measureHttpRate(context, false));
   if (withQemu) await add("qemu", () => measureQemu(context));
   else context.options.onProgress("qemu-system-riscv64 is not installed (apt-get install qemu-system-misc): no figures beside it");

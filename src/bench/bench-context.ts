@@ -32,6 +32,8 @@ const TRIPLEX_NAME = "bench-triplex";
 const TRIPLEX_SUBNET = 104;
 const UNCHECKED_NAME = "bench-unchecked";
 const UNCHECKED_SUBNET = 105;
+const DISK_SUBNETS = { 1: 106, 2: 107 } as const;
+const DISK_MIB = 256;
 const SUBNETS = { 1: SIMPLEX_SUBNET, 2: DUPLEX_SUBNET, 3: TRIPLEX_SUBNET } as const;
 
 export class BenchContext {
@@ -39,6 +41,7 @@ export class BenchContext {
   private simplexServer: Promise<BenchServer> | undefined;
   private triplexServer: Promise<BenchServer> | undefined;
   private uncheckedServer: Promise<BenchServer> | undefined;
+  private readonly diskServers: Promise<BenchServer>[] = [];
   private qemuGuest: Promise<QemuGuest> | undefined;
 
   constructor(readonly options: BenchOptions) {}
@@ -69,6 +72,13 @@ export class BenchContext {
     return this.uncheckedServer;
   }
 
+  /** With a disk for the guest: mirrored, or a single copy. */
+  async withDisk(cpuModules: 1 | 2, mebibytes = DISK_MIB): Promise<BenchServer> {
+    const started = this.start(`bench-disk${cpuModules}`, cpuModules, DISK_SUBNETS[cpuModules], ["--disk", String(mebibytes)]);
+    this.diskServers.push(started);
+    return started;
+  }
+
   /** Both kinds, in the order in which rounds alternate. */
   async pair(): Promise<readonly [BenchServer, BenchServer]> {
     return [await this.duplex(), await this.simplex()];
@@ -82,6 +92,7 @@ export class BenchContext {
   /** A measurement that is disturbed by other servers (idle, boot) says so by ending them first. */
   async stopAll(): Promise<void> {
     const started = [this.duplexServer, this.simplexServer, this.triplexServer, this.uncheckedServer, this.qemuGuest];
+    started.push(...this.diskServers.splice(0));
     this.triplexServer = undefined;
     this.uncheckedServer = undefined;
     this.duplexServer = undefined;

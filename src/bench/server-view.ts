@@ -1,4 +1,5 @@
 /** How the workloads ask a running server for its facts; the command line supplies the client of the control API. */
+import type { Duplex } from "node:stream";
 import type { LoggedEvent } from "../modules/management-events.js";
 import type { FaultDetails, FaultKind } from "../modules/management-faults.js";
 import type { ServerReport } from "../modules/management-status.js";
@@ -18,6 +19,8 @@ export interface DrillSource extends ServerSource {
   fault(kind: FaultKind, module: string, details: FaultDetails): Promise<unknown>;
   events(since: number): Promise<readonly LoggedEvent[]>;
   verify(): Promise<{ readonly equal: boolean }>;
+  /** The guest's console. */
+  console(): Promise<Duplex>;
 }
 
 export type OpenSource = (name: string) => DrillSource;

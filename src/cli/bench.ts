@@ -12,6 +12,7 @@ import { hostFacts, hostLine } from "../bench/host.js";
 import { runHttpFaults } from "../bench/http-run.js";
 import { lockBenchmarks } from "../bench/lock.js";
 import { measureFlips, measureMiscompares } from "../bench/measure-errors.js";
+import { measureDisk } from "../bench/measure-disk.js";
 import { measureProtection } from "../bench/measure-protection.js";
 import { measureBoot, measureIdle, measureMemory } from "../bench/measure-host.js";
 import { measureCpu, measureHttpRate, measureLatency, measureRedis } from "../bench/measure-speed.js";
@@ -111,6 +112,7 @@ const sourceOf = (client: ServerClient): DrillSource => ({
   fault: (kind, module, details) => client.fault(kind, module, details),
   events: (since) => client.events(since),
   verify: () => client.verify(),
+  console: () => client.console(),
 });
 
 async function target(flags: LoadFlags, port: number): Promise<{ readonly address: Address; readonly source: DrillSource | undefined }> {
@@ -307,6 +309,9 @@ export function addBenchCommand(program: Command): void {
   addFigureCommand(bench, "all", "Every figure in one table.", (context) => measureAll(context));
   addFigureCommand(bench, "boot", "From `up` to the first HTTP answer.", (context) => measureBoot(context));
   addFigureCommand(bench, "cpu", "A processor-bound guest job, duplex against unprotected.", (context) => measureCpu(context, false));
+  addFigureCommand(bench, "disk", "The guest's disk, mirrored against a single copy, and the return of a mirror.", (context) =>
+    measureDisk(context),
+  );
   addFigureCommand(bench, "flips", "Single flipped bits of guest memory under the payment load: found, masked, missed.", (context) =>
     measureFlips(context),
   );

@@ -1,0 +1,146 @@
+/** Figures of the guest's disk: mirrored against a single copy, and how much quicker the log makes the return of a mirror. */
+import { rmSync } from "node:fs";
+import { serverPaths } from "../modules/management-paths.js";
+import type { BenchContext } from "./bench-context.js";
+import type { BenchServer } from "./bench-server.js";
+import { pause } from "./faults.js";
+import { judge, type Figure } from "./figures.js";
+import { guestShell } from "./guest-shell.js";
+import { median, pairedRatio } from "./statistics.js";
+
+const COMMAND = "steadfast bench disk";
+const RATIO = 0.8;
+const TIMES_QUICKER = 10;
+/** What is written and read in a round. */
+const PATTERN_MIB = 8;
+const REPETITIONS = 8;
+const SHELL_LIMIT_MS = 180_000;
+/** Of the disk of the resync; most of it is filled, and this much changes while a mirror is away. */
+const RESYNC_DISK_MIB = 1024;
+const FILLED_MIB = 900;
+const CHANGED_MIB = 51;
+const RESYNC_LIMIT_MS = 300_000;
+const POLL_MS = 100;
+
+const MAKE_PATTERN = `dd if=/dev/urandom of=/run/pattern bs=1M count=${PATTERN_MIB} 2>/dev/null`;
+
+function run(server: BenchServer, command: string): Promise<string> {
+  return guestShell(() => server.source.console(), command, SHELL_LIMIT_MS);
+}
+
+/** As dd says it, by the guest's clock. */
+function secondsOf(printed: string): number {
+  return Number(/copied, ([\d.]+) s/.exec(printed)?.[1] ?? Number.NaN);
+}
+
+/** MiB/s of one round. */
+async function writeAndRead(server: BenchServer): Promise<{ readonly write: number; readonly read: number }> {
+  const source = `for i in $(seq ${REPETITIONS}); do cat /run/pattern; done`;
+  const written = await run(server, `${source} | dd of=/data/bench bs=1M iflag=fullblock conv=fsync`);
+  const read = await run(server, "echo 3 > /proc/sys/vm/drop_caches; dd if=/data/bench of=/dev/null bs=1M");
+  await run(server, "rm /data/bench; sync");
+  const mebibytes = PATTERN_MIB * REPETITIONS;
+  return { write: mebibytes / secondsOf(written), read: mebibytes / secondsOf(read) };
+}
+
+async function measureSpeed(context: BenchContext): Promise<Figure[]> {
+  const servers = { mirrored: await context.withDisk(2), single: await context.withDisk(1) };
+  await untilInSync(servers.mirrored, 2);
+  const rates = { write: { mirrored: [] as number[], single: [] as number[] }, read: { mirrored: [] as number[], single: [] as number[] } };
+  for (const server of Object.values(servers)) await run(server, MAKE_PATTERN);
+  for (let round = 0; round <= context.options.rounds; round += 1) {
+    for (const label of ["mirrored", "single"] as const) {
+      const { write, read } = await writeAndRead(servers[label]);
+      context.options.onProgress(
+        `${label}: write ${write.toFixed(1)} MiB/s, read ${read.toFixed(1)} MiB/s${round === 0 ? " (warm-up)" : ""}`,
+      );
+      if (round === 0) continue;
+      rates.write[label].push(write);
+      rates.read[label].push(read);
+    }
+  }
+  return (["write", "read"] as const).flatMap((way) => {
+    const { mirrored, single } = rates[way];
+    const ratio = pairedRatio(mirrored, single);
+    const name = `sequential ${way} of the guest's disk`;
+    const command = COMMAND;
+    return [
+      {
+        name: `${name}, mirrored / single`,
+        target: `>= ${RATIO}`,
+        measured: ratio.toFixed(3),
+        value: ratio,
+        verdict: judge(ratio, { atLeast: RATIO }),
+        command,
+      },
+      ...(["mirrored", "single"] as const).map((label): Figure => {
+        const value = median(rates[way][label]);
+        return { name: `${name}, ${label}`, target: "-", measured: `${value.toFixed(1)} MiB/s`, value, verdict: "info", command };
+      }),
+    ];
+  });
+}
+
+async function untilInSync(server: BenchServer, mirrors: number): Promise<void> {
+  const giveUpAt = performance.now() + RESYNC_LIMIT_MS;
+  for (;;) {
+    const { disk } = await server.source.read();
+    if (Object.values(disk?.mirrors ?? {}).filter(({ state }) => state === "in sync").length === mirrors) return;
+    if (performance.now() > giveUpAt) return;
+    await pause(POLL_MS);
+  }
+}
+
+/** Seconds from the beginning of the last resync to its end. */
+async function lastResync(server: BenchServer, since: number): Promise<number> {
+  const events = await server.source.events(since);
+  const last = (code: string): number => events.filter((event) => event.code === code).at(-1)?.atMs ?? Number.NaN;
+  return (last("MIRROR_IN_SYNC") - last("RESYNC_STARTED")) / 1000;
+}
+
+async function resyncSeconds(server: BenchServer, away: () => Promise<void>): Promise<number> {
+  const view = await server.source.read();
+  const standby = view.modules.find((module) => module.kind === "io" && module.isActive !== true)?.name ?? "";
+  await server.source.pull(standby);
+  await away();
+  await server.source.insert(standby);
+  await pause(POLL_MS);
+  await untilInSync(server, 2);
+  return lastResync(server, view.lastEventId);
+}
+
+async function measureResync(context: BenchContext): Promise<Figure[]> {
+  const server = await context.withDisk(2, RESYNC_DISK_MIB);
+  await untilInSync(server, 2);
+  await run(server, MAKE_PATTERN);
+  context.options.onProgress(`filling ${FILLED_MIB} MiB of the disk`);
+  const fill = (file: string, mebibytes: number): string =>
+    `for i in $(seq ${Math.ceil(mebibytes / PATTERN_MIB)}); do cat /run/pattern; done | head -c ${mebibytes}M > /data/${file}; sync`;
+  await run(server, fill("filled", FILLED_MIB));
+  const byLog = await resyncSeconds(server, async () => {
+    await run(server, `dd if=/dev/urandom of=/data/filled bs=1M count=${CHANGED_MIB} conv=notrunc,fsync 2>/dev/null`);
+  });
+  context.options.onProgress(`by the log: ${byLog.toFixed(2)} s`);
+  const full = await resyncSeconds(server, async () => {
+    const { modules } = await server.source.read();
+    const enclosure = modules.find((module) => module.kind === "io" && module.pid === 0)?.enclosure ?? "";
+    rmSync(`${serverPaths(server.options.name).stateDirectory}/${enclosure}/disk`, { recursive: true });
+  });
+  const ratio = full / byLog;
+  return [
+    {
+      name: `resync of a disk of ${RESYNC_DISK_MIB} MiB, full / after ${CHANGED_MIB} MiB changed`,
+      target: `>= ${TIMES_QUICKER}`,
+      measured: `${ratio.toFixed(1)} (${full.toFixed(2)} s / ${byLog.toFixed(2)} s)`,
+      value: ratio,
+      verdict: judge(ratio, { atLeast: TIMES_QUICKER }),
+      command: COMMAND,
+    },
+  ];
+}
+
+export async function measureDisk(context: BenchContext): Promise<Figure[]> {
+  const speed = await measureSpeed(context);
+  await context.stopAll();
+  return [...speed, ...(await measureResync(context))];
+}
