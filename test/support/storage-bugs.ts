@@ -26,9 +26,9 @@ export const STORAGE_BUGS: readonly StorageBug[] = [
   },
   {
     name: "reads before it has compared what was cut off",
-    file: "guest-requests.js",
-    find: "if (pending.lengthBytes > 0 && this.#neighbours.settleFirst(pending.request))",
-    replace: "if (false)",
+    file: "disk-controller.js",
+    find: 'operation !== "flush" && this.#work.settleFirst(offset, lengthBytes)',
+    replace: "operation === null && this.#work.settleFirst(offset, lengthBytes)",
   },
   {
     name: "writes without logging the region",
