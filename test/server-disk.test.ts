@@ -106,8 +106,8 @@ describe("a server with a mirrored disk", { timeout: 15 * 60_000 }, () => {
       }
       for (const drill of ["bit-rot", "torn-write", "lost-write", "misdirected-write"])
         assert.equal((await server.command(["fault", drill, mirror])).code, 0);
-      assert.equal((await server.command(["disk", "scrub"])).code, 0);
       const before = (await server.status()).disk as DiskStatus;
+      assert.equal((await server.command(["disk", "scrub"])).code, 0);
       const through = before.counters.scrubbedBlocks + (2 * before.sizeBytes) / 4096;
       await server.until(({ disk }) => (disk?.counters.scrubbedBlocks ?? 0) >= through, "looked through");
     }
