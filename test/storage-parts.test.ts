@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { Admission, type Operation } from "../dist/storage/admission.js";
-import { checksumBlocks } from "../dist/storage/block-checksum.js";
+import { checksumBlocks, wordsOf } from "../dist/storage/block-checksum.js";
+import { FaultyFile, noFaults } from "../dist/storage/faulty-file.js";
 import { BLOCK_BYTES, REGION_BYTES } from "../dist/storage/limits.js";
 import { MemoryFile } from "../dist/storage/memory-file.js";
 import { parseStoreCommand, parseStoreReply, storeText } from "../dist/storage/messages.js";
@@ -11,7 +12,7 @@ import { BLANK_HEADER, decodeHeader, encodeHeader, HeaderFile, SLOT_BYTES } from
 import { MirrorStore } from "../dist/storage/mirror-store.js";
 import { RegionLog, SECTOR_BYTES } from "../dist/storage/region-log.js";
 import { RegionSet } from "../dist/storage/region-set.js";
-import type { StoreFile } from "../dist/storage/store-file.js";
+import type { MirrorFiles, StoreFile } from "../dist/storage/store-file.js";
 import type { MirrorHeader, StoreCommand, StoreOperation, StoreReply } from "../dist/storage/types.js";
 import { anyBytes, anyDamage, damaged, holds } from "./support/properties.js";
 
@@ -158,8 +159,9 @@ class Bench {
   readonly store: MirrorStore;
   #tickets = 0;
 
-  constructor() {
-    const files = { data: new MemoryFile(), checksums: new MemoryFile(), log: new MemoryFile(), header: new MemoryFile() };
+  constructor(
+    files: MirrorFiles = { data: new MemoryFile(), checksums: new MemoryFile(), log: new MemoryFile(), header: new MemoryFile() },
+  ) {
     this.store = new MirrorStore(files, (reply) => this.replies.push(reply));
     this.store.open(() => undefined);
   }
@@ -195,6 +197,34 @@ test("a store refuses what comes from a lower configuration, and what makes no s
   assert.equal(bench.ask(5, { kind: "poison", blocks: [1] }).outcome, "ok");
   assert.equal(bench.ask(5, { kind: "settle", region: 0, adopt: [1] }).outcome, "ok");
   assert.deepEqual(bench.ask(5, { kind: "read", offset: 0, lengthBytes: 8192 }).bad, [1]);
+});
+
+test("a block to which writes failed holds what it held before, as on any disk, or the last of them", () => {
+  const faults = noFaults();
+  const files = { data: new MemoryFile(), checksums: new MemoryFile(), log: new MemoryFile(), header: new MemoryFile() };
+  const later = (_: number, run: () => void): void => run();
+  const bench = new Bench({
+    ...files,
+    data: new FaultyFile(files.data, faults, later),
+    checksums: new FaultyFile(files.checksums, faults, later),
+  });
+  const read = (): StoreReply => bench.ask(0, { kind: "read", offset: 4096, lengthBytes: 4096 });
+  const write = (seed: number): StoreReply => bench.ask(0, { kind: "write", offset: 4096, lengthBytes: 4096 }, block(seed));
+  assert.equal(bench.ask(0, { kind: "recreate", diskId: "a", sizeBytes: MIB }).outcome, "ok");
+  write(1);
+  for (const fault of ["writeErrors", "isFull"] as const) {
+    faults[fault] = true;
+    assert.deepEqual([write(2).outcome, write(3).outcome], ["failed", "failed"]);
+    faults[fault] = false;
+    const digest = bench.ask(0, { kind: "digest", offset: 4096, lengthBytes: 4096, mustRead: false });
+    assert.deepEqual(wordsOf(digest.bytes), checksumBlocks(block(1), 1), "and its checksum is told only when that is known");
+    assert.deepEqual([read().bad, read().bytes], [[], block(1)]);
+  }
+  files.checksums.write = (_offset, _bytes, done) => done("EIO");
+  assert.equal(write(4).outcome, "failed");
+  assert.deepEqual([read().bad, read().bytes], [[], block(4)]);
+  files.data.contents[4096 + 77] = 0;
+  assert.deepEqual(read().bad, [1], "anything else is damage");
 });
 
 test("a process that ends while it begins a mirror anew leaves a blank one", () => {

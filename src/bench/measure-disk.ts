@@ -1,5 +1,6 @@
 /** Figures of the guest's disk: mirrored against a single copy, and how much quicker the log makes the return of a mirror. */
-import { rmSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import { assert } from "../foundation/assert.js";
 import { serverPaths } from "../modules/management-paths.js";
 import type { BenchContext } from "./bench-context.js";
 import type { BenchServer } from "./bench-server.js";
@@ -13,7 +14,7 @@ const RATIO = 0.8;
 const TIMES_QUICKER = 10;
 /** What is written and read in a round. */
 const PATTERN_MIB = 8;
-const REPETITIONS = 8;
+const REPETITIONS = 16;
 const SHELL_LIMIT_MS = 180_000;
 /** Of the disk of the resync; most of it is filled, and this much changes while a mirror is away. */
 const RESYNC_DISK_MIB = 1024;
@@ -21,6 +22,8 @@ const FILLED_MIB = 900;
 const CHANGED_MIB = 51;
 const RESYNC_LIMIT_MS = 300_000;
 const POLL_MS = 100;
+/** A pulled module's process is gone by then, and its mirror closed. */
+const GONE_MS = 1000;
 
 const MAKE_PATTERN = `dd if=/dev/urandom of=/run/pattern bs=1M count=${PATTERN_MIB} 2>/dev/null`;
 
@@ -28,19 +31,23 @@ function run(server: BenchServer, command: string): Promise<string> {
   return guestShell(() => server.source.console(), command, SHELL_LIMIT_MS);
 }
 
-/** As dd says it, by the guest's clock. */
-function secondsOf(printed: string): number {
-  return Number(/copied, ([\d.]+) s/.exec(printed)?.[1] ?? Number.NaN);
+/** How long a command takes, by the guest's clock, which has hundredths. */
+async function timed(server: BenchServer, command: string): Promise<number> {
+  const clock = "cut -d' ' -f1 /proc/uptime";
+  const printed = await run(server, `from=$(${clock}); ${command}; echo "from $from to $(${clock})"`);
+  const match = /from ([\d.]+) to ([\d.]+)/.exec(printed);
+  return Number(match?.[2]) - Number(match?.[1]);
 }
 
 /** MiB/s of one round. */
 async function writeAndRead(server: BenchServer): Promise<{ readonly write: number; readonly read: number }> {
   const source = `for i in $(seq ${REPETITIONS}); do cat /run/pattern; done`;
-  const written = await run(server, `${source} | dd of=/data/bench bs=1M iflag=fullblock conv=fsync`);
-  const read = await run(server, "echo 3 > /proc/sys/vm/drop_caches; dd if=/data/bench of=/dev/null bs=1M");
+  const written = await timed(server, `{ ${source}; } | dd of=/data/bench bs=1M iflag=fullblock conv=fsync 2>/dev/null`);
+  await run(server, "echo 3 > /proc/sys/vm/drop_caches");
+  const read = await timed(server, "dd if=/data/bench of=/dev/null bs=1M 2>/dev/null");
   await run(server, "rm /data/bench; sync");
   const mebibytes = PATTERN_MIB * REPETITIONS;
-  return { write: mebibytes / secondsOf(written), read: mebibytes / secondsOf(read) };
+  return { write: mebibytes / written, read: mebibytes / read };
 }
 
 async function measureSpeed(context: BenchContext): Promise<Figure[]> {
@@ -98,12 +105,15 @@ async function lastResync(server: BenchServer, since: number): Promise<number> {
   return (last("MIRROR_IN_SYNC") - last("RESYNC_STARTED")) / 1000;
 }
 
-async function resyncSeconds(server: BenchServer, away: () => Promise<void>): Promise<number> {
+/** `away`: what happens while the enclosure's I/O module is out. */
+async function resyncSeconds(server: BenchServer, away: (enclosure: string) => Promise<unknown>): Promise<number> {
   const view = await server.source.read();
-  const standby = view.modules.find((module) => module.kind === "io" && module.isActive !== true)?.name ?? "";
-  await server.source.pull(standby);
-  await away();
-  await server.source.insert(standby);
+  const standby = view.modules.find((module) => module.kind === "io" && module.isActive !== true);
+  assert(standby !== undefined, "a mirrored disk has two I/O modules");
+  await server.source.pull(standby.name);
+  await pause(GONE_MS);
+  await away(standby.enclosure);
+  await server.source.insert(standby.name);
   await pause(POLL_MS);
   await untilInSync(server, 2);
   return lastResync(server, view.lastEventId);
@@ -117,15 +127,11 @@ async function measureResync(context: BenchContext): Promise<Figure[]> {
   const fill = (file: string, mebibytes: number): string =>
     `for i in $(seq ${Math.ceil(mebibytes / PATTERN_MIB)}); do cat /run/pattern; done | head -c ${mebibytes}M > /data/${file}; sync`;
   await run(server, fill("filled", FILLED_MIB));
-  const byLog = await resyncSeconds(server, async () => {
-    await run(server, `dd if=/dev/urandom of=/data/filled bs=1M count=${CHANGED_MIB} conv=notrunc,fsync 2>/dev/null`);
-  });
+  const change = `dd if=/dev/urandom of=/data/filled bs=1M count=${CHANGED_MIB} conv=notrunc,fsync 2>/dev/null`;
+  const byLog = await resyncSeconds(server, () => run(server, change));
   context.options.onProgress(`by the log: ${byLog.toFixed(2)} s`);
-  const full = await resyncSeconds(server, async () => {
-    const { modules } = await server.source.read();
-    const enclosure = modules.find((module) => module.kind === "io" && module.pid === 0)?.enclosure ?? "";
-    rmSync(`${serverPaths(server.options.name).stateDirectory}/${enclosure}/disk`, { recursive: true });
-  });
+  const { stateDirectory } = serverPaths(server.options.name);
+  const full = await resyncSeconds(server, (enclosure) => rm(`${stateDirectory}/${enclosure}/disk`, { recursive: true }));
   const ratio = full / byLog;
   return [
     {

@@ -23,6 +23,11 @@ export const MAX_GUEST_REQUESTS = 256;
 /** Regions with a bad block that wait for their repair; what comes on top is found by the scrubber. */
 export const MAX_REPAIRS = 1024;
 
+/** Blocks to which a write failed and that were not read or written since; what more there are count as bad. */
+export const MAX_UNCERTAIN_BLOCKS = 16_384;
+/** What each of them may hold, besides what was to be written last. */
+export const MAX_FORMER_CHECKSUMS = 4;
+
 /** A mirror that has not answered for this long, while another one has, is dropped. */
 export const MIRROR_LAG_MS = 2000;
 /** Without any mirror in sync at hand a request waits this long before it ends in an I/O error. */

@@ -2,7 +2,7 @@
 import { assert } from "../foundation/assert.js";
 import { equalBytes } from "../foundation/bytes.js";
 import { BAD_HALF, CHECKSUM_BYTES, checksumBlock, checksumBlocks, wordsOf } from "./block-checksum.js";
-import { BLOCK_BYTES } from "./limits.js";
+import { BLOCK_BYTES, MAX_FORMER_CHECKSUMS, MAX_UNCERTAIN_BLOCKS } from "./limits.js";
 import { inSequence, joined, type Failure, type StoreFile } from "./store-file.js";
 
 /** Reading of the table at the start, a piece at a time. */
@@ -14,6 +14,11 @@ export class MirrorBlocks {
   /** Two words a block. */
   #table = new Uint32Array(0);
   readonly #scratch = new Uint32Array(2);
+  /**
+   * By block: checksums from before writes that failed, two words each. Such a block holds what it held before, or what was to be written,
+   * as on any disk; which of them, its next reading tells.
+   */
+  readonly #former = new Map<number, Uint32Array[]>();
 
   constructor(data: StoreFile, checksums: StoreFile) {
     this.#data = data;
@@ -43,6 +48,7 @@ export class MirrorBlocks {
   /** Everything zero, of this size. */
   reset(sizeBytes: number, done: (failure: Failure) => void): void {
     this.#table = new Uint32Array(0);
+    this.#former.clear();
     inSequence(
       [
         (next) => this.#data.resize(0, next),
@@ -101,17 +107,46 @@ export class MirrorBlocks {
     for (let index = 0; index < bytes.length / BLOCK_BYTES; index += 1) {
       checksumBlock(words, index, first + index, this.#scratch, 0);
       const at = (first + index) * 2;
-      if (this.#scratch[0] !== this.#table[at] || this.#scratch[1] !== this.#table[at + 1]) bad.push(first + index);
+      const isGood = this.#scratch[0] === this.#table[at] && this.#scratch[1] === this.#table[at + 1];
+      if (!isGood && !this.#isFormer(first + index, this.#scratch)) bad.push(first + index);
     }
     return bad;
+  }
+
+  /** Whether a write that failed has left the block as it was; then that counts from now on. */
+  #isFormer(block: number, checksum: Uint32Array): boolean {
+    const isThis = this.#former.get(block)?.some((each) => each[0] === checksum[0] && each[1] === checksum[1]) === true;
+    if (!isThis) return false;
+    this.#former.delete(block);
+    this.#table.set(checksum, block * 2);
+    // Should this fail, the region is doubted all the same when the mirror is opened the next time.
+    this.#writeTable(block, 1, () => undefined);
+    return true;
+  }
+
+  #failedAt(first: number, before: Uint32Array): void {
+    for (let index = 0; index < before.length / 2; index += 1) {
+      const former = this.#former.get(first + index) ?? [];
+      if (former.length === MAX_FORMER_CHECKSUMS || this.#former.size >= MAX_UNCERTAIN_BLOCKS) continue;
+      this.#former.set(first + index, [...former, before.slice(index * 2, index * 2 + 2)]);
+    }
+  }
+
+  #succeededAt(first: number, count: number): void {
+    if (this.#former.size > 0) for (let block = first; block < first + count; block += 1) this.#former.delete(block);
   }
 
   write(offset: number, bytes: Uint8Array, done: (failure: Failure) => void): void {
     const first = offset / BLOCK_BYTES;
     const count = bytes.length / BLOCK_BYTES;
     for (let block = first; block < first + count; block += 1) if (this.#isPoisoned(block)) return this.#writePoisoned(first, bytes, done);
+    const before = this.#table.slice(first * 2, (first + count) * 2);
     this.#table.set(checksumBlocks(bytes, first), first * 2);
-    const one = joined(2, done);
+    const one = joined(2, (failure) => {
+      if (failure === null) this.#succeededAt(first, count);
+      else this.#failedAt(first, before);
+      done(failure);
+    });
     this.#data.write(offset, bytes, one);
     this.#writeTable(first, count, one);
   }
@@ -158,6 +193,7 @@ export class MirrorBlocks {
     const one = joined(blocks.length, done);
     for (const block of blocks) {
       assert(block < this.#blocks, "a block of this disk");
+      this.#former.delete(block);
       this.#table.fill(BAD_HALF, block * 2, block * 2 + 2);
       this.#writeTable(block, 1, one);
     }

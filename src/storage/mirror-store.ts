@@ -217,18 +217,21 @@ export class MirrorStore {
 
   #digest({ offset, lengthBytes, mustRead }: Extract<StoreOperation, { kind: "digest" }>, done: Done): void {
     const isDoubted = [...regionsOf(offset, lengthBytes)].some((region) => this.#doubtful.has(region));
-    const table = this.#blocks.tableOf(offset, lengthBytes);
-    if (!mustRead && !isDoubted) return done({ ...OK, bytes: table });
+    if (!mustRead && !isDoubted) return done({ ...OK, bytes: this.#blocks.tableOf(offset, lengthBytes) });
     const first = offset / BLOCK_BYTES;
+    const allBad: number[] = [];
     const read = (at: number): void => {
       if (at >= lengthBytes) {
+        // Only now: to read a block may tell which of two contents it has.
+        const table = this.#blocks.tableOf(offset, lengthBytes);
+        for (const block of allBad) table.fill(0xff, (block - first) * CHECKSUM_BYTES, (block - first + 1) * CHECKSUM_BYTES);
         return this.#blocks.verifyTable(offset, lengthBytes, (failure, mended) =>
           done(failure === null ? { ...OK, bad: mended, bytes: table } : { outcome: "failed", why: failure }),
         );
       }
       const piece = Math.min(MAX_TRANSFER_BYTES, lengthBytes - at);
       this.#blocks.read(offset + at, piece, (_, bad) => {
-        for (const block of bad) table.fill(0xff, (block - first) * CHECKSUM_BYTES, (block - first + 1) * CHECKSUM_BYTES);
+        allBad.push(...bad);
         read(at + piece);
       });
     };

@@ -45,7 +45,7 @@ export const STORAGE_BUGS: readonly StorageBug[] = [
   {
     name: "does not look at checksums",
     file: "mirror-blocks.js",
-    find: "if (this.#scratch[0] !== this.#table[at] || this.#scratch[1] !== this.#table[at + 1])",
+    find: "if (!isGood && !this.#isFormer(first + index, this.#scratch))",
     replace: "if (false)",
   },
   {
