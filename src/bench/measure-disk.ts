@@ -125,7 +125,7 @@ async function measureResync(context: BenchContext): Promise<Figure[]> {
   await run(server, MAKE_PATTERN);
   context.options.onProgress(`filling ${FILLED_MIB} MiB of the disk`);
   const fill = (file: string, mebibytes: number): string =>
-    `for i in $(seq ${Math.ceil(mebibytes / PATTERN_MIB)}); do cat /run/pattern; done | head -c ${mebibytes}M > /data/${file}; sync`;
+    `for i in $(seq ${Math.ceil(mebibytes / PATTERN_MIB)}); do cat /run/pattern; done | dd of=/data/${file} bs=1M count=${mebibytes} iflag=fullblock conv=fsync 2>/dev/null`;
   await run(server, fill("filled", FILLED_MIB));
   const change = `dd if=/dev/urandom of=/data/filled bs=1M count=${CHANGED_MIB} conv=notrunc,fsync 2>/dev/null`;
   const byLog = await resyncSeconds(server, () => run(server, change));
