@@ -10,17 +10,17 @@ let commands = 0;
 export async function guestShell(open: () => Promise<Duplex>, command: string, limitMs: number): Promise<string> {
   const console_ = await open();
   const mark = `=${process.pid}-${(commands += 1)}`;
+  let timer: NodeJS.Timeout | undefined;
   try {
     return await new Promise((resolve, reject) => {
       const failed = (why: string): void => reject(new SteadfastError("BENCH_FAILED", { what: `\`${command}\` in the guest`, why }));
-      const timer = setTimeout(() => failed(`it did not end within ${limitMs} ms`), limitMs);
+      timer = setTimeout(() => failed(`it did not end within ${limitMs} ms`), limitMs);
       let said = "";
       console_.setEncoding("utf8");
       console_.on("data", (text: string) => {
         said = (said + text).slice(-OUTPUT_LIMIT_CHARACTERS);
         const [before, after] = said.split(`${mark}=begin=`).at(-1)?.split(`${mark}=end=`) ?? [];
         if (after === undefined || !/^\d+=/.test(after)) return;
-        clearTimeout(timer);
         if (after.startsWith("0=")) resolve(before ?? "");
         else failed(`it ended with exit code ${parseInt(after, 10)}: ${before?.trim().slice(-300)}`);
       });
@@ -29,6 +29,7 @@ export async function guestShell(open: () => Promise<Duplex>, command: string, l
       console_.write(`echo "${mark}""=begin="; { ${command}; } 2>&1; echo "${mark}""=end=$?="\n`);
     });
   } finally {
+    clearTimeout(timer);
     console_.destroy();
   }
 }

@@ -1,6 +1,7 @@
 /** Figures of the guest's disk: mirrored against a single copy, and how much quicker the log makes the return of a mirror. */
 import { rm } from "node:fs/promises";
 import { assert } from "../foundation/assert.js";
+import { SteadfastError } from "../foundation/errors.js";
 import { serverPaths } from "../modules/management-paths.js";
 import type { BenchContext } from "./bench-context.js";
 import type { BenchServer } from "./bench-server.js";
@@ -14,7 +15,7 @@ const RATIO = 0.8;
 const TIMES_QUICKER = 10;
 /** What is written and read in a round. */
 const PATTERN_MIB = 8;
-const REPETITIONS = 16;
+const ROUND_MIB = 128;
 const SHELL_LIMIT_MS = 180_000;
 /** Of the disk of the resync; most of it is filled, and this much changes while a mirror is away. */
 const RESYNC_DISK_MIB = 1024;
@@ -26,6 +27,12 @@ const POLL_MS = 100;
 const GONE_MS = 1000;
 
 const MAKE_PATTERN = `dd if=/dev/urandom of=/run/pattern bs=1M count=${PATTERN_MIB} 2>/dev/null`;
+
+/** The command that makes a file of so many MiB on the disk. */
+function filling(file: string, mebibytes: number): string {
+  const source = `for i in $(seq ${Math.ceil(mebibytes / PATTERN_MIB)}); do cat /run/pattern; done`;
+  return `${source} | dd of=/data/${file} bs=1M count=${mebibytes} iflag=fullblock conv=fsync 2>/dev/null`;
+}
 
 function run(server: BenchServer, command: string): Promise<string> {
   return guestShell(() => server.source.console(), command, SHELL_LIMIT_MS);
@@ -41,13 +48,11 @@ async function timed(server: BenchServer, command: string): Promise<number> {
 
 /** MiB/s of one round. */
 async function writeAndRead(server: BenchServer): Promise<{ readonly write: number; readonly read: number }> {
-  const source = `for i in $(seq ${REPETITIONS}); do cat /run/pattern; done`;
-  const written = await timed(server, `{ ${source}; } | dd of=/data/bench bs=1M iflag=fullblock conv=fsync 2>/dev/null`);
+  const written = await timed(server, filling("bench", ROUND_MIB));
   await run(server, "echo 3 > /proc/sys/vm/drop_caches");
   const read = await timed(server, "dd if=/data/bench of=/dev/null bs=1M 2>/dev/null");
   await run(server, "rm /data/bench; sync");
-  const mebibytes = PATTERN_MIB * REPETITIONS;
-  return { write: mebibytes / written, read: mebibytes / read };
+  return { write: ROUND_MIB / written, read: ROUND_MIB / read };
 }
 
 async function measureSpeed(context: BenchContext): Promise<Figure[]> {
@@ -93,7 +98,10 @@ async function untilInSync(server: BenchServer, mirrors: number): Promise<void> 
   for (;;) {
     const { disk } = await server.source.read();
     if (Object.values(disk?.mirrors ?? {}).filter(({ state }) => state === "in sync").length === mirrors) return;
-    if (performance.now() > giveUpAt) return;
+    if (performance.now() > giveUpAt) {
+      const why = `there were no ${mirrors} mirrors in sync within ${RESYNC_LIMIT_MS} ms`;
+      throw new SteadfastError("BENCH_FAILED", { what: `the disk of ${server.options.name}`, why });
+    }
     await pause(POLL_MS);
   }
 }
@@ -124,9 +132,7 @@ async function measureResync(context: BenchContext): Promise<Figure[]> {
   await untilInSync(server, 2);
   await run(server, MAKE_PATTERN);
   context.options.onProgress(`filling ${FILLED_MIB} MiB of the disk`);
-  const fill = (file: string, mebibytes: number): string =>
-    `for i in $(seq ${Math.ceil(mebibytes / PATTERN_MIB)}); do cat /run/pattern; done | dd of=/data/${file} bs=1M count=${mebibytes} iflag=fullblock conv=fsync 2>/dev/null`;
-  await run(server, fill("filled", FILLED_MIB));
+  await run(server, filling("filled", FILLED_MIB));
   const change = `dd if=/dev/urandom of=/data/filled bs=1M count=${CHANGED_MIB} conv=notrunc,fsync 2>/dev/null`;
   const byLog = await resyncSeconds(server, () => run(server, change));
   context.options.onProgress(`by the log: ${byLog.toFixed(2)} s`);

@@ -3,7 +3,7 @@ import { accessSync, constants, readFileSync } from "node:fs";
 import { InvalidArgumentError } from "commander";
 import { SteadfastError } from "../foundation/errors.js";
 import type { ServerPlan } from "../modules/management-plan.js";
-import { MAX_PUBLISHED_PORTS, parsePublished, PUBLISH_RULE, type PublishedPort } from "../ports/published-port.js";
+import { hostEndText, MAX_PUBLISHED_PORTS, parsePublished, PUBLISH_RULE, type PublishedPort } from "../ports/published-port.js";
 import type { ServerFile } from "./server-file.js";
 
 export const NETWORK_KINDS = ["tap", "user", "none"] as const;
@@ -70,8 +70,8 @@ function chosenByItself(publish: readonly PublishedPort[], why: string | null): 
 
 function checkTwice(publish: readonly PublishedPort[]): void {
   const seen = new Set<string>();
-  for (const { protocol, hostAddress, hostPort } of publish) {
-    const end = `${hostAddress === "" ? "" : `${hostAddress}:`}${hostPort}/${protocol}`;
+  for (const port of publish) {
+    const end = hostEndText(port);
     if (seen.has(end)) throw new SteadfastError("USAGE", { what: `The host's port ${end} is published twice; publish it once.` });
     seen.add(end);
   }

@@ -5,7 +5,7 @@
 import { assert } from "../foundation/assert.js";
 import type { ModuleState } from "../wire/control.js";
 import type { ConfigurationRecord } from "../wire/messages.js";
-import { quorum, type Pairs } from "./voter.js";
+import { completePairs, quorum, type Pairs } from "./voter.js";
 
 /**
  * absent: not connected. waiting: connected, blank, not in lockstep. newcomer: being cloned or catching up. joining: caught up,
@@ -126,7 +126,7 @@ export class Membership {
 
   /** Pairs of which both modules are alive in the configuration. */
   get completePairs(): Pairs {
-    return this.#pairs.filter((pair) => pair.every((name) => this.#live.includes(name)));
+    return completePairs(this.#pairs, this.#live);
   }
 
   /** The other module of its pair; null: it stands for itself. */

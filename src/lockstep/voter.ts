@@ -60,9 +60,14 @@ export function quorum(members: number): number {
   return members <= 2 ? members : Math.floor(members / 2) + 1;
 }
 
+/** The pairs of which both modules are among these. */
+export function completePairs(pairs: Pairs, names: readonly string[]): Pairs {
+  return pairs.filter((pair) => pair.every((name) => names.includes(name)));
+}
+
 /** How many modules at least have run a tick that took effect. */
 export function leastSettlers(members: readonly string[], pairs: Pairs): number {
-  if (!pairs.some((pair) => pair.every((name) => members.includes(name)))) return quorum(members.length);
+  if (completePairs(pairs, members).length === 0) return quorum(members.length);
   return 1 + pairs.filter((pair) => pair.some((name) => members.includes(name))).length;
 }
 
@@ -284,7 +289,7 @@ export class Voter {
    * other pair one module must have run it too, whatever came out: else the tick would be lost with the pair's enclosure.
    */
   #winners(ballot: Ballot, groups: readonly Group[], members: readonly string[]): Group[] {
-    const pairs = this.#pairs.filter((pair) => pair.every((name) => members.includes(name)));
+    const pairs = completePairs(this.#pairs, members);
     if (pairs.length > 0) {
       const isOutlived = this.#pairs.every(
         (pair) => !pair.some((name) => members.includes(name)) || pair.some((name) => members.includes(name) && ballot.results.has(name)),

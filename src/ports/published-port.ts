@@ -37,6 +37,11 @@ export function publishedText(port: PublishedPort): string {
   return `${hostEnd(port)} -> ${port.guestPort}/${port.protocol}`;
 }
 
+/** The host's end alone: "127.0.0.1:8080/tcp". */
+export function hostEndText(port: PublishedPort): string {
+  return `${hostEnd(port)}/${port.protocol}`;
+}
+
 /** Where this host's own programs reach it. */
 export function localHost(port: PublishedPort): string {
   return port.hostAddress === "" || port.hostAddress === "0.0.0.0" ? "127.0.0.1" : port.hostAddress;
@@ -55,7 +60,7 @@ export async function checkPublishedPorts(ports: readonly PublishedPort[]): Prom
   for (const port of ports) {
     const code = await tryUntilFree(port);
     if (code === null) continue;
-    const what = `${hostEnd(port)}/${port.protocol}`;
+    const what = hostEndText(port);
     if (code === "EADDRINUSE") throw new SteadfastError("PORT_TAKEN", { port: what });
     if (code === "EACCES") throw new SteadfastError("PORT_FORBIDDEN", { port: what });
     throw new SteadfastError("PORT_UNUSABLE", { port: what, why: code });

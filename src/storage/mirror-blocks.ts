@@ -108,13 +108,13 @@ export class MirrorBlocks {
       checksumBlock(words, index, first + index, this.#scratch, 0);
       const at = (first + index) * 2;
       const isGood = this.#scratch[0] === this.#table[at] && this.#scratch[1] === this.#table[at + 1];
-      if (!isGood && !this.#isFormer(first + index, this.#scratch)) bad.push(first + index);
+      if (!isGood && !this.#tookFormer(first + index, this.#scratch)) bad.push(first + index);
     }
     return bad;
   }
 
   /** Whether a write that failed has left the block as it was; then that counts from now on. */
-  #isFormer(block: number, checksum: Uint32Array): boolean {
+  #tookFormer(block: number, checksum: Uint32Array): boolean {
     const isThis = this.#former.get(block)?.some((each) => each[0] === checksum[0] && each[1] === checksum[1]) === true;
     if (!isThis) return false;
     this.#former.delete(block);

@@ -45,7 +45,7 @@ export const STORAGE_BUGS: readonly StorageBug[] = [
   {
     name: "does not look at checksums",
     file: "mirror-blocks.js",
-    find: "if (!isGood && !this.#isFormer(first + index, this.#scratch))",
+    find: "if (!isGood && !this.#tookFormer(first + index, this.#scratch))",
     replace: "if (false)",
   },
   {
