@@ -26,6 +26,9 @@ const ACCOUNTS = 50;
 const CLIENTS = 4;
 const SEED = 11;
 const LOSSES = 2;
+/** 128 MiB take 32 s at the scrubber's own pace. */
+const SCRUB_LIMIT_MS = 180_000;
+const SCRUB_POLL_MS = 1000;
 
 let work = "";
 before(() => {
@@ -79,13 +82,32 @@ async function failsLoudly(mirror: string): Promise<void> {
   }
 }
 
+/** How many walks through the whole disk have ended. */
+async function scrubsDone(): Promise<number> {
+  const { out } = await server.command(["events", "--json"]);
+  return out.split("\n").filter((line) => line.includes('"SCRUB_DONE"')).length;
+}
+
+/** What a disk does wrong without a word is found by looking through all of it. */
+async function failsSilently(mirror: string): Promise<void> {
+  for (const drill of ["bit-rot", "torn-write", "lost-write", "misdirected-write"])
+    assert.equal((await server.command(["fault", drill, mirror])).code, 0);
+  const before = await scrubsDone();
+  assert.equal((await server.command(["disk", "scrub"])).code, 0);
+  const giveUpAt = Date.now() + SCRUB_LIMIT_MS;
+  while ((await scrubsDone()) === before) {
+    assert.ok(Date.now() < giveUpAt, "the disk is looked through");
+    await new Promise((resolve) => setTimeout(resolve, SCRUB_POLL_MS));
+  }
+  await server.until(areInSync, "with both mirrors in sync");
+}
+
 describe("a server with a mirrored disk", { timeout: 15 * 60_000 }, () => {
   test("brings both mirrors in sync, and the guest mounts it", async () => {
     const report = await server.up(DISK);
     await server.until(areInSync, "with both mirrors in sync");
     assert.equal(report.disk?.sizeBytes, 128 * 1024 * 1024);
-    const console_ = await server.command(["console", "--quiet", "1000"], "grep ' /data ' /proc/mounts\n");
-    assert.match(console_.out, /\/dev\/vda \/data ext4 rw/);
+    assert.match(await server.inGuest("grep ' /data ' /proc/mounts"), /\/dev\/vda \/data ext4 rw/);
   });
 
   test("modules and enclosures are lost under payments, and the mirrors are equal afterwards", async () => {
@@ -100,14 +122,8 @@ describe("a server with a mirrored disk", { timeout: 15 * 60_000 }, () => {
     try {
       const mirrors = (await server.status()).modules.filter((module) => module.kind === "io").map((module) => module.name);
       for (const mirror of mirrors) await failsLoudly(mirror);
-      for (const mirror of mirrors) {
-        for (const drill of ["bit-rot", "torn-write", "lost-write", "misdirected-write"])
-          assert.equal((await server.command(["fault", drill, mirror])).code, 0);
-      }
-      const before = (await server.status()).disk as DiskStatus;
-      assert.equal((await server.command(["disk", "scrub"])).code, 0);
-      const through = before.counters.scrubbedBlocks + (2 * before.sizeBytes) / 4096;
-      await server.until(({ disk }) => (disk?.counters.scrubbedBlocks ?? 0) >= through, "looked through");
+      // One mirror after the other: the same block damaged on both could not be mended by anybody.
+      for (const mirror of mirrors) await failsSilently(mirror);
       const { counters } = (await server.until(areInSync, "with both mirrors in sync")).disk as DiskStatus;
       assert.deepEqual([counters.errors, counters.unrepairable], [0, 0]);
       assert.ok(counters.repairedBlocks >= mirrors.length, JSON.stringify(counters));
@@ -116,16 +132,14 @@ describe("a server with a mirrored disk", { timeout: 15 * 60_000 }, () => {
     }
     assert.equal(writer.interruptions, 0);
     await writer.check(true);
-    const messages = await server.command(["console", "--quiet", "1000"], "dmesg | grep -ciE 'i/o error|ext4-fs error'\n");
-    assert.match(messages.out, /^0\r?$/m);
+    assert.doesNotMatch(await server.inGuest("dmesg"), /i\/o error|ext4-fs error/i);
   });
 
   test("grows online, up to the guest", async () => {
     assert.equal((await server.command(["disk", "grow", "192M"])).code, 0);
     const report = await server.until((now) => now.disk?.sizeBytes === 192 * 1024 * 1024, "grown");
     assert.equal(report.redundancy, "DUPLEX");
-    const size = await server.command(["console", "--quiet", "1000"], "cat /sys/block/vda/size\n");
-    assert.match(size.out, /\b393216\b/);
+    assert.match(await server.inGuest("cat /sys/block/vda/size"), /\b393216\b/);
     const refused = await server.command(["disk", "grow", "64M"]);
     assert.equal(refused.code, 2);
     assert.match(refused.error, /DISK_GROWTH/);

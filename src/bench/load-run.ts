@@ -40,8 +40,8 @@ export interface ServerSide {
   readonly outages: number;
   readonly miscompares: number;
   readonly reintegrations: number;
-  /** Modules that the server lost or shot although we did nothing to them. */
-  readonly unaskedFaults: number;
+  /** Modules that the server lost or shot although we did nothing to them. Absent: whoever drove the faults did not count its own. */
+  readonly unaskedFaults?: number;
 }
 
 export interface LoadOutcome {
@@ -61,7 +61,7 @@ async function readSide(options: LoadOptions, faults: number): Promise<ServerSid
     outages: counters.outages,
     miscompares: counters.miscompares,
     reintegrations: counters.reintegrations,
-    unaskedFaults: lost - faults,
+    ...(options.drive === undefined && { unaskedFaults: lost - faults }),
   };
 }
 
@@ -71,7 +71,7 @@ function difference(after: ServerSide | undefined, before: ServerSide | undefine
     outages: after.outages - before.outages,
     miscompares: after.miscompares - before.miscompares,
     reintegrations: after.reintegrations - before.reintegrations,
-    unaskedFaults: after.unaskedFaults - before.unaskedFaults,
+    ...(after.unaskedFaults !== undefined && { unaskedFaults: after.unaskedFaults - (before.unaskedFaults ?? 0) }),
   };
 }
 

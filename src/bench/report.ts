@@ -56,7 +56,7 @@ function loadText(load: LoadSummary, quietGapMs: number, what: string): string[]
 function serverText(server: ServerSide | null): string[] {
   if (server === null) return [];
   const unasked =
-    server.unaskedFaults > 0 ? `; ${server.unaskedFaults} modules were lost or shot that we had not hit (an overloaded host?)` : "";
+    (server.unaskedFaults ?? 0) > 0 ? `; ${server.unaskedFaults} modules were lost or shot that we had not hit (an overloaded host?)` : "";
   return [
     `server           ${server.reintegrations} reintegrations, ${server.outages} outages, ${server.miscompares} miscompares${unasked}`,
   ];

@@ -2,10 +2,13 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
+import { guestShell } from "../../dist/bench/guest-shell.js";
+import { ServerClient } from "../../dist/cli/client.js";
 import type { ModuleReport, ServerReport } from "../../dist/modules/management-status.js";
 
 const STEADFAST = fileURLToPath(new URL("../../bin/steadfast", import.meta.url));
 const POLL_MS = 50;
+const GUEST_LIMIT_MS = 60_000;
 
 export interface Outcome {
   readonly code: number | null;
@@ -95,6 +98,11 @@ export class RealServer {
   async type(line: string): Promise<void> {
     const outcome = await this.command(["console"], `${line}\n`);
     assert.equal(outcome.code, 0, outcome.error);
+  }
+
+  /** Runs a command line in the guest to its end, however slow the host is; what it printed. It must succeed. */
+  inGuest(line: string): Promise<string> {
+    return guestShell(() => new ServerClient(this.name).console(), line, GUEST_LIMIT_MS);
   }
 
   /** The complete state of all machines at one tick. */
