@@ -204,7 +204,8 @@ test("refused: every byte flipped, every cut, and garbage", (context) => {
     flipped[at] = (flipped[at] ?? 0) ^ (1 << (at % 8));
     refused("CHANGE_DAMAGED", () => decodePackage(flipped, "flipped"));
   }
-  for (let length = 0; length < bytes.length; length += 97) refused("CHANGE_DAMAGED", () => decodePackage(bytes.subarray(0, length), "cut"));
+  for (let length = 0; length < bytes.length; length += 97)
+    refused("CHANGE_DAMAGED", () => decodePackage(bytes.subarray(0, length), "cut"));
   for (const extra of [1, 512, 1024]) {
     const longer = Buffer.concat([bytes, Buffer.alloc(extra)]);
     refused("CHANGE_DAMAGED", () => decodePackage(longer, "longer"));
@@ -218,11 +219,7 @@ test("refused: every byte flipped, every cut, and garbage", (context) => {
 /** A package as an attacker would build it: all digests are right. */
 function crafted(manifest: unknown, others: readonly { name: string; data: Uint8Array }[] = []): Uint8Array {
   const text = Buffer.from(`${JSON.stringify(manifest, null, 1)}\n`);
-  const members = [
-    { name: "manifest.sha256", data: Buffer.from(`${sha256(text)}\n`) },
-    { name: "manifest.json", data: text },
-    ...others,
-  ];
+  const members = [{ name: "manifest.sha256", data: Buffer.from(`${sha256(text)}\n`) }, { name: "manifest.json", data: text }, ...others];
   return writeTar(members);
 }
 
