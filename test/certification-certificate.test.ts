@@ -270,6 +270,9 @@ test("the commands: a change made, inspected, and refused with one sentence", (c
   const inspected = run("change", "inspect", "roomy.tar");
   assert.ok(inspected.stdout.includes(digest) && /memory +512 MiB/.test(inspected.stdout));
   assert.equal((JSON.parse(run("change", "inspect", "roomy.tar", "--json").stdout) as { digest: string }).digest, digest);
+  writeFileSync(join(directory, "change.yaml"), 'name: rude\nmemoryMiB: 512\ndescription: "\\e[2J\\u009b2J"\n');
+  assert.equal(run("change", "create", ".", "--base", EXPECTED.base, "--out", "rude.tar").status, 0);
+  assert.match(run("change", "inspect", "rude.tar").stdout, /\?\[2J\?2J\n/);
   const refusal = run("change", "create", ".", "--base", "latest", "--out", "x.tar");
   assert.deepEqual([refusal.status, refusal.stderr.trim().split("\n").length], [2, 1]);
   assert.match(refusal.stderr, /CHANGE_BASE/);

@@ -126,7 +126,7 @@ test("refused at creation: an empty change, no digest as base, what is unknown o
   refused("CHANGE_EMPTY", () => create("name: nothing\nchecks: [{ name: a, command: 'true', timeoutSeconds: 1 }]"));
   for (const base of ["", "latest", BASE.slice(1), `${BASE}0`, BASE.toUpperCase(), `md5:${BASE}`])
     refused("CHANGE_BASE", () => create(YAML, base));
-  refused("CHANGE_WRONG", () => create("name: a\nmemory: 512"), /field memory \(line 2\) is no known field/);
+  refused("CHANGE_WRONG", () => create("name: a\nmemory: 512"), /field memory \(line 2\) is not a field/);
   refused("CHANGE_WRONG", () => create("name: a\nkernel: { sort: stock }"), /kernel\.sort/);
   refused("CHANGE_WRONG", () => create("name: a\npackages: { add: ['UP; rm'] }"), /name of a Debian package/);
   refused("CHANGE_WRONG", () => create("name: a\npackages: { add: [nano], remove: [nano=1] }"), /names nano twice/);

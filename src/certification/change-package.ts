@@ -104,7 +104,10 @@ export function readLimited(path: string, limit: number): Uint8Array {
     const facts = fstatSync(handle);
     if (!facts.isFile()) throw unreadable("it is not a plain file");
     if (facts.size > limit) throw new SteadfastError("CHANGE_TOO_LARGE", { what: path, limit });
-    return readFileSync(handle);
+    const bytes = readFileSync(handle);
+    // It may have grown meanwhile.
+    if (bytes.length > limit) throw new SteadfastError("CHANGE_TOO_LARGE", { what: path, limit });
+    return bytes;
   } catch (error) {
     if (error instanceof SteadfastError) throw error;
     throw unreadable((error as NodeJS.ErrnoException).code ?? String(error));

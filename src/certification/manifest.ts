@@ -185,7 +185,8 @@ function checkLink(path: string, target: string, source: string): void {
   }
 }
 
-function printable(text: string): string {
+/** Text of a package for a terminal: it must not move the cursor or fill the screen. */
+export function printable(text: string): string {
   const short = text.length > 200 ? `${text.slice(0, 200)}…` : text;
-  return short.replace(/[\x00-\x1f\x7f]/g, "?");
+  return short.replace(/[\x00-\x1f\x7f-\x9f]/g, "?");
 }

@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import { createChange } from "../certification/create.js";
 import { readPackage, type ChangePackage } from "../certification/change-package.js";
-import type { Manifest, ManifestFile } from "../certification/manifest.js";
+import { printable, type Manifest, type ManifestFile } from "../certification/manifest.js";
 import { writeOutput, type JsonFlag } from "./certificate.js";
 import { printJson, printLines, table } from "./output.js";
 
@@ -42,7 +42,7 @@ function changeLines({ manifest, digest }: ChangePackage): string[] {
     ["digest", digest],
     ["base", manifest.base.sha256],
   ];
-  return table([...head, ...manifestRows(manifest)]);
+  return table([...head, ...manifestRows(manifest)].map((row) => row.map(printable)));
 }
 
 export function addChangeCommand(program: Command): void {

@@ -149,7 +149,7 @@ function describeWhere(
 
 export function describeProblem(issue: z.core.$ZodIssue | undefined): string {
   if (issue === undefined) return "is wrong";
-  if (issue.code === "unrecognized_keys") return "is no known field; remove it or correct its spelling";
+  if (issue.code === "unrecognized_keys") return "is not a field known here; remove it or correct its spelling";
   if (issue.code === "invalid_type" && /received undefined/.test(issue.message)) return "is missing";
   const message = firstLine(issue.message);
   if (/^(must|needs) /.test(message)) return message;
