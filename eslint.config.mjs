@@ -23,7 +23,7 @@ const pureRules = {
   ],
   "no-restricted-imports": [
     "error",
-    { patterns: ["node:*", "**/modules/**", "**/ports/**", "**/cli/**", "**/arbiters/**", "**/image/**"] },
+    { patterns: ["node:*", "**/modules/**", "**/ports/**", "**/cli/**", "**/arbiters/**", "**/image/**", "**/certification/**"] },
   ],
 };
 

@@ -31,6 +31,7 @@ const HOST_PACKAGES = [
   ["qemu-system-riscv64", "qemu-system-misc"],
   ["qemu-riscv64-static", "qemu-user-static"],
   ["mkfs.ext4", "e2fsprogs"],
+  ["openssl", "openssl"],
 ];
 /** The Node releases that every release of Steadfast is checked on. */
 const NODE_MAJORS = [20, 24];

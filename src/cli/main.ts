@@ -20,12 +20,14 @@ const QUICK_COMMANDS = ["down", "status", "events", "verify", "console", "pull",
 async function commandsFor(first: string | undefined): Promise<Adder[]> {
   const quick: Adder[] = [addDownCommand, addInspectCommands, addConsoleCommand, addOperateCommands];
   if (first !== undefined && QUICK_COMMANDS.includes(first)) return quick;
-  const [up, install, disk, recording, image, bench, engine, quickstart] = await Promise.all([
+  const [up, install, disk, recording, image, change, certificate, bench, engine, quickstart] = await Promise.all([
     import("./up.js"),
     import("./install.js"),
     import("./disk.js"),
     import("./recording.js"),
     import("./image.js"),
+    import("./change.js"),
+    import("./certificate.js"),
     import("./bench.js"),
     import("./engine.js"),
     import("./quickstart.js"),
@@ -34,6 +36,9 @@ async function commandsFor(first: string | undefined): Promise<Adder[]> {
     recording.addRecordCommand,
     recording.addReplayCommand,
     image.addImageCommand,
+    change.addChangeCommand,
+    certificate.addKeysCommand,
+    certificate.addCertificateCommand,
     bench.addBenchCommand,
     engine.addEngineCommand,
     quickstart.addQuickstartCommand,

@@ -15,9 +15,9 @@ const absolutePath = z
   .string()
   .regex(/^(\/[^/\0]+)+$/, "must be an absolute path without a trailing slash, such as /usr/bin/redis-server")
   .refine((path) => !path.split("/").some((part) => part === ".." || part === "."), "must not contain . or ..");
-const oneWord = z.string().regex(/^[a-z0-9][a-z0-9+._-]*$/, "must be one word of small letters, digits and + . _ -");
-const fileMode = z.string().regex(/^[0-7]{3,4}$/, 'must be an octal mode in quotes, such as "0644"');
-const userId = z.number().int().min(0).max(65535);
+export const oneWord = z.string().regex(/^[a-z0-9][a-z0-9+._-]*$/, "must be one word of small letters, digits and + . _ -");
+export const fileMode = z.string().regex(/^[0-7]{3,4}$/, 'must be an octal mode in quotes, such as "0644"');
+export const userId = z.number().int().min(0).max(65535);
 
 const fileSchema = z
   .strictObject({
@@ -34,7 +34,7 @@ const fileSchema = z
     message: "needs exactly one of content, source, link or directory",
   });
 
-const serviceSchema = z.strictObject({
+export const serviceSchema = z.strictObject({
   name: oneWord,
   command: z.string().min(1),
   user: oneWord.optional(),
@@ -45,6 +45,16 @@ const serviceSchema = z.strictObject({
   /** TCP ports that listen when the service is up; the guest says "ready" when all do. */
   ports: z.array(z.number().int().min(1).max(65535)).default([]),
 });
+
+export const commandLine = z
+  .string()
+  .max(1024)
+  .regex(/^[\x20-\x7e]*$/, "must be one line of plain characters");
+export const memoryMiB = z
+  .number()
+  .int("must be a whole number of MiB")
+  .min(MEMORY_MIN_MIB, `must be ${MEMORY_MIN_MIB} MiB or more`)
+  .max(MEMORY_MAX_MIB, `must be ${MEMORY_MAX_MIB} MiB or less`);
 
 const moduleName = z.string().regex(/^[A-Za-z0-9_-]+$/, "must be a module name without .ko");
 
@@ -61,17 +71,8 @@ const recipeSchema = z.strictObject({
   modules: z.array(moduleName).default([]),
   /** Loaded only on a machine with a disk. */
   diskModules: z.array(moduleName).default([]),
-  commandLine: z
-    .string()
-    .max(1024)
-    .regex(/^[\x20-\x7e]*$/, "must be one line of plain characters")
-    .default("console=ttyS0"),
-  memoryMiB: z
-    .number()
-    .int("must be a whole number of MiB")
-    .min(MEMORY_MIN_MIB, `must be ${MEMORY_MIN_MIB} MiB or more`)
-    .max(MEMORY_MAX_MIB, `must be ${MEMORY_MAX_MIB} MiB or less`)
-    .default(256),
+  commandLine: commandLine.default("console=ttyS0"),
+  memoryMiB: memoryMiB.default(256),
   services: z.array(serviceSchema).default([]),
 });
 
@@ -93,21 +94,27 @@ export function loadRecipe(path: string): Recipe {
 export function parseRecipe(text: string, file: string): Recipe {
   const wrong = (where: string, problem: string) => new SteadfastError("RECIPE_WRONG", { file, where, problem });
   if (Buffer.byteLength(text) > RECIPE_BYTES_LIMIT) throw wrong("the whole file", `is larger than ${RECIPE_BYTES_LIMIT} bytes`);
+  const recipe = parseYaml(text, recipeSchema, wrong);
+  const duplicate = firstDuplicate(recipe.services.map((service) => service.name));
+  if (duplicate !== undefined) throw wrong("services", `names ${duplicate} twice; give each service its own name`);
+  const twice = firstDuplicate(recipe.files.map((entry) => entry.path));
+  if (twice !== undefined) throw wrong("files", `names ${twice} twice; keep one of them`);
+  return withSourcesResolved(recipe, dirname(resolve(file)));
+}
+
+/** A YAML text by its schema; `wrong` makes the error of where (field and line) and what. Also for the changes of the certification room. */
+export function parseYaml<T>(text: string, schema: z.ZodType<T>, wrong: (where: string, problem: string) => SteadfastError): T {
   const document = parseDocument(text, { prettyErrors: false });
   const syntax = document.errors[0];
   if (syntax !== undefined) throw wrong(`line ${lineOf(text, syntax.pos[0])}`, `is not YAML: ${firstLine(syntax.message)}`);
   const value: unknown = toPlain(document, wrong);
-  const result = recipeSchema.safeParse(value);
+  const result = schema.safeParse(value);
   if (!result.success) {
     const issue = result.error.issues[0];
     const path = (issue?.path ?? []) as (string | number)[];
     throw wrong(describeWhere(document, text, path, issue), describeProblem(issue));
   }
-  const duplicate = firstDuplicate(result.data.services.map((service) => service.name));
-  if (duplicate !== undefined) throw wrong("services", `names ${duplicate} twice; give each service its own name`);
-  const twice = firstDuplicate(result.data.files.map((entry) => entry.path));
-  if (twice !== undefined) throw wrong("files", `names ${twice} twice; keep one of them`);
-  return withSourcesResolved(result.data, dirname(resolve(file)));
+  return result.data;
 }
 
 function toPlain(document: ReturnType<typeof parseDocument>, wrong: (where: string, problem: string) => SteadfastError): unknown {
@@ -140,9 +147,9 @@ function describeWhere(
   return field === "" ? "the whole file" : `field ${field}`;
 }
 
-function describeProblem(issue: z.core.$ZodIssue | undefined): string {
+export function describeProblem(issue: z.core.$ZodIssue | undefined): string {
   if (issue === undefined) return "is wrong";
-  if (issue.code === "unrecognized_keys") return "is not a field that recipes have; remove it or correct its spelling";
+  if (issue.code === "unrecognized_keys") return "is not a field known here; remove it or correct its spelling";
   if (issue.code === "invalid_type" && /received undefined/.test(issue.message)) return "is missing";
   const message = firstLine(issue.message);
   if (/^(must|needs) /.test(message)) return message;
@@ -164,6 +171,6 @@ function firstLine(text: string): string {
   return (text.split("\n")[0] ?? "").replace(/\.$/, "");
 }
 
-function firstDuplicate(names: readonly string[]): string | undefined {
+export function firstDuplicate(names: readonly string[]): string | undefined {
   return names.find((name, index) => names.indexOf(name) !== index);
 }

@@ -44,6 +44,11 @@ function stateBase(): string {
   return join(process.env["XDG_STATE_HOME"] || join(homedir(), ".local", "state"), "steadfast");
 }
 
+/** The keys that sign and verify certificates, of all servers of this user; no server can have that name. */
+export function keysDirectory(): string {
+  return join(stateBase(), "_keys");
+}
+
 export function serverPaths(server: string): ServerPaths {
   const runDirectory = join(runBase(), server);
   const stateDirectory = join(stateBase(), server);

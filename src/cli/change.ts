@@ -1,0 +1,73 @@
+/** `steadfast change …`: changes to the guest as packages. */
+import type { Command } from "commander";
+import { createChange } from "../certification/create.js";
+import { readPackage, type ChangePackage } from "../certification/change-package.js";
+import { printable, type Manifest, type ManifestFile } from "../certification/manifest.js";
+import { writeOutput, type JsonFlag } from "./certificate.js";
+import { printJson, printLines, table } from "./output.js";
+
+interface CreateFlags extends JsonFlag {
+  readonly base: string;
+  readonly out: string;
+}
+
+function fileRow(file: ManifestFile): string[] {
+  if (file.kind === "link") return ["file", file.path, `link to ${file.target}`];
+  const mode = file.mode.toString(8).padStart(4, "0");
+  const size = file.kind === "file" ? `${file.size} bytes` : "directory";
+  return ["file", file.path, `${size}, mode ${mode}, owner ${file.owner}`];
+}
+
+function manifestRows(manifest: Manifest): string[][] {
+  const rows = [
+    ...manifest.packages.add.map((name) => ["package", name, "added"]),
+    ...manifest.packages.remove.map((name) => ["package", name, "removed"]),
+    ...manifest.debs.map((deb) => ["package", deb.file, `${deb.size} bytes, brought along`]),
+    ...manifest.files.map(fileRow),
+    ...manifest.services.map((service) => ["service", service.name, service.command]),
+  ];
+  if (manifest.kernel !== undefined) {
+    const lines = manifest.kernel.config?.split("\n").filter((line) => line !== "").length ?? 0;
+    rows.push(["kernel", manifest.kernel.kind ?? "as it is", `${lines} lines of configuration`]);
+  }
+  if (manifest.commandLine !== undefined) rows.push(["command line", manifest.commandLine]);
+  if (manifest.memoryMiB !== undefined) rows.push(["memory", `${manifest.memoryMiB} MiB`]);
+  if (manifest.diskMiB !== undefined) rows.push(["disk", `${manifest.diskMiB} MiB`]);
+  return [...rows, ...manifest.checks.map((check) => ["check", check.name, check.command])];
+}
+
+function changeLines({ manifest, digest }: ChangePackage): string[] {
+  const head = [
+    ["change", manifest.name, manifest.description.split("\n")[0] ?? ""],
+    ["digest", digest],
+    ["base", manifest.base.sha256],
+  ];
+  return table([...head, ...manifestRows(manifest)].map((row) => row.map(printable)));
+}
+
+export function addChangeCommand(program: Command): void {
+  const change = program.command("change").description("changes to the guest, as packages");
+  change
+    .command("create")
+    .argument("<directory>", "with change.yaml, and files/ and debs/ where needed")
+    .requiredOption("--base <digest>", "digest of the image that is changed")
+    .requiredOption("--out <file>", "the package that is written")
+    .option("--json", "print facts and errors as JSON")
+    .description("make a change package of a directory")
+    .action((directory: string, flags: CreateFlags) => {
+      const made = createChange(directory, flags.base);
+      writeOutput(flags.out, made.bytes);
+      if (flags.json === true) printJson({ file: flags.out, digest: made.digest, bytes: made.bytes.length });
+      else printLines([`${flags.out}: ${made.bytes.length} bytes, digest ${made.digest}`]);
+    });
+  change
+    .command("inspect")
+    .argument("<file>", "a change package")
+    .option("--json", "print the manifest and errors as JSON")
+    .description("check a change package and show what it brings")
+    .action((file: string, flags: JsonFlag) => {
+      const read = readPackage(file);
+      if (flags.json === true) printJson({ digest: read.digest, manifest: read.manifest });
+      else printLines(changeLines(read));
+    });
+}
