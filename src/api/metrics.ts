@@ -131,7 +131,9 @@ const MODULE_METRICS: readonly Metric[] = [
   },
   module("safe_to_pull", "Whether another module carries on when this one goes.", (it) => flag(it.safeToPull)),
   module("held", "Whether it is held out by `pull` until `insert`.", (it) => flag(it.held)),
-  module("active", "Of I/O modules: whether this one drives the guest.", (it) => (it.isActive === undefined ? undefined : flag(it.isActive))),
+  module("active", "Of I/O modules: whether this one drives the guest.", (it) =>
+    it.isActive === undefined ? undefined : flag(it.isActive),
+  ),
   module("incarnation", "How many times it was started.", (it) => it.incarnation),
   module("faults", "Losses since the last `clear`, without drills.", (it) => it.faults),
   module("lag_ticks", "Ticks issued whose result of this module is not in.", (it) => it.lagTicks),
@@ -159,7 +161,10 @@ export const METRICS: readonly Metric[] = [...SERVER_METRICS, ...MODULE_METRICS,
  * @param version of the package
  * @returns text and content type; a metric without a sample at this moment is left out
  */
-export async function renderMetrics(report: ServerReport, version: string): Promise<{ readonly text: string; readonly contentType: string }> {
+export async function renderMetrics(
+  report: ServerReport,
+  version: string,
+): Promise<{ readonly text: string; readonly contentType: string }> {
   const registry = new Registry();
   registry.setDefaultLabels({ server: report.server });
   for (const { name, help, type, labels, read } of METRICS) {
