@@ -186,7 +186,7 @@ async function post(parts: readonly string[], body: bodies.Body, actions: Manage
     } else throw new SteadfastError("API_UNKNOWN", { what: `POST ${path}` });
     return { ok: true, module };
   }
-  switch (parts.length === 1 ? resource : "") {
+  switch (parts.length === 1 ? (resource ?? "") : "") {
     case "faults":
       return fault(body, actions);
     case "redundancy": {
