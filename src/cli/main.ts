@@ -1,16 +1,11 @@
 /** The command line: puts the commands together and turns every failure into one sentence and an exit code. */
-import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
+import { packageVersion } from "../api/version.js";
 import { addConsoleCommand } from "./console.js";
 import { addDownCommand } from "./down.js";
 import { addInspectCommands } from "./inspect.js";
 import { addOperateCommands } from "./operate.js";
 import { EXIT_CODES_HELP, EXIT_USAGE, printJson, reportError } from "./output.js";
-
-function version(): string {
-  const manifest = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string };
-  return manifest.version;
-}
 
 type Adder = (program: Command) => void;
 
@@ -51,7 +46,7 @@ export async function makeProgram(first: string | undefined, json: boolean): Pro
   const program = new Command("steadfast");
   program
     .description("A fault-tolerant Linux server: an unmodified guest runs on several modules in lockstep and outlives any one of them.")
-    .version(version())
+    .version(packageVersion())
     .exitOverride()
     .configureOutput(json ? { writeErr: () => undefined } : {})
     .showHelpAfterError("(steadfast COMMAND --help shows how)")

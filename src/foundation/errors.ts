@@ -110,6 +110,10 @@ export const ERRORS = {
   },
   API_UNKNOWN: { exit: 2, text: "The control API does not know {what}; CLI and server may be of different versions: restart the server." },
   API_BODY: { exit: 2, text: "The body of this request is not a JSON object of at most {limit} bytes; send one." },
+  API_FIELD: {
+    exit: 2,
+    text: "The field {field} in the body of POST {path} is wrong ({why}); GET /openapi.json says what this request takes.",
+  },
   MODULE_UNKNOWN: { exit: 2, text: "Server {server} has no module {module}; it has {names}." },
   FAULT_CPU_ONLY: {
     exit: 2,

@@ -2,6 +2,9 @@
  * The control API: HTTP with JSON over a Unix socket that only the server's owner may open. Every command of the CLI goes through it.
  *
  *   GET /status                              ServerReport
+ *   GET /openapi.json                        all of this as OpenAPI 3.1; src/api has the schemas that bodies are checked with
+ *   GET /metrics                             Prometheus text
+ *   GET /health/live | /health/ready         200, or 503 when the guest is not there for its users
  *   GET /events?since=ID                     { events }
  *   GET /events?since=ID&follow=1            server-sent events, one LoggedEvent each
  *   POST /modules/NAME/pull|insert|clear     { ok, module }; pull takes { force }; pull and insert: enclosures too
@@ -18,6 +21,11 @@
 import { chmodSync, rmSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
+import * as bodies from "../api/bodies.js";
+import { liveAnswer, readyAnswer } from "../api/health.js";
+import { renderMetrics } from "../api/metrics.js";
+import { openApiDocument } from "../api/openapi.js";
+import { packageVersion } from "../api/version.js";
 import { SteadfastError } from "../foundation/errors.js";
 import type { LoggedEvent } from "./management-events.js";
 import type { FaultDetails, FaultDone } from "./management-faults.js";
@@ -25,7 +33,8 @@ import type { RecordingDone } from "./management-recordings.js";
 import type { PlannedRedundancy } from "./redundancy.js";
 import type { ServerReport } from "./management-status.js";
 
-const BODY_BYTES_MAX = 64 * 1024;
+export const BODY_BYTES_MAX = 64 * 1024;
+const BYTES_PER_MIB = 1024 * 1024;
 const FOLLOWER_BUFFER_BYTES_MAX = 1024 * 1024;
 export const CONSOLE_PROTOCOL = "steadfast-console";
 
@@ -57,8 +66,6 @@ export interface ManagementActions {
   attachConsole(viewer: Duplex): void;
   down(graceMs: number): void;
 }
-
-type Body = Readonly<Record<string, unknown>>;
 
 /** What is still to be said when the server ends (its last events) gets this long. */
 const CLOSE_LIMIT_MS = 500;
@@ -104,7 +111,7 @@ async function answer(
   actions: ManagementActions,
   streams: Set<ServerResponse>,
 ): Promise<void> {
-  const url = new URL(request.url ?? "/", "http://server");
+  const url = urlOf(request);
   const parts = url.pathname.split("/").filter((part) => part !== "");
   if (request.method === "GET") return answerGet(url, parts, response, actions, streams);
   if (request.method !== "POST") throw new SteadfastError("API_UNKNOWN", { what: `${request.method} ${url.pathname}` });
@@ -112,13 +119,36 @@ async function answer(
   sendJson(response, 200, await post(parts, body, actions));
 }
 
-function answerGet(
+/** @throws SteadfastError API_UNKNOWN: it is none, such as `//` */
+function urlOf(request: IncomingMessage): URL {
+  const [path, base] = [request.url ?? "/", "http://server"];
+  if (!URL.canParse(path, base)) throw new SteadfastError("API_UNKNOWN", { what: `the path ${path}` });
+  return new URL(path, base);
+}
+
+async function answerGet(
   url: URL,
   parts: readonly string[],
   response: ServerResponse,
   actions: ManagementActions,
   streams: Set<ServerResponse>,
-): void {
+): Promise<void> {
+  switch (parts.join("/")) {
+    case "openapi.json":
+      return sendJson(response, 200, openApiDocument(packageVersion()));
+    case "metrics": {
+      const { text, contentType } = await renderMetrics(actions.report(), packageVersion());
+      response.writeHead(200, { "content-type": contentType });
+      response.end(text);
+      return;
+    }
+    case "health/live":
+      return sendJson(response, 200, liveAnswer(actions.report()));
+    case "health/ready": {
+      const found = readyAnswer(actions.report());
+      return sendJson(response, found.ready ? 200 : 503, found);
+    }
+  }
   if (parts[0] === "status" && parts.length === 1) return sendJson(response, 200, actions.report());
   if (parts[0] === "events" && parts.length === 1) {
     const since = Number(url.searchParams.get("since") ?? 0);
@@ -145,47 +175,65 @@ function streamEvents(response: ServerResponse, since: number, actions: Manageme
   response.on("error", stop);
 }
 
-async function post(parts: readonly string[], body: Body, actions: ManagementActions): Promise<unknown> {
-  const text = (field: string): string => (typeof body[field] === "string" ? body[field] : "");
+async function post(parts: readonly string[], body: bodies.Body, actions: ManagementActions): Promise<unknown> {
   const [resource, module, verb] = parts;
+  const path = `/${parts.join("/")}`;
   if (resource === "modules" && parts.length === 3 && module !== undefined) {
-    if (verb === "pull") actions.pull(module, body["force"] === true);
-    else if (verb === "insert") actions.insert(module);
-    else if (verb === "clear") actions.clear(module);
-    else throw new SteadfastError("API_UNKNOWN", { what: `POST /${parts.join("/")}` });
+    if (verb === "pull") actions.pull(module, bodies.checkBody(bodies.pullSchema, body, path).force === true);
+    else if (verb === "insert" || verb === "clear") {
+      bodies.checkBody(bodies.emptySchema, body, path);
+      actions[verb](module);
+    } else throw new SteadfastError("API_UNKNOWN", { what: `POST ${path}` });
     return { ok: true, module };
   }
-  if (parts.length === 1) {
-    switch (resource ?? "") {
-      case "faults":
-        return { ok: true, module: text("module"), ...actions.fault(text("kind"), text("module"), body) };
-      case "redundancy":
-        return { ok: true, redundancy: actions.setRedundancy(text("redundancy")) };
-      case "power":
-        actions.power(text("action"));
-        return { ok: true };
-      case "disk":
-        actions.disk(text("action"), typeof body["sizeBytes"] === "number" ? body["sizeBytes"] : 0);
-        return { ok: true };
-      case "verify":
-        return actions.verify();
-      case "recording":
-        if (text("action") === "start") return { ok: true, seq: await actions.startRecording() };
-        if (text("action") === "stop") return { ok: true, ...(await actions.stopRecording()) };
-        throw new SteadfastError("API_UNKNOWN", { what: "POST /recording with an action other than start or stop" });
-      case "down":
-        actions.down(typeof body["graceMs"] === "number" ? body["graceMs"] : 0);
-        return { ok: true };
-      case "console":
-        throw new SteadfastError("API_UNKNOWN", { what: `POST /console without \`Upgrade: ${CONSOLE_PROTOCOL}\`` });
+  switch (parts.length === 1 ? (resource ?? "") : "") {
+    case "faults":
+      return fault(body, actions);
+    case "redundancy": {
+      const refuse = (redundancy: string): SteadfastError => new SteadfastError("REDUNDANCY_UNKNOWN", { redundancy });
+      const { redundancy } = bodies.checkBody(bodies.redundancyBodySchema, body, path, { redundancy: refuse });
+      return { ok: true, redundancy: actions.setRedundancy(redundancy) };
     }
+    case "power": {
+      const refuse = (action: string): SteadfastError => new SteadfastError("POWER_ACTION_UNKNOWN", { action });
+      actions.power(bodies.checkBody(bodies.powerSchema, body, path, { action: refuse }).action);
+      return { ok: true };
+    }
+    case "disk": {
+      const refuse = (action: string): SteadfastError => new SteadfastError("DISK_ACTION_UNKNOWN", { action });
+      const { action, sizeBytes } = bodies.checkBody(bodies.diskBodySchema, body, path, { action: refuse });
+      actions.disk(action, sizeBytes ?? 0);
+      return { ok: true };
+    }
+    case "verify":
+      bodies.checkBody(bodies.emptySchema, body, path);
+      return actions.verify();
+    case "recording": {
+      const { action } = bodies.checkBody(bodies.recordingBodySchema, body, path);
+      return { ok: true, ...(action === "start" ? { seq: await actions.startRecording() } : await actions.stopRecording()) };
+    }
+    case "down":
+      actions.down(bodies.checkBody(bodies.downSchema, body, path).graceMs ?? 0);
+      return { ok: true };
+    case "console":
+      throw new SteadfastError("API_UNKNOWN", { what: `POST /console without \`Upgrade: ${CONSOLE_PROTOCOL}\`` });
   }
-  throw new SteadfastError("API_UNKNOWN", { what: `POST /${parts.join("/")}` });
+  throw new SteadfastError("API_UNKNOWN", { what: `POST ${path}` });
+}
+
+function fault(body: bodies.Body, actions: ManagementActions): unknown {
+  const refusePlace = (): SteadfastError => new SteadfastError("FAULT_ADDRESS", { bytes: actions.report().memoryMiB * BYTES_PER_MIB });
+  const { kind, module, ...details } = bodies.checkBody(bodies.faultSchema, body, "/faults", {
+    kind: (wrong) => new SteadfastError("FAULT_UNKNOWN", { kind: wrong }),
+    address: refusePlace,
+    bit: refusePlace,
+  });
+  return { ok: true, module, ...actions.fault(kind, module, details) };
 }
 
 function upgrade(request: IncomingMessage, socket: Duplex, head: Buffer, actions: ManagementActions): void {
   socket.on("error", () => socket.destroy());
-  if (new URL(request.url ?? "/", "http://server").pathname !== "/console" || request.headers.upgrade !== CONSOLE_PROTOCOL) {
+  if (request.url !== "/console" || request.headers.upgrade !== CONSOLE_PROTOCOL) {
     socket.end("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
     return;
   }
@@ -194,18 +242,24 @@ function upgrade(request: IncomingMessage, socket: Duplex, head: Buffer, actions
   actions.attachConsole(socket);
 }
 
-async function readBody(request: IncomingMessage): Promise<Body> {
+async function readBody(request: IncomingMessage): Promise<bodies.Body> {
   const chunks: Buffer[] = [];
   let length = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    length += chunk.length;
-    if (length > BODY_BYTES_MAX) throw new SteadfastError("API_BODY", { limit: BODY_BYTES_MAX });
-    chunks.push(chunk);
-  }
+  await new Promise<void>((resolve, reject) => {
+    request.on("data", (chunk: Buffer) => {
+      length += chunk.length;
+      // The rest is thrown away: whoever sends it can still read the answer, after which the connection ends.
+      if (length <= BODY_BYTES_MAX) chunks.push(chunk);
+      else reject(new SteadfastError("API_BODY", { limit: BODY_BYTES_MAX }));
+    });
+    request.once("end", resolve);
+    request.once("error", reject);
+    request.once("close", resolve);
+  });
   if (length === 0) return {};
   try {
     const value: unknown = JSON.parse(Buffer.concat(chunks).toString("utf8"));
-    if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Body;
+    if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as bodies.Body;
   } catch {
     // Falls through to the one error for all of it.
   }
@@ -222,6 +276,8 @@ function sendError(response: ServerResponse, error: unknown): void {
     response.destroy();
     return;
   }
+  // What is left of a request that was refused is not waited for.
+  if (!response.req.complete) response.setHeader("connection", "close");
   if (error instanceof SteadfastError) {
     sendJson(response, error.exit === 2 ? 400 : 409, { error: { code: error.code, message: error.message, exit: error.exit } });
     return;

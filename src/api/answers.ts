@@ -1,0 +1,153 @@
+/**
+ * Answers of the control API as schemas. Each is the twin of a TypeScript interface that says what the fields mean; `answers-check.ts`
+ * does not compile when the two differ.
+ */
+import { z } from "zod";
+import { REDUNDANCIES } from "../modules/redundancy.js";
+
+const count = z.int().min(0);
+const size = z.number().min(0);
+
+export const redundancySchema = z.enum(["OUTAGE", "SIMPLEX", "DUPLEX", "TRIPLEX", "PAIR_AND_SPARE"]);
+export const moduleStateSchema = z.enum([
+  "EMPTY",
+  "INITIALIZING",
+  "DIAGNOSTICS",
+  "OFFLINE",
+  "SIMPLEX",
+  "DUPLEX",
+  "TRIPLEX",
+  "SHOT",
+  "BROKEN",
+]);
+export const guestStateSchema = z.enum(["off", "booting", "reachable", "ready", "degraded", "hung"]);
+export const mirrorStateSchema = z.enum(["absent", "waiting", "resync", "joining", "in sync", "failed"]);
+
+export const progressSchema = z.object({
+  phase: z.enum(["copying", "restoring", "catchingUp"]),
+  donor: z.string(),
+  pagesSent: count,
+  pagesRemaining: count,
+  ticksBehind: count.describe("Ticks that the newcomer still has to run."),
+});
+
+export const moduleSchema = z.object({
+  name: z.string(),
+  kind: z.enum(["cpu", "io", "management"]),
+  enclosure: z.string(),
+  pid: count.describe("0: no process."),
+  state: moduleStateSchema,
+  safeToPull: z.boolean(),
+  held: z.boolean().describe("Held out by `pull` until `insert`."),
+  isActive: z.exactOptional(z.boolean()).describe("Of I/O modules: whether this one drives the guest."),
+  incarnation: count,
+  faults: count.describe("Losses since the last `clear`, without drills."),
+  lagTicks: count.describe("Ticks issued whose result of this module is not in."),
+  rssBytes: size,
+  progress: z.exactOptional(progressSchema),
+  mips: z.exactOptional(size).describe("Millions of guest instructions a second of run time."),
+  load: z.exactOptional(size).describe("Share of the last interval that the machine was running, 0 to 1."),
+});
+
+export const enclosureSchema = z.object({ name: z.string(), safeToPull: z.boolean() });
+
+export const countersSchema = z.object({
+  ticks: count,
+  miscompares: count,
+  lastAdjudicationMs: size,
+  checkpoints: count,
+  worstCheckpointHoldMs: size,
+  outages: count,
+  reintegrations: count,
+  lastHoldMs: size.describe("How long the last exact image held the guest."),
+  framesIn: count,
+  framesOut: count,
+  droppedFrames: count,
+});
+
+export const diskSchema = z.object({
+  configuration: count,
+  sizeBytes: size,
+  mirrors: z.record(z.string(), z.object({ state: mirrorStateSchema, faults: count })),
+  unsettledRegions: count,
+  resync: z.nullable(z.object({ target: z.string(), isFull: z.boolean(), doneBytes: size, totalBytes: size, copiedBytes: size })),
+  scrubbedBytes: z.nullable(size).describe("How far the scrubber is on its way through; null: it pauses."),
+  counters: z.object({
+    reads: count,
+    writes: count,
+    flushes: count,
+    errors: count,
+    badBlocks: count,
+    scrubbedBlocks: count,
+    repairedBlocks: count,
+    unrepairable: count,
+    differingBlocks: count,
+    copiedBytes: size,
+    resyncs: count,
+  }),
+});
+
+export const statusSchema = z.object({
+  server: z.string(),
+  redundancy: redundancySchema,
+  wantedRedundancy: redundancySchema.describe("What `redundancy` is when all modules are well."),
+  guest: guestStateSchema,
+  guestServices: z.record(z.string(), z.enum(["up", "down", "unknown"])),
+  guestFaults: z.object({ panics: count, hangs: count, restarts: count, serviceFailures: count }),
+  configuration: count,
+  seq: count.describe("The last tick issued."),
+  committed: count.describe("The last tick whose outputs took effect."),
+  guestTimeMs: z.number(),
+  address: z.string().describe("The guest's address; empty without one that this host can reach."),
+  hostAddress: z.string(),
+  network: z.enum(["tap", "user", "none"]),
+  published: z.array(z.object({ protocol: z.enum(["tcp", "udp"]), hostAddress: z.string(), hostPort: count, guestPort: count })),
+  bridge: z.string(),
+  image: z.object({ name: z.string(), digest: z.string(), kernel: z.string(), kernelRelease: z.string() }),
+  engine: z.string(),
+  memoryMiB: size,
+  release: z.string(),
+  lagLimitMs: size,
+  uptimeMs: size,
+  mips: size,
+  counters: countersSchema,
+  disk: z.nullable(diskSchema).describe("Null: it has none, or no I/O module drives it at this moment."),
+  lastEventId: count,
+  modules: z.array(moduleSchema),
+  enclosures: z.array(enclosureSchema),
+});
+
+export const eventSchema = z.object({
+  id: count,
+  atMs: z.number().describe("Wall clock, ms since 1970."),
+  severity: z.enum(["info", "warning", "error"]),
+  code: z.string(),
+  module: z.exactOptional(z.string()),
+  text: z.string(),
+  data: z.exactOptional(z.record(z.string(), z.unknown())),
+  from: z.exactOptional(z.object({ incarnation: z.string(), number: count })).describe("Which message of an I/O module said it."),
+});
+
+export const eventsSchema = z.object({ events: z.array(eventSchema) });
+
+export const verifySchema = z.object({
+  seq: count,
+  digests: z.record(z.string(), z.string()),
+  equal: z.boolean().describe("At least two members answered and all digests agree."),
+});
+
+const ok = z.literal(true);
+export const doneSchema = z.object({ ok });
+export const moduleDoneSchema = z.object({ ok, module: z.string() });
+export const faultDoneSchema = z.object({ ok, module: z.string(), address: z.exactOptional(count), bit: z.exactOptional(count) });
+export const redundancyDoneSchema = z.object({ ok, redundancy: z.enum(REDUNDANCIES) });
+export const recordingStartedSchema = z.object({ ok, seq: count.describe("The tick that the recording begins after.") });
+export const recordingDoneSchema = z.object({ ok, path: z.string(), ticks: count });
+export const recordingSchema = z.union([recordingStartedSchema, recordingDoneSchema]);
+
+export const liveSchema = z.object({ live: z.literal(true), server: z.string() });
+export const readySchema = z.object({ ready: z.boolean(), server: z.string(), redundancy: redundancySchema, guest: guestStateSchema });
+
+export const errorSchema = z.object({
+  error: z.object({ code: z.string(), message: z.string(), exit: z.int().describe("Exit code of a command that ends by this error.") }),
+});
