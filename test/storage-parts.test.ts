@@ -5,10 +5,11 @@ import fc from "fast-check";
 import { Admission, type Operation } from "../dist/storage/admission.js";
 import { checksumBlocks, wordsOf } from "../dist/storage/block-checksum.js";
 import { FaultyFile, noFaults } from "../dist/storage/faulty-file.js";
-import { BLOCK_BYTES, REGION_BYTES } from "../dist/storage/limits.js";
+import { BLOCK_BYTES, MIRROR_LAG_MS, MIRROR_SLOW_MS, MOST_CREDITED_MS, REGION_BYTES } from "../dist/storage/limits.js";
 import { MemoryFile } from "../dist/storage/memory-file.js";
 import { parseStoreCommand, parseStoreReply, storeText } from "../dist/storage/messages.js";
 import { BLANK_HEADER, decodeHeader, encodeHeader, HeaderFile, SLOT_BYTES } from "../dist/storage/mirror-header.js";
+import { MirrorRow } from "../dist/storage/mirror-rows.js";
 import { MirrorStore } from "../dist/storage/mirror-store.js";
 import { RegionLog, SECTOR_BYTES } from "../dist/storage/region-log.js";
 import { RegionSet } from "../dist/storage/region-set.js";
@@ -268,4 +269,24 @@ test("messages: what goes in comes out; damaged ones are refused or are other me
     const parsed = parseStoreCommand(text, NO_BYTES) ?? parseStoreReply(text, NO_BYTES);
     if (parsed !== null) assert.ok(Number.isSafeInteger(parsed.ticket) && Number.isSafeInteger(parsed.configuration));
   });
+});
+
+test("slowness: late answers add up to the limit of one, however short each is, and are forgotten slowly", () => {
+  /** Every answer takes so long, and the next request comes at once; until the limit, or an hour. */
+  const dropsAfter = (answerMs: number): number => {
+    const row = new MirrorRow("io1");
+    for (let atMs = MOST_CREDITED_MS; atMs < 3_600_000; atMs += MOST_CREDITED_MS)
+      if (row.account(atMs, atMs % answerMs > MIRROR_SLOW_MS) > MIRROR_LAG_MS) return atMs;
+    return Infinity;
+  };
+  assert.equal(dropsAfter(MIRROR_SLOW_MS), Infinity);
+  // Two answers of a disk that takes two seconds for each, not one of each request's five.
+  assert.ok(dropsAfter(2000) > 2000 && dropsAfter(2000) <= 2 * 2000, String(dropsAfter(2000)));
+  assert.ok(dropsAfter(1000) < 5000, String(dropsAfter(1000)));
+  const row = new MirrorRow("io1");
+  for (let atMs = 0; atMs <= MIRROR_LAG_MS; atMs += MOST_CREDITED_MS) row.account(atMs, true);
+  const after = row.account(100 * MIRROR_LAG_MS, false);
+  assert.equal(after, 0);
+  // It was away: that is not time in which it was slow.
+  assert.equal(row.account(1000 * MIRROR_LAG_MS, true), MOST_CREDITED_MS);
 });

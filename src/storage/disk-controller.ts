@@ -12,7 +12,15 @@ import { Admission } from "./admission.js";
 import { Clearing } from "./clearing.js";
 import type { DiskContext, DiskOptions } from "./context.js";
 import { GuestRequests } from "./guest-requests.js";
-import { MAX_GUEST_REQUESTS, MIRROR_LAG_MS, MIRROR_WAIT_MS, MOST_CREDITED_MS, RETURNED_RETRY_MS, WATCH_MS } from "./limits.js";
+import {
+  MAX_GUEST_REQUESTS,
+  MIRROR_LAG_MS,
+  MIRROR_SLOW_MS,
+  MIRROR_WAIT_MS,
+  MOST_CREDITED_MS,
+  RETURNED_RETRY_MS,
+  WATCH_MS,
+} from "./limits.js";
 import { MirrorRows, type MirrorRow, type ReplyHandler } from "./mirror-rows.js";
 import { MirrorSet } from "./mirror-set.js";
 import { regionsOf } from "./region-set.js";
@@ -283,14 +291,27 @@ export class DiskController {
     this.#mirrors.send(name, operation, answered, bytes);
   }
 
-  /** Mirrors that let us wait while another one does not. */
+  /** Mirrors that let us wait while another one does not: for one answer, or for so many that it adds up. */
   #watch(): void {
     const limitMs = this.#options.mirrorLagMs ?? MIRROR_LAG_MS;
     const isLate = (row: MirrorRow): boolean => this.#waitedMs - row.waitingSince > limitMs;
     const isPrompt = this.#set.standing.some((row) => row.isUp && !isLate(row));
+    this.#watchSlowness(limitMs);
     if (!isPrompt) return;
     for (const row of this.#mirrors.rows.values()) if (row.isUp && isLate(row)) this.#failed(row, `no answer for ${limitMs} ms`);
     for (const row of this.#set.standing) if (!row.isUp) this.#failed(row, "it is not there");
+  }
+
+  /** Only mirrors in sync: one that is being brought in sync has long work, and the guest does not wait for it alone. */
+  #watchSlowness(limitMs: number): void {
+    const { standing } = this.#set;
+    const isSlow = (row: MirrorRow): boolean => this.#waitedMs - row.waitingSince > MIRROR_SLOW_MS;
+    const isAnyPrompt = standing.some((row) => row.isUp && !isSlow(row));
+    for (const row of standing) {
+      const letsWait = isAnyPrompt && row.isUp && isSlow(row);
+      const slownessMs = row.account(this.#waitedMs, letsWait);
+      if (letsWait && slownessMs > limitMs) this.#failed(row, `its answers were late by ${limitMs} ms in all`);
+    }
   }
 
   // ---- configurations ----

@@ -30,6 +30,10 @@ export const MAX_FORMER_CHECKSUMS = 4;
 
 /** A mirror that has not answered for this long, while another one has, is dropped. */
 export const MIRROR_LAG_MS = 2000;
+/** An answer that takes longer than this makes its mirror slow, if another one has none so old: healthy disks answer sooner, syncs too. */
+export const MIRROR_SLOW_MS = 500;
+/** Time that a mirror was slow adds up to the same limit as one late answer, and is forgotten at this share of the time it is not. */
+export const SLOWNESS_FORGOTTEN_SHARE = 0.1;
 /** Without any mirror in sync at hand a request waits this long before it ends in an I/O error. */
 export const MIRROR_WAIT_MS = 30_000;
 /** A mirror that failed is tried again after this time. */

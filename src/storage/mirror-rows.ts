@@ -1,6 +1,7 @@
 /** The mirrors that a controller knows, and what is under way to each. */
 import { assert } from "../foundation/assert.js";
 import { NO_BYTES } from "../foundation/bytes.js";
+import { MOST_CREDITED_MS, SLOWNESS_FORGOTTEN_SHARE } from "./limits.js";
 import { BLANK_HEADER } from "./mirror-header.js";
 import type { MirrorHeader, StoreCommand, StoreOperation, StoreReply } from "./types.js";
 
@@ -27,9 +28,22 @@ export class MirrorRow {
   retryAtMs = 0;
   faults = 0;
   readonly #outstanding = new Map<number, Outstanding>();
+  #slownessMs = 0;
+  #accountedMs = 0;
 
   constructor(name: string) {
     this.name = name;
+  }
+
+  /** Adds the time since the last account to how long it was slow, or forgets some of that; the sum. Times are waitedMs. */
+  account(waitedMs: number, isSlow: boolean): number {
+    const passedMs = waitedMs - this.#accountedMs;
+    this.#accountedMs = waitedMs;
+    // While it was no mirror in sync nobody kept account.
+    this.#slownessMs = isSlow
+      ? this.#slownessMs + Math.min(passedMs, MOST_CREDITED_MS)
+      : Math.max(0, this.#slownessMs - passedMs * SLOWNESS_FORGOTTEN_SHARE);
+    return this.#slownessMs;
   }
 
   /** Since when the oldest answer is due (waitedMs); Infinity: none is. */
