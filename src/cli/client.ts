@@ -2,8 +2,9 @@
 import { existsSync } from "node:fs";
 import { request, type IncomingMessage, type RequestOptions } from "node:http";
 import type { Duplex } from "node:stream";
+import { CONSOLE_PROTOCOL } from "../api/console-protocol.js";
 import { ERRORS, SteadfastError, type ErrorCode } from "../foundation/errors.js";
-import { CONSOLE_PROTOCOL, type VerifyAnswer } from "../modules/management-api.js";
+import type { VerifyAnswer } from "../modules/management-api.js";
 import { LAST_EVENT, readEventFile, type LoggedEvent } from "../modules/management-events.js";
 import type { FaultDetails, FaultDone, FaultKind } from "../modules/management-faults.js";
 import { serverPaths, type ServerPaths } from "../modules/management-paths.js";

@@ -22,6 +22,7 @@ import { chmodSync, rmSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import * as bodies from "../api/bodies.js";
+import { CONSOLE_PROTOCOL } from "../api/console-protocol.js";
 import { liveAnswer, readyAnswer } from "../api/health.js";
 import { renderMetrics } from "../api/metrics.js";
 import { openApiDocument } from "../api/openapi.js";
@@ -33,10 +34,9 @@ import type { RecordingDone } from "./management-recordings.js";
 import type { PlannedRedundancy } from "./redundancy.js";
 import type { ServerReport } from "./management-status.js";
 
-export const BODY_BYTES_MAX = 64 * 1024;
+const BODY_BYTES_MAX = 64 * 1024;
 const BYTES_PER_MIB = 1024 * 1024;
 const FOLLOWER_BUFFER_BYTES_MAX = 1024 * 1024;
-export const CONSOLE_PROTOCOL = "steadfast-console";
 
 export interface VerifyAnswer {
   readonly seq: number;
