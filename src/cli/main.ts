@@ -1,16 +1,10 @@
 /** The command line: puts the commands together and turns every failure into one sentence and an exit code. */
-import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { addConsoleCommand } from "./console.js";
 import { addDownCommand } from "./down.js";
 import { addInspectCommands } from "./inspect.js";
 import { addOperateCommands } from "./operate.js";
-import { EXIT_CODES_HELP, EXIT_USAGE, printJson, reportError } from "./output.js";
-
-function version(): string {
-  const manifest = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string };
-  return manifest.version;
-}
+import { EXIT_CODES_HELP, EXIT_USAGE, printJson, productVersion, reportError } from "./output.js";
 
 type Adder = (program: Command) => void;
 
@@ -20,7 +14,7 @@ const QUICK_COMMANDS = ["down", "status", "events", "verify", "console", "pull",
 async function commandsFor(first: string | undefined): Promise<Adder[]> {
   const quick: Adder[] = [addDownCommand, addInspectCommands, addConsoleCommand, addOperateCommands];
   if (first !== undefined && QUICK_COMMANDS.includes(first)) return quick;
-  const [up, install, disk, recording, image, bench, engine, quickstart] = await Promise.all([
+  const [up, install, disk, recording, image, bench, engine, quickstart, support] = await Promise.all([
     import("./up.js"),
     import("./install.js"),
     import("./disk.js"),
@@ -29,6 +23,7 @@ async function commandsFor(first: string | undefined): Promise<Adder[]> {
     import("./bench.js"),
     import("./engine.js"),
     import("./quickstart.js"),
+    import("./support.js"),
   ]);
   const others = [
     recording.addRecordCommand,
@@ -37,6 +32,7 @@ async function commandsFor(first: string | undefined): Promise<Adder[]> {
     bench.addBenchCommand,
     engine.addEngineCommand,
     quickstart.addQuickstartCommand,
+    support.addSupportCommand,
   ];
   return [up.addUpCommand, ...quick, install.addInstallCommands, disk.addDiskCommand, ...others];
 }
@@ -46,7 +42,7 @@ export async function makeProgram(first: string | undefined, json: boolean): Pro
   const program = new Command("steadfast");
   program
     .description("A fault-tolerant Linux server: an unmodified guest runs on several modules in lockstep and outlives any one of them.")
-    .version(version())
+    .version(productVersion())
     .exitOverride()
     .configureOutput(json ? { writeErr: () => undefined } : {})
     .showHelpAfterError("(steadfast COMMAND --help shows how)")

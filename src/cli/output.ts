@@ -1,4 +1,5 @@
 /** How the command line speaks: tables, colours on a terminal only, facts as JSON, errors as one sentence. */
+import { readFileSync } from "node:fs";
 import { SteadfastError } from "../foundation/errors.js";
 
 /** An unexpected failure, a defect of ours. */
@@ -60,6 +61,11 @@ export function reportError(error: unknown, json: boolean): number {
     process.stderr.write(`${paint("error", "red", process.stderr)} ${error.code}: ${error.message}\n`);
   else process.stderr.write(`steadfast: a defect: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
   return error instanceof SteadfastError ? error.exit : EXIT_INTERNAL;
+}
+
+export function productVersion(): string {
+  const manifest = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string };
+  return manifest.version;
 }
 
 export function duration(milliseconds: number): string {
