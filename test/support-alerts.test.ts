@@ -121,7 +121,10 @@ describe("deliveries", () => {
     assert.ok(a !== undefined && b !== undefined);
     subject.step({ kind: "failed", atMs: 0, channel: "a", id: a.notice.id, jitter: 1 });
     subject.step({ kind: "delivered", atMs: 0, channel: "b", id: b.notice.id });
-    assert.deepEqual(deliveries(subject.step(observed(999))).map(({ channel }) => channel), ["b"]);
+    assert.deepEqual(
+      deliveries(subject.step(observed(999))).map(({ channel }) => channel),
+      ["b"],
+    );
     const [again] = deliveries(subject.step({ kind: "clock", atMs: 1000 }));
     assert.deepEqual([again?.channel, again?.notice.id, again?.attempt], ["a", a.notice.id, 2]);
   });
@@ -141,7 +144,9 @@ describe("deliveries", () => {
     let raised = 0;
     for (let round = 0; round < 1000; round += 1) {
       const before = new Set(subject.raised);
-      dropped += subject.step(observed(round, round % 2 === 0 ? { redundancy: "OUTAGE" } : {})).filter(({ kind }) => kind === "dropped").length;
+      dropped += subject
+        .step(observed(round, round % 2 === 0 ? { redundancy: "OUTAGE" } : {}))
+        .filter(({ kind }) => kind === "dropped").length;
       if (before.size !== subject.raised.length) raised += 1;
     }
     assert.equal(raised, 1000);
@@ -161,7 +166,10 @@ describe("deliveries", () => {
       [next] = deliveries(subject.step({ kind: "clock", atMs }));
     }
     assert.equal(attempts, ATTEMPTS_MAX);
-    assert.deepEqual(given.map(({ kind }) => kind), ["dropped"]);
+    assert.deepEqual(
+      given.map(({ kind }) => kind),
+      ["dropped"],
+    );
   });
 
   test("whatever comes, raised and cleared of each alert take turns", () => {

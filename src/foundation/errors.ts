@@ -273,6 +273,7 @@ export const ERRORS = {
     exit: 4,
     text: "Nothing is known of a server named {server} ({path} is not there); say which one with --server NAME.",
   },
+  SUPPORT_CONFIG: { exit: 2, text: "The support file {file} is wrong: {problem}; docs/how-to/support.md shows one." },
   SUPPORT_FILE: { exit: 3, text: "{path} cannot be written ({why}); choose another file with --out." },
   INSTALL_ROOT: { exit: 3, text: "Only root may change what starts at boot; run this as root, or say --print to see the unit." },
   SYSTEMD_MISSING: {

@@ -185,7 +185,8 @@ export class Alerts {
       add("SIMPLEX", "warning", `Server ${server} is ${redundancy} instead of ${wantedRedundancy}, and stays so.`, "", simplexForMs);
     }
     if (observation.isGuestHung) add("GUEST_HUNG", "critical", `The guest of server ${server} hangs.`);
-    for (const name of observation.guestServicesDown) add("GUEST_SERVICE", "critical", `Service ${name} in the guest of ${server} is down.`, name);
+    for (const name of observation.guestServicesDown)
+      add("GUEST_SERVICE", "critical", `Service ${name} in the guest of ${server} is down.`, name);
     for (const name of observation.brokenModules) add("BROKEN", "critical", `${name} of server ${server} is BROKEN.`, name);
     for (const name of observation.failedMirrors) add("MIRROR_FAILED", "critical", `The disk mirror of ${name} of ${server} failed.`, name);
     for (const { directory, usedShare } of observation.fullness) {
@@ -207,7 +208,8 @@ export class Alerts {
     const rest = [...this.#conditions.values()].filter(
       ({ code, isRaised }) => isRaised && !MOMENT_CODES.has(code) && code !== "SERVER_DOWN" && code !== "SERVER_UNMANAGED",
     );
-    const text = why === "down" ? `Server ${server} is gone, and nobody stopped it.` : `Server ${server} runs on without management modules.`;
+    const text =
+      why === "down" ? `Server ${server} is gone, and nobody stopped it.` : `Server ${server} runs on without management modules.`;
     const code = why === "down" ? "SERVER_DOWN" : "SERVER_UNMANAGED";
     this.#settle([...rest, { code, subject: "", severity: "critical", text, afterMs }], `Server ${server} was heard of again.`, atMs);
   }
