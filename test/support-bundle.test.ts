@@ -2,6 +2,9 @@
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
 import { after, afterEach, describe, test } from "node:test";
 import { gunzipSync } from "node:zlib";
 import fc from "fast-check";
@@ -120,6 +123,32 @@ describe("support bundle", () => {
     const down = readTar(gunzipSync(readFileSync(second)));
     assert.match(down.get("/events.jsonl") ?? "", /SERVER_STOPPED/);
     assert.match(down.get("/manifest.json") ?? "", /status.json: No server named bundle is running/);
+  });
+
+  test("top: the same truth as status, on a terminal until q, and one sentence without a terminal", async () => {
+    const server = await servers.up("seen");
+    assert.match((await server.must(["top", "--once"])).out, /seen {2}DUPLEX/);
+    const without = await server.command(["top"]);
+    assert.equal(without.code, 2);
+    assert.match(without.error, /NO_TERMINAL: This view needs a terminal/);
+    const environment = { ...process.env, STEADFAST_RUN: servers.run, STEADFAST_STATE: join(servers.base, "state"), NO_COLOR: "1" };
+    const command = `${process.execPath} ${fileURLToPath(new URL("../bin/steadfast", import.meta.url))} top --server seen`;
+    const terminal = spawn("script", ["-qec", command, "/dev/null"], { env: environment });
+    try {
+      let shown = "";
+      const limit = setTimeout(() => terminal.kill("SIGKILL"), 20_000);
+      terminal.stdout.on("data", (bytes: Buffer) => {
+        if (!shown.includes("q ends the view") && (shown + bytes.toString()).includes("q ends the view")) terminal.stdin.write("q");
+        shown += bytes.toString();
+      });
+      const [code] = (await once(terminal, "exit")) as [number | null];
+      clearTimeout(limit);
+      assert.equal(code, 0, shown);
+      assert.match(shown, /DUPLEX/);
+    } finally {
+      terminal.kill("SIGKILL");
+    }
+    await server.down();
   });
 
   test("of a server that never was: one sentence", async () => {

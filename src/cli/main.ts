@@ -4,15 +4,16 @@ import { addConsoleCommand } from "./console.js";
 import { addDownCommand } from "./down.js";
 import { addInspectCommands } from "./inspect.js";
 import { addOperateCommands } from "./operate.js";
+import { addTopCommand } from "./top.js";
 import { EXIT_CODES_HELP, EXIT_USAGE, printJson, productVersion, reportError } from "./output.js";
 
 type Adder = (program: Command) => void;
 
 /** Commands that an operator's scripts call often: started without loading what builds images or measures. */
-const QUICK_COMMANDS = ["down", "status", "events", "verify", "console", "pull", "insert", "clear", "fault", "redundancy", "power"];
+const QUICK_COMMANDS = ["down", "status", "top", "events", "verify", "console", "pull", "insert", "clear", "fault", "redundancy", "power"];
 
 async function commandsFor(first: string | undefined): Promise<Adder[]> {
-  const quick: Adder[] = [addDownCommand, addInspectCommands, addConsoleCommand, addOperateCommands];
+  const quick: Adder[] = [addDownCommand, addInspectCommands, addTopCommand, addConsoleCommand, addOperateCommands];
   if (first !== undefined && QUICK_COMMANDS.includes(first)) return quick;
   const [up, install, disk, recording, image, bench, engine, quickstart, support] = await Promise.all([
     import("./up.js"),

@@ -15,6 +15,8 @@ import { makeChannels, type Channel } from "./support-channels.js";
 import type { WatchConfig } from "./support-config.js";
 
 const POLL_MS = 500;
+/** Of a server that does not answer: its log is read every time. */
+const ABSENT_POLL_MS = 2000;
 
 /** Runs until `signal`. */
 export async function watchServer(config: WatchConfig, signal: AbortSignal): Promise<void> {
@@ -22,8 +24,9 @@ export async function watchServer(config: WatchConfig, signal: AbortSignal): Pro
   const dispatch = alertDispatcher(config);
   const follower = new EventFollower(client, dispatch);
   while (!signal.aborted) {
-    dispatch(await look(client, config, follower));
-    await pause(POLL_MS, signal);
+    const seen = await look(client, follower);
+    dispatch(seen);
+    await pause(seen.kind === "absent" ? ABSENT_POLL_MS : POLL_MS, signal);
   }
 }
 
@@ -113,13 +116,16 @@ class EventFollower {
   }
 }
 
-async function look(client: ServerClient, config: WatchConfig, follower: EventFollower): Promise<AlertEvent> {
+async function look(client: ServerClient, follower: EventFollower): Promise<AlertEvent> {
   let report: ServerReport;
   try {
     report = await client.status();
   } catch (error) {
-    if (!(error instanceof SteadfastError) || error.code === "SERVER_FORBIDDEN") throw error;
-    return { kind: "absent", atMs: Date.now(), why: error.code === "SERVER_UNMANAGED" ? "unmanaged" : whyGone(client) };
+    const code = error instanceof SteadfastError ? error.code : "";
+    if (code === "SERVER_FORBIDDEN") throw error;
+    // Also one that answers with nonsense: whoever watches must outlast that.
+    if (code !== "SERVER_NOT_RUNNING" && code !== "SERVER_UNMANAGED") say(`status: ${whyOf(error)}`);
+    return { kind: "absent", atMs: Date.now(), why: code === "SERVER_NOT_RUNNING" ? whyGone(client) : "unmanaged" };
   }
   follower.follow(report);
   return { kind: "observed", atMs: Date.now(), observation: await observationOf(client, report) };
