@@ -12,7 +12,7 @@ import { MEMBER_BYTES_LIMIT, PACKAGE_BYTES_LIMIT } from "../dist/certification/l
 import type { Manifest } from "../dist/certification/manifest.js";
 import { SteadfastError } from "../dist/foundation/errors.js";
 import { sha256 } from "../dist/image/store.js";
-import { writeTar } from "../dist/image/tar-writer.js";
+import { writeTar } from "../dist/foundation/tar-writer.js";
 
 const BASE = sha256("base");
 

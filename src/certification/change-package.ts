@@ -6,7 +6,7 @@ import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs
 import { SteadfastError } from "../foundation/errors.js";
 import { sha256 } from "../image/store.js";
 import { TarError, TarReader, type TarMember } from "../image/tar.js";
-import { writeTar } from "../image/tar-writer.js";
+import { writeTar } from "../foundation/tar-writer.js";
 import { PACKAGE_BYTES_LIMIT } from "./limits.js";
 import { decodeManifest, encodeManifest, type Manifest } from "./manifest.js";
 

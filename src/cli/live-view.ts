@@ -10,8 +10,8 @@ const EVENTS_SHOWN = 8;
 const CLEAR_TO_END = "\x1b[J";
 const CLEAR_LINE = "\x1b[K";
 
-/** Follows the server until it ends; true if it ended as it should. */
-export async function followServer(client: ServerClient, since: number, hint: string): Promise<boolean> {
+/** Follows the server until it ends, or until `signal`; true if it ended as it should. */
+export async function followServer(client: ServerClient, since: number, hint: string, signal?: AbortSignal): Promise<boolean> {
   const live = process.stdout.isTTY;
   const events: LoggedEvent[] = [];
   let endedWell = false;
@@ -35,14 +35,15 @@ export async function followServer(client: ServerClient, since: number, hint: st
       })
       .catch(() => undefined);
   }, REDRAW_MS);
-  await client.follow(since, (event) => {
+  const heard = (event: LoggedEvent): void => {
     if (event.code === LAST_EVENT) endedWell = true;
     if (!live) process.stdout.write(`${eventLine(event)}\n`);
     else {
       events.push(event);
       if (events.length > EVENTS_SHOWN) events.shift();
     }
-  });
+  };
+  await client.follow(since, heard, signal);
   clearInterval(timer);
   if (live) draw();
   return endedWell;

@@ -6,16 +6,17 @@ import { addDownCommand } from "./down.js";
 import { addInspectCommands } from "./inspect.js";
 import { addOperateCommands } from "./operate.js";
 import { EXIT_CODES_HELP, EXIT_USAGE, printJson, reportError } from "./output.js";
+import { addTopCommand } from "./top.js";
 
 type Adder = (program: Command) => void;
 
 /** Commands that an operator's scripts call often: started without loading what builds images or measures. */
-const QUICK_COMMANDS = ["down", "status", "events", "verify", "console", "pull", "insert", "clear", "fault", "redundancy", "power"];
+const QUICK_COMMANDS = ["down", "status", "top", "events", "verify", "console", "pull", "insert", "clear", "fault", "redundancy", "power"];
 
 async function commandsFor(first: string | undefined): Promise<Adder[]> {
-  const quick: Adder[] = [addDownCommand, addInspectCommands, addConsoleCommand, addOperateCommands];
+  const quick: Adder[] = [addDownCommand, addInspectCommands, addTopCommand, addConsoleCommand, addOperateCommands];
   if (first !== undefined && QUICK_COMMANDS.includes(first)) return quick;
-  const [up, install, disk, recording, image, change, certificate, bench, engine, quickstart] = await Promise.all([
+  const [up, install, disk, recording, image, change, certificate, bench, engine, quickstart, support] = await Promise.all([
     import("./up.js"),
     import("./install.js"),
     import("./disk.js"),
@@ -26,6 +27,7 @@ async function commandsFor(first: string | undefined): Promise<Adder[]> {
     import("./bench.js"),
     import("./engine.js"),
     import("./quickstart.js"),
+    import("./support.js"),
   ]);
   const others = [
     recording.addRecordCommand,
@@ -37,6 +39,7 @@ async function commandsFor(first: string | undefined): Promise<Adder[]> {
     bench.addBenchCommand,
     engine.addEngineCommand,
     quickstart.addQuickstartCommand,
+    support.addSupportCommand,
   ];
   return [up.addUpCommand, ...quick, install.addInstallCommands, disk.addDiskCommand, ...others];
 }

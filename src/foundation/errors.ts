@@ -314,6 +314,13 @@ export const ERRORS = {
   SERVER_FILE_UNREADABLE: { exit: 2, text: "The server file {file} cannot be read ({why}); give the path of a readable file." },
   SERVER_FILE_WRONG: { exit: 2, text: "{file}, line {line}: {problem}." },
   MEMORY_RANGE: { exit: 2, text: "--memory {memory} is out of range; a guest has {minimum} to {maximum} MiB." },
+  NO_TERMINAL: { exit: 2, text: "This view needs a terminal; without one say --once, or `steadfast status --json`." },
+  SUPPORT_NOTHING: {
+    exit: 4,
+    text: "Nothing is known of a server named {server} ({path} is not there); say which one with --server NAME.",
+  },
+  SUPPORT_CONFIG: { exit: 2, text: "The support file {file} is wrong: {problem}; docs/how-to/support.md shows one." },
+  SUPPORT_FILE: { exit: 3, text: "{path} cannot be written ({why}); choose another file with --out." },
   INSTALL_ROOT: { exit: 3, text: "Only root may change what starts at boot; run this as root, or say --print to see the unit." },
   SYSTEMD_MISSING: {
     exit: 3,

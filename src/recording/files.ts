@@ -57,7 +57,8 @@ async function readMessages(path: string, onMessage: (message: Message) => boole
   }
 }
 
-async function readHeader(path: string): Promise<RecordingHeader> {
+/** What a recording says about itself, without its course. */
+export async function readHeader(path: string): Promise<RecordingHeader> {
   let found: RecordingHeader | string = "it is empty";
   await readMessages(path, (message) => {
     found = headerOf(message);
