@@ -1,7 +1,6 @@
-/** The version of this package. */
+/** The version of this package: of the code that runs, also when another one was installed over it meanwhile. */
 import { readFileSync } from "node:fs";
 
-export function packageVersion(): string {
-  const manifest = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string };
-  return manifest.version;
-}
+const manifest = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string };
+
+export const PACKAGE_VERSION = manifest.version;

@@ -1,6 +1,6 @@
 /** The command line: puts the commands together and turns every failure into one sentence and an exit code. */
 import { Command, CommanderError } from "commander";
-import { packageVersion } from "../api/version.js";
+import { PACKAGE_VERSION } from "../api/version.js";
 import { addConsoleCommand } from "./console.js";
 import { addDownCommand } from "./down.js";
 import { addInspectCommands } from "./inspect.js";
@@ -49,7 +49,7 @@ export async function makeProgram(first: string | undefined, json: boolean): Pro
   const program = new Command("steadfast");
   program
     .description("A fault-tolerant Linux server: an unmodified guest runs on several modules in lockstep and outlives any one of them.")
-    .version(packageVersion())
+    .version(PACKAGE_VERSION)
     .exitOverride()
     .configureOutput(json ? { writeErr: () => undefined } : {})
     .showHelpAfterError("(steadfast COMMAND --help shows how)")

@@ -7,7 +7,7 @@ import { closeSync, existsSync, openSync, readdirSync, readFileSync, readSync, r
 import { arch, cpus, release, totalmem, uptime } from "node:os";
 import { basename, join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { packageVersion } from "../api/version.js";
+import { PACKAGE_VERSION } from "../api/version.js";
 import { SteadfastError } from "../foundation/errors.js";
 import { readEventFile } from "../modules/management-events.js";
 import { readHeader } from "../recording/files.js";
@@ -163,7 +163,7 @@ function hostPackages(): Record<string, string> {
 
 function versions(): unknown {
   return {
-    product: packageVersion(),
+    product: PACKAGE_VERSION,
     node: process.version,
     engines: process.versions,
     host: {

@@ -26,7 +26,7 @@ import { CONSOLE_PROTOCOL } from "../api/console-protocol.js";
 import { liveAnswer, readyAnswer } from "../api/health.js";
 import { renderMetrics } from "../api/metrics.js";
 import { openApiDocument } from "../api/openapi.js";
-import { packageVersion } from "../api/version.js";
+import { PACKAGE_VERSION } from "../api/version.js";
 import { SteadfastError } from "../foundation/errors.js";
 import type { LoggedEvent } from "./management-events.js";
 import type { FaultDetails, FaultDone } from "./management-faults.js";
@@ -135,9 +135,9 @@ async function answerGet(
 ): Promise<void> {
   switch (parts.join("/")) {
     case "openapi.json":
-      return sendJson(response, 200, openApiDocument(packageVersion()));
+      return sendJson(response, 200, openApiDocument(PACKAGE_VERSION));
     case "metrics": {
-      const { text, contentType } = await renderMetrics(actions.report(), packageVersion());
+      const { text, contentType } = await renderMetrics(actions.report(), PACKAGE_VERSION);
       response.writeHead(200, { "content-type": contentType });
       response.end(text);
       return;
