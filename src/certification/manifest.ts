@@ -1,7 +1,7 @@
 /** What a change says: `manifest.json` of its package. There is one text for one meaning, so that equal changes have equal digests. */
 import { z } from "zod";
 import { SteadfastError } from "../foundation/errors.js";
-import { commandLine, describeProblem, firstDuplicate, memoryMiB, oneWord, serviceSchema, userId } from "../image/recipe.js";
+import { commandLine, describeProblem, fieldOf, firstDuplicate, memoryMiB, oneWord, serviceSchema, userId } from "../image/recipe.js";
 import { DIGEST_PATTERN } from "./digest.js";
 import { CHECKS_LIMIT, FILES_LIMIT, MANIFEST_BYTES_LIMIT, MEMBER_BYTES_LIMIT, PACKAGES_LIMIT, PATH_BYTES_LIMIT } from "./limits.js";
 
@@ -89,9 +89,7 @@ function checkManifest(value: unknown, source: string): Manifest {
   const parsed = manifestSchema.safeParse(value);
   if (!parsed.success) {
     const issue = parsed.error.issues[0];
-    const unknown = issue?.code === "unrecognized_keys" ? issue.keys.slice(0, 1) : [];
-    const where = `field ${[...(issue?.path ?? []), ...unknown].map(String).join(".")}`;
-    throw new SteadfastError("CHANGE_WRONG", { file: source, where, problem: describeProblem(issue) });
+    throw new SteadfastError("CHANGE_WRONG", { file: source, where: `field ${fieldOf(issue)}`, problem: describeProblem(issue) });
   }
   const manifest = sorted(parsed.data);
   if (isEmpty(manifest)) throw new SteadfastError("CHANGE_EMPTY", { file: source });

@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 import { SteadfastError } from "../foundation/errors.js";
-import { describeProblem } from "../image/recipe.js";
+import { describeProblem, fieldOf } from "../image/recipe.js";
 import { DIGEST_PATTERN } from "./digest.js";
 import { RESULTS_LIMIT } from "./limits.js";
 
@@ -61,9 +61,7 @@ export function checkStatement(value: unknown): Statement {
   const parsed = statementSchema.safeParse(value);
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0];
-  const unknown = issue?.code === "unrecognized_keys" ? issue.keys.slice(0, 1) : [];
-  const field = [...(issue?.path ?? []), ...unknown].map(String).join(".");
-  throw new SteadfastError("CERTIFICATE_WRONG", { problem: `its statement is wrong: field ${field} ${describeProblem(issue)}` });
+  throw new SteadfastError("CERTIFICATE_WRONG", { problem: `its statement is wrong: field ${fieldOf(issue)} ${describeProblem(issue)}` });
 }
 
 export function decodeStatement(bytes: Uint8Array): Statement {

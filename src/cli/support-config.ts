@@ -4,6 +4,7 @@ import { dirname, resolve } from "node:path";
 import { parseDocument } from "yaml";
 import { z } from "zod";
 import { SteadfastError } from "../foundation/errors.js";
+import { firstDuplicate } from "../image/recipe.js";
 import { SERVER_NAME_PATTERN } from "./server-choice.js";
 
 const FILE_BYTES_MAX = 256 * 1024;
@@ -78,7 +79,7 @@ export function readWatchConfig(file: string): WatchConfig {
   }
   const { webhooks, mail: mails, journals, ...rest } = parsed.data;
   const names = [...webhooks, ...mails, ...journals].map(({ name }) => name);
-  const twice = names.find((name, index) => names.indexOf(name) !== index);
+  const twice = firstDuplicate(names);
   if (twice !== undefined) throw wrong(file, `two channels are named ${twice}, so give each a name of its own`);
   if (names.length === 0) throw wrong(file, "it names nobody to tell, so write webhooks, mail or journals");
   const at = (place: string): string => resolve(dirname(file), place);

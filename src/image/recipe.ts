@@ -147,6 +147,12 @@ function describeWhere(
   return field === "" ? "the whole file" : `field ${field}`;
 }
 
+/** The field of a problem, as in `services.0.name`; of a field that does not belong there, its own name. */
+export function fieldOf(issue: z.core.$ZodIssue | undefined): string {
+  const unknown = issue?.code === "unrecognized_keys" ? issue.keys.slice(0, 1) : [];
+  return [...(issue?.path ?? []), ...unknown].map(String).join(".");
+}
+
 export function describeProblem(issue: z.core.$ZodIssue | undefined): string {
   if (issue === undefined) return "is wrong";
   if (issue.code === "unrecognized_keys") return "is not a field known here; remove it or correct its spelling";

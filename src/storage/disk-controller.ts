@@ -295,16 +295,16 @@ export class DiskController {
   #watch(): void {
     const limitMs = this.#options.mirrorLagMs ?? MIRROR_LAG_MS;
     const isLate = (row: MirrorRow): boolean => this.#waitedMs - row.waitingSince > limitMs;
-    const isPrompt = this.#set.standing.some((row) => row.isUp && !isLate(row));
-    this.#watchSlowness(limitMs);
+    const { standing } = this.#set;
+    const isPrompt = standing.some((row) => row.isUp && !isLate(row));
+    this.#watchSlowness(standing, limitMs);
     if (!isPrompt) return;
     for (const row of this.#mirrors.rows.values()) if (row.isUp && isLate(row)) this.#failed(row, `no answer for ${limitMs} ms`);
-    for (const row of this.#set.standing) if (!row.isUp) this.#failed(row, "it is not there");
+    for (const row of standing) if (!row.isUp) this.#failed(row, "it is not there");
   }
 
   /** Only mirrors in sync: one that is being brought in sync has long work, and the guest does not wait for it alone. */
-  #watchSlowness(limitMs: number): void {
-    const { standing } = this.#set;
+  #watchSlowness(standing: readonly MirrorRow[], limitMs: number): void {
     const isSlow = (row: MirrorRow): boolean => this.#waitedMs - row.waitingSince > MIRROR_SLOW_MS;
     const isAnyPrompt = standing.some((row) => row.isUp && !isSlow(row));
     for (const row of standing) {
