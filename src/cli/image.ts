@@ -2,8 +2,9 @@
 
 import type { Command } from "commander";
 import cliProgress from "cli-progress";
-import { buildImage, listImages, type BuildProgress, type ImageRecord } from "../image/index.js";
+import { listImages, type BuildProgress, type ImageRecord } from "../image/index.js";
 import { SteadfastError } from "../foundation/errors.js";
+import { buildCertified } from "./base-certificate.js";
 
 interface BuildFlags {
   readonly kernel?: string;
@@ -32,7 +33,7 @@ export function addImageCommand(program: Command): void {
       process.once("SIGTERM", stop);
       try {
         const onProgress = (progress: BuildProgress) => view.show(progress);
-        const record = await buildImage({ recipePath: recipe, kernel, refresh: flags.refresh, onProgress, signal: abort.signal });
+        const record = await buildCertified({ recipePath: recipe, kernel, refresh: flags.refresh, onProgress, signal: abort.signal });
         view.end();
         process.stdout.write(flags.json === true ? JSON.stringify(record, null, 2) + "\n" : describeImage(record));
       } finally {

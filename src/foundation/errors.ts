@@ -233,6 +233,21 @@ export const ERRORS = {
   KEY_FILE: { exit: 2, text: "{file} is not the key it should be ({why}); give an Ed25519 key as PEM." },
   KEY_REVOKED: { exit: 2, text: "The key {key} was revoked here, which is for good; use another one." },
   KEY_DIRECTORY: { exit: 3, text: "The keys in {directory} cannot be written ({why}); mend its permissions, or set STEADFAST_STATE." },
+  CERTIFICATE_MISSING: {
+    exit: 5,
+    text: "No certificate for the image {image} is on this host; `steadfast certificate install FILE` brings one, or start the server with --uncertified and a reason.",
+  },
+  CERTIFICATE_STORE_FULL: { exit: 3, text: "There are too many certificates in {directory}; remove those that hold no longer." },
+  IMAGE_ALTERED: {
+    exit: 5,
+    text: "The files of the image {image} were altered or cannot be read: they do not give its digest. `steadfast image build` makes an image of a recipe anew; get others again.",
+  },
+  IMAGE_COMMAND_LINE: {
+    exit: 5,
+    text: "The server file adds words to the kernel command line that no certificate covers ({words}); leave image.commandLine out, make them part of a certified change, or start the server with --uncertified and a reason.",
+  },
+  CERTIFICATES_UNREADABLE: { exit: 3, text: "Certificates and keys cannot be read ({why}); mend the permissions of their directories." },
+  UNCERTIFIED_REASON: { exit: 2, text: "--uncertified needs a reason of 1 to {limit} characters in one line: why this image may run." },
   CERTIFICATE_WRONG: { exit: 2, text: "This is no certificate of a change: {problem}." },
   CERTIFICATE_THRESHOLD: { exit: 2, text: "{threshold} is no number of signers; give a whole number from 1 on." },
   CERTIFICATE_FORGED: { exit: 5, text: "The certificate is forged or damaged: it bears a wrong signature of the key {key}; get it again." },

@@ -17,7 +17,8 @@ import { cachePaths, DEFAULT_RECIPE_PATH, GUEST_DIRECTORY, HARDENED_CONFIG_PATH,
 import { fetchPackages, packagePath, readPackage } from "./packages.js";
 import type { OnProgress } from "./progress.js";
 import { loadRecipe, type Recipe } from "./recipe.js";
-import { readImages, sha256, storeImage, type ImageContent, type ImageRecord } from "./store.js";
+import { isReleaseRecipe } from "./release.js";
+import { isIntact, readImages, sha256, storeImage, type ImageContent, type ImageRecord } from "./store.js";
 
 /** Raise when the same recipe and packages would give another image. */
 const BUILDER_VERSION = 2;
@@ -32,6 +33,8 @@ export interface BuildOptions {
   /** Ask the mirror for its index even if ours is recent. */
   readonly refresh?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Whether an image that is there already will do; else it is composed anew from its packages. Absent: it does. */
+  readonly accept?: ((present: ImageRecord) => boolean) | undefined;
 }
 
 export interface FindOptions {
@@ -60,7 +63,7 @@ export async function buildImage(options: BuildOptions = {}): Promise<ImageRecor
   return withLock(paths, onProgress, options.signal, async () => {
     const apt = await PrivateApt.open({ directory: paths.apt, onProgress, signal: options.signal }, options.refresh ?? false);
     const context: KernelContext = { apt, paths, onProgress, signal: options.signal };
-    return buildLocked(context, recipe, recipePath);
+    return buildLocked(context, recipe, recipePath, options.accept ?? (() => true));
   });
 }
 
@@ -83,7 +86,12 @@ async function withLock<T>(paths: CachePaths, onProgress: OnProgress, signal: Ab
   }
 }
 
-async function buildLocked(context: KernelContext, recipe: Recipe, recipePath: string): Promise<ImageRecord> {
+async function buildLocked(
+  context: KernelContext,
+  recipe: Recipe,
+  recipePath: string,
+  accept: (present: ImageRecord) => boolean,
+): Promise<ImageRecord> {
   const { apt, paths, onProgress } = context;
   onProgress({ step: "choosing package versions" });
   const own = recipe.packages.length === 0 ? [] : await apt.resolve(recipe.packages, recipePath);
@@ -99,7 +107,7 @@ async function buildLocked(context: KernelContext, recipe: Recipe, recipePath: s
   };
   const inputsKey = sha256(JSON.stringify(inputs));
   const present = readImages(paths).find((image) => image.inputsKey === inputsKey);
-  if (present !== undefined) return present;
+  if (present !== undefined && isIntact(present) && accept(present)) return present;
 
   await fetchPackages(apt, paths, packages);
   const contents = await unpack(context, packages);
@@ -194,6 +202,13 @@ function readInitrd(path: string): Uint8Array {
 function chosenRecipe(options: Pick<BuildOptions, "recipePath" | "kernel">): Recipe {
   const recipe = loadRecipe(options.recipePath ?? DEFAULT_RECIPE_PATH);
   return options.kernel === undefined ? recipe : { ...recipe, kernel: options.kernel };
+}
+
+/** What names the recipe of an image and all that it brings in; undefined: it is not one that this release ships, unaltered. */
+export function releaseRecipe(options: Pick<BuildOptions, "recipePath" | "kernel"> = {}): { name: string; digest: string } | undefined {
+  if (!isReleaseRecipe(options.recipePath ?? DEFAULT_RECIPE_PATH)) return undefined;
+  const recipe = chosenRecipe(options);
+  return typeof recipe.kernel === "string" ? { name: recipe.name, digest: recipeKey(recipe) } : undefined;
 }
 
 /** What an image is asked to be: the recipe, the files that it names, and our own part of every guest. */

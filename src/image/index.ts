@@ -5,6 +5,7 @@ export {
   findImage,
   importKernel,
   listImages,
+  releaseRecipe,
   type BuildOptions,
   type FindOptions,
   type KernelChoice,

@@ -54,10 +54,21 @@ export function sha256(...parts: readonly (Uint8Array | string)[]): string {
   return hash.digest("hex");
 }
 
+/** What the digest of an image covers, beside the digests of kernel and initrd. */
+export type ImageFacts = Pick<ImageRecord, "name" | "kernelKind" | "kernelRelease" | "commandLine" | "memoryMiB" | "packages">;
+
+export interface FileDigests {
+  readonly kernel: string;
+  readonly initrd: string;
+}
+
 export function imageDigest(content: ImageContent): string {
-  const { name, kernelKind, kernelRelease, commandLine, memoryMiB, packages } = content;
-  const facts = { name, kernelKind, kernelRelease, commandLine, memoryMiB, packages, kernel: sha256(content.kernel) };
-  return sha256(JSON.stringify({ ...facts, initrd: sha256(content.initrd) }));
+  return digestOfParts(content, { kernel: sha256(content.kernel), initrd: sha256(content.initrd) });
+}
+
+export function digestOfParts(facts: ImageFacts, { kernel, initrd }: FileDigests): string {
+  const { name, kernelKind, kernelRelease, commandLine, memoryMiB, packages } = facts;
+  return sha256(JSON.stringify({ name, kernelKind, kernelRelease, commandLine, memoryMiB, packages, kernel, initrd }));
 }
 
 export function storeImage(paths: CachePaths, content: ImageContent): ImageRecord {
@@ -68,7 +79,9 @@ export function storeImage(paths: CachePaths, content: ImageContent): ImageRecor
   const stored: StoredRecord = { ...facts, builtAt: new Date().toISOString(), recipeKey, inputsKey };
   const text = JSON.stringify(stored, null, 2) + "\n";
   if (existsSync(join(directory, "image.json"))) {
-    // Other inputs, the same image: remember the newer inputs, so that the next search finds it.
+    // Other inputs, the same image: remember the newer inputs, so that the next search finds it. What was altered is mended.
+    mendFile(join(directory, "kernel"), content.kernel);
+    mendFile(join(directory, "initrd"), content.initrd);
     replaceDurably(join(directory, "image.json"), text);
   } else {
     publishDirectory(paths.temporary, directory, (temporary) => {
@@ -78,6 +91,35 @@ export function storeImage(paths: CachePaths, content: ImageContent): ImageRecor
     });
   }
   return complete(stored, directory);
+}
+
+function mendFile(path: string, content: Uint8Array): void {
+  if (!existsSync(path) || sha256(readFileSync(path)) !== sha256(content)) replaceDurably(path, content);
+}
+
+/** The files of an image as they are now, and what image.json says of it. */
+export interface MeasuredImage {
+  /** What its digest would have to be. */
+  readonly digest: string;
+  readonly files: FileDigests;
+  readonly commandLine: string;
+}
+
+/** @throws if a file cannot be read */
+export function measureImage(directory: string): MeasuredImage {
+  const of = (name: string): string => sha256(readFileSync(join(directory, name)));
+  return measuredBy(directory, { kernel: of("kernel"), initrd: of("initrd") });
+}
+
+/** The same, with the digests of its files at hand. */
+export function measuredBy(directory: string, files: FileDigests): MeasuredImage {
+  const facts = JSON.parse(readFileSync(join(directory, "image.json"), "utf8")) as StoredRecord;
+  return { digest: digestOfParts(facts, files), files, commandLine: facts.commandLine };
+}
+
+/** Whether the files of an image are what its digest says. */
+export function isIntact(image: ImageRecord): boolean {
+  return measureImage(image.directory).digest === image.digest;
 }
 
 /** All images, newest first. What is not a complete image is left out. */

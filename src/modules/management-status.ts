@@ -10,6 +10,7 @@ import type {
   ServerCounters,
   ServerStatus,
 } from "../wire/control.js";
+import type { Certification } from "../certification/standing.js";
 import type { PublishedPort } from "../ports/published-port.js";
 import type { GuestFaults, ServiceState } from "./guest-health.js";
 import type { GuestWatch } from "./management-guest.js";
@@ -73,6 +74,8 @@ export interface ServerReport {
   readonly network: NetworkConfig["kind"];
   readonly published: readonly PublishedPort[];
   readonly bridge: string;
+  /** Whether the image is certified; null: the engine runs none, or it was not looked at yet. */
+  readonly certification: Certification | null;
   readonly image: { readonly name: string; readonly digest: string; readonly kernel: string; readonly kernelRelease: string };
   readonly engine: string;
   readonly memoryMiB: number;
@@ -99,6 +102,7 @@ export interface ReportSources {
   readonly plan: ServerPlan;
   readonly address: string;
   readonly guest: GuestWatch;
+  readonly certification: Certification | null;
   readonly startedAtMs: number;
   readonly lastEventId: number;
   readonly supervisors: readonly ModuleSupervisor[];
@@ -240,6 +244,7 @@ export function makeReport(sources: ReportSources): ServerReport {
     bridge: plan.network.kind === "tap" ? plan.network.bridge : "",
     network: plan.network.kind,
     published: plan.network.publish,
+    certification: sources.certification,
     image: {
       name: plan.image.name,
       digest: plan.image.digest,
