@@ -12,9 +12,15 @@ export interface ImagePackage {
   readonly sha256: string;
 }
 
+/** Digests of an image and of a change package. */
+export interface ImageProvenance {
+  readonly base: string;
+  readonly change: string;
+}
+
 export interface ImageRecord {
   readonly name: string;
-  /** SHA-256 over kernel, initrd, command line, memory and package list: what the guest starts from, nothing else. */
+  /** SHA-256 over kernel, initrd, command line, memory, package list and provenance: what the guest starts from, nothing else. */
   readonly digest: string;
   readonly kernelKind: "stock" | "hardened" | "own";
   readonly kernelRelease: string;
@@ -22,6 +28,8 @@ export interface ImageRecord {
   readonly memoryMiB: number;
   readonly packages: readonly ImagePackage[];
   readonly builtAt: string;
+  /** The image and the change that this one was made of; absent for one made from a recipe. Part of the digest. */
+  readonly provenance?: ImageProvenance | undefined;
   /** What the image was asked to be, and what it was made from: to find it again without building. */
   readonly recipeKey: string;
   readonly inputsKey: string;
@@ -41,6 +49,7 @@ export interface ImageContent {
   readonly packages: readonly ImagePackage[];
   readonly recipeKey: string;
   readonly inputsKey: string;
+  readonly provenance?: ImageProvenance | undefined;
   readonly kernel: Uint8Array;
   readonly initrd: Uint8Array;
 }
@@ -55,7 +64,10 @@ export function sha256(...parts: readonly (Uint8Array | string)[]): string {
 }
 
 /** What the digest of an image covers, beside the digests of kernel and initrd. */
-export type ImageFacts = Pick<ImageRecord, "name" | "kernelKind" | "kernelRelease" | "commandLine" | "memoryMiB" | "packages">;
+export type ImageFacts = Pick<
+  ImageRecord,
+  "name" | "kernelKind" | "kernelRelease" | "commandLine" | "memoryMiB" | "packages" | "provenance"
+>;
 
 export interface FileDigests {
   readonly kernel: string;
@@ -67,15 +79,16 @@ export function imageDigest(content: ImageContent): string {
 }
 
 export function digestOfParts(facts: ImageFacts, { kernel, initrd }: FileDigests): string {
-  const { name, kernelKind, kernelRelease, commandLine, memoryMiB, packages } = facts;
-  return sha256(JSON.stringify({ name, kernelKind, kernelRelease, commandLine, memoryMiB, packages, kernel, initrd }));
+  const { name, kernelKind, kernelRelease, commandLine, memoryMiB, packages, provenance } = facts;
+  // What is undefined leaves no trace in the text.
+  return sha256(JSON.stringify({ name, kernelKind, kernelRelease, commandLine, memoryMiB, packages, kernel, initrd, provenance }));
 }
 
 export function storeImage(paths: CachePaths, content: ImageContent): ImageRecord {
-  const { name, kernelKind, kernelRelease, commandLine, memoryMiB, packages, recipeKey, inputsKey } = content;
+  const { name, kernelKind, kernelRelease, commandLine, memoryMiB, packages, provenance, recipeKey, inputsKey } = content;
   const digest = imageDigest(content);
   const directory = join(paths.images, digest);
-  const facts = { name, digest, kernelKind, kernelRelease, commandLine, memoryMiB, packages };
+  const facts = { name, digest, kernelKind, kernelRelease, commandLine, memoryMiB, packages, provenance };
   const stored: StoredRecord = { ...facts, builtAt: new Date().toISOString(), recipeKey, inputsKey };
   const text = JSON.stringify(stored, null, 2) + "\n";
   if (existsSync(join(directory, "image.json"))) {
@@ -103,6 +116,7 @@ export interface MeasuredImage {
   readonly digest: string;
   readonly files: FileDigests;
   readonly commandLine: string;
+  readonly provenance: ImageProvenance | undefined;
 }
 
 /** @throws if a file cannot be read */
@@ -114,7 +128,7 @@ export function measureImage(directory: string): MeasuredImage {
 /** The same, with the digests of its files at hand. */
 export function measuredBy(directory: string, files: FileDigests): MeasuredImage {
   const facts = JSON.parse(readFileSync(join(directory, "image.json"), "utf8")) as StoredRecord;
-  return { digest: digestOfParts(facts, files), files, commandLine: facts.commandLine };
+  return { digest: digestOfParts(facts, files), files, commandLine: facts.commandLine, provenance: facts.provenance };
 }
 
 /** Whether the files of an image are what its digest says. */

@@ -162,6 +162,8 @@ function gateFacts({ image, certification }: ServerPlan, measured: MeasuredImage
     image: {
       digest: image.digest,
       measured: measured?.digest ?? null,
+      base: measured?.provenance?.base,
+      change: measured?.provenance?.change,
       extraCommandLine: image.commandLine.startsWith(own) ? image.commandLine.slice(own.length).trim() : image.commandLine,
     },
     ...factsOnHost(image.digest),
