@@ -29,6 +29,11 @@ const recipes = readdirSync(join(root, "recipes"), { recursive: true, withFileTy
   .filter((entry) => entry.isFile())
   .map((entry) => relative(join(root, "recipes"), join(entry.parentPath ?? entry.path, entry.name)))
   .sort();
-const digests = recipes.map((name) => [name, createHash("sha256").update(readFileSync(join(root, "recipes", name))).digest("hex")]);
+const digests = recipes.map((name) => [
+  name,
+  createHash("sha256")
+    .update(readFileSync(join(root, "recipes", name)))
+    .digest("hex"),
+]);
 mkdirSync(join(root, "dist/image"), { recursive: true });
 writeFileSync(join(root, "dist/image/release-recipes.json"), `${JSON.stringify(Object.fromEntries(digests), null, 2)}\n`);

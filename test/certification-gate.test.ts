@@ -115,7 +115,11 @@ const CASES: readonly (readonly [what: string, given: GateFacts, verdict: string
   ["a vendor's key does not make a base", facts({ certificates: [baseCertificate(IMAGE, VENDOR)] }), "CERTIFICATE_WRONG"],
   ["the host's key does not qualify anything", facts({ certificates: [certificate([HOST])] }), "CERTIFICATE_WRONG"],
   ["a revoked host", facts({ certificates: [baseCertificate()], revocations: new Set([keyId(HOST.publicKey)]) }), "CERTIFICATE_REVOKED"],
-  ["a good one beside an expired one", facts({ certificates: [certificate([VENDOR], { expiresAt: "2026-02-01T00:00:00.000Z" }), certificate()] }), "certified quick"],
+  [
+    "a good one beside an expired one",
+    facts({ certificates: [certificate([VENDOR], { expiresAt: "2026-02-01T00:00:00.000Z" }), certificate()] }),
+    "certified quick",
+  ],
 ];
 
 function forged(): Envelope {
@@ -227,7 +231,10 @@ function sigstoreAccepts(envelope: Envelope, { publicKey }: Pair): boolean {
   });
   const trust = { certificateAuthorities: [], timestampAuthorities: [], tlogs: [], ctlogs: [] };
   const verifier = new Verifier(
-    { ...trust, publicKey: () => ({ publicKey: createPublicKey(publicKey.export({ type: "spki", format: "pem" })), validFor: () => true }) },
+    {
+      ...trust,
+      publicKey: () => ({ publicKey: createPublicKey(publicKey.export({ type: "spki", format: "pem" })), validFor: () => true }),
+    },
     { tlogThreshold: 0, ctlogThreshold: 0, timestampThreshold: 0 },
   );
   try {

@@ -1,6 +1,17 @@
 /** A real server at the gate: refused, run without a certificate for a reason, certified while it runs, its image altered and mended. */
 import assert from "node:assert/strict";
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, readSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -54,7 +65,9 @@ describe("a server at the gate", { skip: image === undefined && "no image here: 
     }
   }
   function events(): LoggedEvent[] {
-    const lines = readFileSync(join(places.STEADFAST_STATE, "gate", "events.jsonl"), "utf8").trim().split("\n");
+    const lines = readFileSync(join(places.STEADFAST_STATE, "gate", "events.jsonl"), "utf8")
+      .trim()
+      .split("\n");
     return lines.map((line) => JSON.parse(line) as LoggedEvent);
   }
   async function refused(code: string, exit: number, ...more: string[]): Promise<void> {
@@ -115,6 +128,10 @@ describe("a server at the gate", { skip: image === undefined && "no image here: 
     flipBit(initrd);
     const report = await facts<ServerReport>(...settings);
     assert.equal(report.certification?.state, "certified");
-    assert.ok(events().slice(-20).some(({ code }) => code === "CERTIFIED_AGAIN"));
+    assert.ok(
+      events()
+        .slice(-20)
+        .some(({ code }) => code === "CERTIFIED_AGAIN"),
+    );
   });
 });

@@ -8,10 +8,10 @@ import { SteadfastError } from "../foundation/errors.js";
 import { describeProblem, fieldOf } from "../image/recipe.js";
 import { addSignature, PAYLOAD_TYPE, type Envelope } from "./dsse.js";
 import { keyId, type KeyStore } from "./keys.js";
+import { BASE_CLAIM } from "./standing.js";
 import { digestSet, parseJson, STATEMENT_TYPE, time, words } from "./statement.js";
 
 export const BASE_PREDICATE_TYPE = "urn:steadfast:base-image:v1";
-export const BASE_CLAIM = "built on this host from a recipe of this release; not qualified separately";
 const HOST_KEY_NAME = "host";
 
 const baseStatementSchema = z.strictObject({

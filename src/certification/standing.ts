@@ -1,6 +1,8 @@
 /** How a running server stands as to certificates, as what is found of it changes: no clock, no file. */
-import { BASE_CLAIM } from "./base.js";
 import type { Certified, Decision } from "./gate.js";
+
+/** What a base certificate says of its image. */
+export const BASE_CLAIM = "built on this host from a recipe of this release; not qualified separately";
 
 export const CERTIFICATION_STATES = ["certified", "base", "uncertified", "expired", "altered"] as const;
 export type CertificationState = (typeof CERTIFICATION_STATES)[number];

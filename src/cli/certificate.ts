@@ -121,7 +121,13 @@ function listCertificates(flags: JsonFlag): void {
   const found = certificateStore().list().map(listed);
   if (flags.json === true) return printJson(found);
   if (found.length === 0) return printLines(["No certificate is here yet; one comes by: steadfast certificate install FILE"]);
-  const rows = found.map(({ image, file, level, expiresAt, why }) => [image.slice(0, 12), level ?? "-", expiresAt ?? "-", why ?? "holds", file]);
+  const rows = found.map(({ image, file, level, expiresAt, why }) => [
+    image.slice(0, 12),
+    level ?? "-",
+    expiresAt ?? "-",
+    why ?? "holds",
+    file,
+  ]);
   printLines(table([["IMAGE", "LEVEL", "UNTIL", "STANDING", "FILE"], ...rows]));
 }
 

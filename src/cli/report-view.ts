@@ -1,6 +1,5 @@
 /** A server's report and its events as text, for `status`, `events` and the live view. */
-import { BASE_CLAIM } from "../certification/base.js";
-import type { CertificationState } from "../certification/standing.js";
+import { BASE_CLAIM, type CertificationState } from "../certification/standing.js";
 import type { LoggedEvent } from "../modules/management-events.js";
 import type { ModuleReport, ServerReport } from "../modules/management-status.js";
 import { publishedText } from "../ports/published-port.js";

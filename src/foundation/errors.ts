@@ -284,7 +284,7 @@ export const ERRORS = {
   CERTIFICATE_STORE_FULL: { exit: 3, text: "There are too many certificates in {directory}; remove those that hold no longer." },
   IMAGE_ALTERED: {
     exit: 5,
-    text: "The files of the image {image} were altered or cannot be read: they do not give its digest. `steadfast image build` makes an image of a recipe anew; get others again.",
+    text: "The files of the image {image} were altered or cannot be read: they do not give its digest. `steadfast image build` makes an image of a recipe anew; of others remove the directory, which is named by the digest, and get them again.",
   },
   IMAGE_COMMAND_LINE: {
     exit: 5,

@@ -101,7 +101,8 @@ export class CertificationWatch {
 
   async #turn(): Promise<void> {
     const isChanged = this.#marks() !== this.#seen;
-    if (isChanged || performance.now() - this.#lookedAtMs >= LOOK_EVERY_MS) await this.#measure(isChanged ? CHANGED_PAUSE_MS : LOOK_PAUSE_MS);
+    if (isChanged || performance.now() - this.#lookedAtMs >= LOOK_EVERY_MS)
+      await this.#measure(isChanged ? CHANGED_PAUSE_MS : LOOK_PAUSE_MS);
     if (!this.#isClosed) this.#judge(false);
   }
 

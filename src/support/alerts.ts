@@ -210,7 +210,8 @@ export class Alerts {
       return [{ code, severity, text, subject: "image", afterMs: 0 }];
     };
     if (state === "altered") return finding("IMAGE_ALTERED", "critical", `The image of server ${server} was altered: ${reason}`);
-    if (state === "expired") return finding("CERTIFICATE_EXPIRED", "warning", `Server ${server} runs without a valid certificate: ${reason}`);
+    if (state === "expired")
+      return finding("CERTIFICATE_EXPIRED", "warning", `Server ${server} runs without a valid certificate: ${reason}`);
     if (state === "uncertified") return finding("UNCERTIFIED", "warning", `Server ${server} runs an uncertified image: ${reason}`);
     if (expiresAtMs === null || expiresAtMs - atMs > certificateMs) return [];
     const days = Math.ceil((expiresAtMs - atMs) / MS_PER_DAY);
