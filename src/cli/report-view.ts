@@ -108,6 +108,13 @@ function certificationLines({ certification }: ServerReport): string[] {
   return [`certification ${word} since ${since}: ${reason}`];
 }
 
+/** How the server is reached from outside, and how a browser knows that it is this server; nothing: it is not. */
+export function frontLines({ front }: ServerReport): string[] {
+  if (front === null) return [];
+  const until = new Date(front.expiresAtMs).toISOString().slice(0, 10);
+  return [`control API and console: https://${front.listen}/`, `  certificate until ${until}, SHA-256 ${front.fingerprint}`];
+}
+
 export function reportLines(report: ServerReport): string[] {
   const { counters } = report;
   const redundancy = paint(report.redundancy, report.redundancy === report.wantedRedundancy ? "green" : stateColour(report.redundancy));
@@ -120,6 +127,7 @@ export function reportLines(report: ServerReport): string[] {
       `outages ${counters.outages}, frames in ${counters.framesIn}, out ${counters.framesOut}, dropped ${counters.droppedFrames}`,
     ...certificationLines(report),
     ...diskLines(report),
+    ...frontLines(report),
     ...guestFaultLines(report),
     ...(report.support === null ? [] : [planLine(report.support)]),
     ...(report.network === "user" ? [USER_NETWORK_LIMIT] : []),

@@ -19,11 +19,12 @@ import type { GuestWatchPolicy } from "../modules/guest-health.js";
 import { serverPaths, type ServerPaths } from "../modules/management-paths.js";
 import type { PlannedDisk, PlannedImage, ServerPlan } from "../modules/management-plan.js";
 import { buildCertified, isVouchedFor } from "./base-certificate.js";
+import { chooseListen, type ListenFlags } from "./listen-choice.js";
 import { chooseNetwork, type NetworkChoice, type NetworkFlags } from "./network-choice.js";
 import { DISK_MIB_MAX, DISK_MIB_MIN, MEMORY_MIB_MAX, MEMORY_MIB_MIN, readServerFile, type ServerFile } from "./server-file.js";
 import { checkServerName, DEFAULT_SERVER_NAME } from "./server-choice.js";
 
-export interface UpFlags extends NetworkFlags {
+export interface UpFlags extends NetworkFlags, ListenFlags {
   readonly detach?: boolean;
   readonly name?: string;
   readonly memory?: number;
@@ -46,6 +47,7 @@ export interface UpFlags extends NetworkFlags {
 
 export interface Settings {
   readonly file: ServerFile;
+  readonly listen: ReturnType<typeof chooseListen>;
   readonly name: string;
   readonly network: NetworkChoice;
 }
@@ -90,7 +92,7 @@ export function readSettings(path: string | undefined, flags: UpFlags): Settings
     throw new SteadfastError("USAGE", { what: "--initrd goes with --kernel PATH: give the kernel that this initial RAM disk is for." });
   }
   if (flags.uncertified !== undefined) checkReason(flags.uncertified);
-  return { file, name, network: chooseNetwork(file, flags) };
+  return { file, name, network: chooseNetwork(file, flags), listen: chooseListen(file, flags, serverPaths(name)) };
 }
 
 function checkReason(reason: string): void {
@@ -147,7 +149,7 @@ function certificationPlan({ certification }: ServerFile, { uncertified }: UpFla
   return { threshold, keys, bases, policies, uncertified: uncertified?.trim() ?? null };
 }
 
-export function makePlan({ file, name, network }: Settings, flags: UpFlags, image: ImageRecord | null): ServerPlan {
+export function makePlan({ file, name, network, listen }: Settings, flags: UpFlags, image: ImageRecord | null): ServerPlan {
   const extra = file.image?.commandLine ?? "";
   const planned: PlannedImage =
     image === null
@@ -179,5 +181,6 @@ export function makePlan({ file, name, network }: Settings, flags: UpFlags, imag
       windowHours: file.faultThreshold?.windowHours ?? FAULT_WINDOW_HOURS_DEFAULT,
     },
     ...diskPlan(file, flags, serverPaths(name)),
+    ...listen,
   };
 }

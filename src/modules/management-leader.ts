@@ -12,8 +12,10 @@ import { serveControlApi, type ControlApi, type ManagementActions, type VerifyAn
 import { CertificationWatch } from "./management-certification.js";
 import { ConsoleHub } from "./management-console.js";
 import { prepareArbiter, prepareDisk } from "./management-disk.js";
+import { AuditLog } from "./management-audit.js";
 import { EventLog, FIRST_EVENT, LAST_EVENT } from "./management-events.js";
 import { drill, type FaultDetails, type FaultDone } from "./management-faults.js";
+import { endFrontOf, frontReport, prepareFront, type FrontReport } from "./management-front.js";
 import { GuestWatch } from "./management-guest.js";
 import { IoView } from "./management-io.js";
 import { ManagementLinks, type ParsedControl } from "./management-links.js";
@@ -59,6 +61,8 @@ export class Leader implements ManagementActions {
   readonly #name: string;
   readonly #incarnation: number;
   readonly #events: EventLog;
+  readonly #audit: AuditLog;
+  #front: FrontReport | null;
   readonly #supervisors: ModuleSupervisor[];
   readonly #io: IoView;
   readonly #standbys = new StandbyView();
@@ -89,6 +93,8 @@ export class Leader implements ManagementActions {
     this.#incarnation = config.incarnation;
     this.#events = new EventLog(paths.eventsFile);
     this.#certification = new CertificationWatch(() => this.#plan, paths, this.#events);
+    this.#audit = new AuditLog(paths.auditFile);
+    this.#front = frontReport(plan);
     this.#io = new IoView(plannedModules(plan).find((module) => module.kind === "io")?.name ?? "");
     this.#supervisors = [...plannedModules(plan), ...plannedManagement(plan), JUDGE].map((module) => this.#supervise(module));
     this.#console = new ConsoleHub(
@@ -156,6 +162,8 @@ export class Leader implements ManagementActions {
     const leftOver = await cleanUpServer(this.#plan.server, this.#paths);
     const plan = await prepareDisk(await this.#admitted(), this.#paths);
     this.#plan = plan;
+    await prepareFront(plan);
+    this.#front = frontReport(plan);
     writeJsonFile(this.#paths.planFile, plan);
     await prepareArbiter(plan, this.#paths, this.#io.active);
     const inUse = modulesInUse(plan);
@@ -165,7 +173,7 @@ export class Leader implements ManagementActions {
     try {
       this.#network = await setUpNetwork(plan, this.#ioNames);
       this.#guest.askThrough(this.#network);
-      this.#api = await serveControlApi(this.#paths.controlSocket, this);
+      this.#api = await serveControlApi(this.#paths.controlSocket, this, this.#audit);
     } catch (error) {
       await this.#removeEverything();
       throw error;
@@ -219,7 +227,7 @@ export class Leader implements ManagementActions {
     if (state.stopAtMs !== null) this.#stopAfter(state.stopAtMs - Date.now());
     this.#run();
     await this.#hearFirst();
-    if (!this.#stopping) this.#api = await serveControlApi(this.#paths.controlSocket, this);
+    if (!this.#stopping) this.#api = await serveControlApi(this.#paths.controlSocket, this, this.#audit);
   }
 
   /** So that nobody is told of an outage, or refused, only because we have not heard yet how things are. */
@@ -270,6 +278,7 @@ export class Leader implements ManagementActions {
       counters: this.#io.counters,
       cpu: this.#talk.cpuStatus,
       management: { leader: this.#name, ready: this.#standbys.ready },
+      front: this.#front,
     });
   }
 
@@ -404,6 +413,7 @@ export class Leader implements ManagementActions {
     this.#talk.ended(module);
     this.#standbys.gone(module);
     if (cause === "crashed") this.#certification.lookSoon();
+    if (supervisor.module.kind === "management") endFrontOf(this.#paths, module);
     const severity = cause === "drill" ? "info" : "warning";
     this.#events.add(severity, "MODULE_ENDED", `The process of ${module} is gone: ${detail}.`, { module, data: { cause } });
   }
@@ -541,6 +551,7 @@ export class Leader implements ManagementActions {
   async #removeEverything(): Promise<void> {
     await tearDownNetwork(this.#plan, this.#network, this.#ioNames);
     await this.#api?.close();
+    for (const { name, module } of this.#supervisors) if (module.kind === "management") endFrontOf(this.#paths, name);
     rmSync(this.#paths.runDirectory, { recursive: true, force: true });
   }
 }

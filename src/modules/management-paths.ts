@@ -27,6 +27,12 @@ export interface ServerPaths {
   /** Miscompare reports. */
   readonly reportDirectory: string;
   readonly supportPlanFile: string;
+  /** Who changed what. */
+  readonly auditFile: string;
+  /** Who may ask over TLS: digests of tokens. */
+  readonly tokensFile: string;
+  /** The self-signed certificate and its key. */
+  readonly tlsDirectory: string;
 }
 
 function isRoot(): boolean {
@@ -72,6 +78,9 @@ export function serverPaths(server: string): ServerPaths {
     logDirectory: join(stateDirectory, "logs"),
     reportDirectory: join(stateDirectory, "reports"),
     supportPlanFile: join(stateDirectory, "support-plan.json"),
+    auditFile: join(stateDirectory, "audit.jsonl"),
+    tokensFile: join(stateDirectory, "tokens.json"),
+    tlsDirectory: join(stateDirectory, "tls"),
   };
 }
 

@@ -14,6 +14,7 @@ import type { PlanStanding } from "../support/plan.js";
 import type { Certification } from "../certification/standing.js";
 import type { PublishedPort } from "../ports/published-port.js";
 import type { GuestFaults, ServiceState } from "./guest-health.js";
+import type { FrontReport } from "./management-front.js";
 import type { GuestWatch } from "./management-guest.js";
 import type { NetworkConfig } from "./config.js";
 import { modulesInUse, type ServerPlan } from "./management-plan.js";
@@ -90,6 +91,8 @@ export interface ServerReport {
   /** What support and warranty it has; null: none. */
   readonly support: PlanStanding | null;
   readonly lastEventId: number;
+  /** How the control API is reached over TLS; null: only over its Unix socket. */
+  readonly front: FrontReport | null;
   readonly modules: readonly ModuleReport[];
   readonly enclosures: readonly EnclosureReport[];
 }
@@ -117,6 +120,7 @@ export interface ReportSources {
   readonly counters: ServerCounters;
   readonly cpu: ReadonlyMap<string, CpuToManagement>;
   readonly management: ManagementView;
+  readonly front: FrontReport | null;
 }
 
 export const NO_COUNTERS: ServerCounters = {
@@ -265,6 +269,7 @@ export function makeReport(sources: ReportSources): ServerReport {
     disk: io?.disk ?? null,
     support: sources.support,
     lastEventId: sources.lastEventId,
+    front: sources.front,
     modules,
     enclosures: reportEnclosures(modules),
   };

@@ -63,6 +63,7 @@ export const SAMPLE_REPORT: ServerReport = {
     ...{ contact: "+49 30 000000", reactionMs: 3_600_000 },
   },
   lastEventId: 42,
+  front: { listen: "0.0.0.0:8443", fingerprint: "AB:CD", expiresAtMs: 1_800_000_000_000 },
   modules: [
     { ...sampleModule("cpu0", "cpu"), mips: 12.5, load: 0.5 },
     {
