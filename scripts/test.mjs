@@ -47,11 +47,11 @@ const ANY_NODE = /^(wire|lockstep|storage|board|rv64|softfloat)/;
 /** Whoever imports one of these starts whole servers, whose timing is part of what is tested. */
 const STARTS_SERVERS = /support\/(real-server|toy-servers|module-processes)\.js/;
 /** Others that need the machine for themselves. */
-const ALONE = /^(bench-(faults|payments|tools)|disk-boot|image-boot|tap)/;
+const ALONE = /^(bench-(faults|payments|tools)|image-boot|tap)/;
 /** They start a guest of an image. (Those that run alone come after the images in any case.) */
-const NEEDS_IMAGE = /^rv64-engine/;
+const NEEDS_IMAGE = /^(rv64-engine|disk-boot)/;
 /** Of the packed ones: the longest first, so that none runs on at the end while a core has nothing to do. */
-const LONGEST_FIRST = ["simulator", "storage-controller", "rv64-engine", "rv64-differential", "softfloat", "board-fuzz"];
+const LONGEST_FIRST = ["simulator", "disk-boot", "storage-controller", "rv64-engine", "rv64-differential", "softfloat", "board-fuzz"];
 const PACKED_SLOTS = 2;
 
 /** What was done besides running tests, in the order of its end. */
