@@ -2,7 +2,7 @@
 // need nothing but the development dependencies.
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -13,15 +13,33 @@ function run(tool, args) {
   if (result.status !== 0) process.exit(result.status ?? 1);
 }
 
-mkdirSync(join(root, "dist/machine/engines/rv64"), { recursive: true });
 const core = "src/machine/engines/rv64/assembly";
-run("assemblyscript/bin/asc.js", [
-  `${core}/index.ts`,
-  "--config",
-  `${core}/asconfig.json`,
-  "--outFile",
-  "dist/machine/engines/rv64/core.wasm",
-]);
+const output = "dist/machine/engines/rv64/core.wasm";
+const stamp = join(root, `${output}.made-from`);
+
+/** Of everything that the core is made from, the compiler and what it last made included. */
+function digestOfCore() {
+  const hash = createHash("sha256");
+  const sources = readdirSync(join(root, core))
+    .sort()
+    .map((name) => `${core}/${name}`);
+  for (const file of [...sources, "node_modules/assemblyscript/package.json", output]) {
+    const bytes = readFileSync(join(root, file));
+    hash.update(`${file} ${bytes.length}\n`).update(bytes);
+  }
+  return hash.digest("hex");
+}
+
+/** The compiler of the core has no memory of its own, and takes ten seconds: what is there already is not made again. */
+function buildCore() {
+  const isThere = existsSync(join(root, output)) && existsSync(stamp);
+  if (isThere && readFileSync(stamp, "utf8") === digestOfCore()) return;
+  mkdirSync(dirname(join(root, output)), { recursive: true });
+  run("assemblyscript/bin/asc.js", [`${core}/index.ts`, "--config", `${core}/asconfig.json`, "--outFile", output]);
+  writeFileSync(stamp, digestOfCore());
+}
+
+buildCore();
 if (!process.argv.includes("--core")) run("typescript/bin/tsc", ["-b", "tsconfig.node.json"]);
 
 // What this release ships to build images from: images made of exactly this get a base certificate (src/image/release.ts).

@@ -4,6 +4,21 @@ export const NO_BYTES = new Uint8Array(0);
 
 /** UTF-8 of a string; lone surrogates become U+FFFD. */
 export function utf8Encode(text: string): Uint8Array {
+  return asciiEncode(text) ?? anyEncode(text);
+}
+
+/** Most texts are ASCII, and then there is a quicker way. Null: this one is not. */
+function asciiEncode(text: string): Uint8Array | null {
+  const bytes = new Uint8Array(text.length);
+  for (let at = 0; at < text.length; at += 1) {
+    const code = text.charCodeAt(at);
+    if (code >= 0x80) return null;
+    bytes[at] = code;
+  }
+  return bytes;
+}
+
+function anyEncode(text: string): Uint8Array {
   const bytes = new Uint8Array(text.length * 3);
   let at = 0;
   for (const character of text) {
@@ -39,8 +54,16 @@ const LEAST_CODE = [0, 0x80, 0x800, 0x10000] as const;
 
 /** Text of UTF-8 bytes; malformed parts become U+FFFD. */
 export function utf8Decode(bytes: Uint8Array): string {
-  const parts: string[] = [];
+  let text = "";
   let at = 0;
+  // Most texts are ASCII up to their end.
+  for (; at < bytes.length && (bytes[at] as number) < 0x80; at += 1) text += String.fromCharCode(bytes[at] as number);
+  return at === bytes.length ? text : text + anyDecode(bytes, at);
+}
+
+function anyDecode(bytes: Uint8Array, from: number): string {
+  const parts: string[] = [];
+  let at = from;
   while (at < bytes.length) {
     const lead = bytes[at++] as number;
     const count = followers(lead);

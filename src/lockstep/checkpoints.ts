@@ -34,6 +34,10 @@ type Stage =
 const OFF: Stage = { kind: "off" };
 const WAITING: Stage = { kind: "waiting" };
 
+function areSame(left: readonly string[], right: readonly string[]): boolean {
+  return left.length === right.length && left.every((name, at) => name === right[at]);
+}
+
 export class Checkpoints {
   readonly #context: ServerContext;
   readonly #adjudication: Adjudication;
@@ -109,7 +113,7 @@ export class Checkpoints {
     const isSettled = isWanted && isPossible && live.length >= 2 && live.length === voters.length;
     if (!isSettled) return this.end();
     if (this.#stage.kind === "off") this.#begin(live);
-    else if (live.join() !== this.#members.join()) {
+    else if (!areSame(live, this.#members)) {
       this.end();
       this.#begin(live);
     }
@@ -127,7 +131,7 @@ export class Checkpoints {
 
   #begin(live: readonly string[]): void {
     const { fullOutputs, atMs } = this.#context;
-    if (live.join() !== this.#members.join()) this.#hasFailed = false;
+    if (!areSame(live, this.#members)) this.#hasFailed = false;
     this.#members = [...live];
     // Like a donor: better not the one whose outputs the clients wait for.
     this.#keeper = live.find((name) => name !== fullOutputs) ?? (live[0] as string);
