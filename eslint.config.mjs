@@ -8,6 +8,7 @@ const pureLayer = [
   "src/recording/**/*.ts",
   "src/simulator/**/*.ts",
   "src/support/**/*.ts",
+  "src/view/**/*.ts",
   "src/machine/*.ts",
 ];
 /** Rooms of the pure layer whose one adapter lives beside them. */
@@ -32,7 +33,7 @@ export default tseslint.config(
   { ignores: ["dist/**", "dist-test/**", "node_modules/**", "src/machine/engines/rv64/assembly/**"] },
   ...tseslint.configs.recommended,
   {
-    files: ["src/**/*.ts", "test/**/*.ts"],
+    files: ["src/**/*.ts", "src/**/*.tsx", "test/**/*.ts"],
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
     rules: {
       "@typescript-eslint/no-floating-promises": "error",

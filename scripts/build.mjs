@@ -21,4 +21,8 @@ run("assemblyscript/bin/asc.js", [
   "--outFile",
   "dist/machine/engines/rv64/core.wasm",
 ]);
-if (!process.argv.includes("--core")) run("typescript/bin/tsc", ["-b", "tsconfig.node.json"]);
+if (!process.argv.includes("--core")) {
+  run("typescript/bin/tsc", ["-b", "tsconfig.node.json", "tsconfig.ui.json"]);
+  const { buildConsole } = await import("./build-console.mjs");
+  await buildConsole(root);
+}

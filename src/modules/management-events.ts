@@ -4,6 +4,7 @@
  */
 import { appendFileSync, readFileSync, renameSync, statSync, truncateSync } from "node:fs";
 import type { EventMessage, Severity } from "../wire/control.js";
+import type { ManagementEventCode } from "../wire/event-codes.js";
 
 const RING_EVENTS_MAX = 2000;
 const FILE_BYTES_MAX = 4 * 1024 * 1024;
@@ -71,7 +72,12 @@ export class EventLog {
     this.#fileBytes = sizeOf(path);
   }
 
-  add(severity: Severity, code: string, text: string, more: { module?: string; data?: Readonly<Record<string, unknown>> } = {}): void {
+  add(
+    severity: Severity,
+    code: ManagementEventCode,
+    text: string,
+    more: { module?: string; data?: Readonly<Record<string, unknown>> } = {},
+  ): void {
     this.#push({ id: this.#nextId, atMs: Date.now(), severity, code, text, ...more });
   }
 
