@@ -9,6 +9,7 @@ const pureLayer = [
   "src/simulator/**/*.ts",
   "src/support/**/*.ts",
   "src/view/**/*.ts",
+  "src/access/**/*.ts",
   "src/machine/*.ts",
 ];
 /** Rooms of the pure layer whose one adapter lives beside them. */

@@ -3,6 +3,7 @@
  * does not compile when the two differ.
  */
 import { z } from "zod";
+import { ROLES } from "../access/roles.js";
 import { REDUNDANCIES } from "../modules/redundancy.js";
 
 const count = z.int().min(0);
@@ -113,6 +114,15 @@ export const statusSchema = z.object({
   counters: countersSchema,
   disk: z.nullable(diskSchema).describe("Null: it has none, or no I/O module drives it at this moment."),
   lastEventId: count,
+  front: z
+    .nullable(
+      z.object({
+        listen: z.string().describe("Address and port of the control API over TLS."),
+        fingerprint: z.string().describe("SHA-256 of its certificate."),
+        expiresAtMs: z.number().describe("When the certificate ends, ms since 1970."),
+      }),
+    )
+    .describe("Null: it is reached over its Unix socket alone."),
   modules: z.array(moduleSchema),
   enclosures: z.array(enclosureSchema),
 });
@@ -147,6 +157,9 @@ export const recordingSchema = z.union([recordingStartedSchema, recordingDoneSch
 
 export const liveSchema = z.object({ live: z.literal(true), server: z.string() });
 export const readySchema = z.object({ ready: z.boolean(), server: z.string(), redundancy: redundancySchema, guest: guestStateSchema });
+
+export const whoAmISchema = z.object({ name: z.string().describe("Of the token, or `local uid N`."), role: z.enum(ROLES) });
+export const consoleTicketSchema = z.object({ ticket: z.string(), expiresInSeconds: count });
 
 export const errorSchema = z.object({
   error: z.object({ code: z.string(), message: z.string(), exit: z.int().describe("Exit code of a command that ends by this error.") }),

@@ -36,6 +36,8 @@ const SCHEMAS = {
   RecordingStarted: answers.recordingStartedSchema,
   RecordingDone: answers.recordingDoneSchema,
   Recording: answers.recordingSchema,
+  WhoAmI: answers.whoAmISchema,
+  ConsoleTicket: answers.consoleTicketSchema,
   Live: answers.liveSchema,
   Ready: answers.readySchema,
   Error: answers.errorSchema,
@@ -50,6 +52,7 @@ const SCHEMAS = {
 } as const;
 type SchemaName = keyof typeof SCHEMAS;
 
+const STATUS_QUERY = { follow: "1: server-sent events, a whole report whenever it changed, until either side ends it." };
 const EVENTS_QUERY = {
   since: "Only events with an id above this one.",
   follow: "1: server-sent events, one event each, until either side ends it.",
@@ -64,8 +67,9 @@ function post(path: string, id: string, summary: string, body: SchemaName, answe
 }
 
 export const OPERATIONS: readonly Operation[] = [
-  get("/status", "status", "What the server and its modules do at this moment.", { 200: "Status" }),
+  get("/status", "status", "What the server and its modules do at this moment.", { 200: "Status" }, STATUS_QUERY),
   get("/events", "events", "The event log: the last 2000 events, or those that follow as they happen.", { 200: "Events" }, EVENTS_QUERY),
+  get("/whoami", "whoAmI", "Whom the server takes you for.", { 200: "WhoAmI" }),
   get("/metrics", "metrics", "Metrics in Prometheus' text format.", { 200: { contentType: "text/plain" } }),
   get("/health/live", "live", "Management answers.", { 200: "Live" }),
   get("/health/ready", "ready", "Whether the guest is there for its users: 200, or 503 if not.", { 200: "Ready", 503: "Ready" }),
@@ -79,6 +83,13 @@ export const OPERATIONS: readonly Operation[] = [
   post("/disk", "disk", "Grows the guest's disk, or looks through all of it.", "DiskRequest", "Done"),
   post("/verify", "verify", "Compares the full digests of all members at one tick.", "Nothing", "Verification"),
   post("/recording", "recording", "Begins or ends a recording.", "RecordingRequest", "Recording"),
+  post(
+    "/console-ticket",
+    "consoleTicket",
+    "For one WebSocket at `GET /console/socket?ticket=...`, within 30 s, with the guest's console both ways.",
+    "Nothing",
+    "ConsoleTicket",
+  ),
   post("/down", "down", "Stops the server.", "DownRequest", "Done"),
 ];
 
@@ -132,8 +143,25 @@ export function openApiDocument(version: string): Json {
   return {
     openapi: "3.1.0",
     info: { title: API_TITLE, version, license: { name: "Apache-2.0", identifier: "Apache-2.0" } },
-    servers: [{ url: "http://localhost", description: "Over the server's Unix socket." }],
+    servers: [
+      { url: "http://localhost", description: "Over the server's Unix socket; needs no token." },
+      {
+        url: "https://{address}",
+        description: "Over TLS, with `steadfast up --listen`.",
+        variables: { address: { default: "localhost:8443" } },
+      },
+    ],
+    security: [{}, { token: [] }],
     paths,
-    components: { schemas: componentSchemas() },
+    components: {
+      schemas: componentSchemas(),
+      securitySchemes: {
+        token: {
+          type: "http",
+          scheme: "bearer",
+          description: "Made by `steadfast tokens create`. Role view: every GET. Role operate: everything.",
+        },
+      },
+    },
   };
 }

@@ -16,7 +16,7 @@ const QUICK_COMMANDS = ["down", "status", "top", "events", "verify", "console", 
 async function commandsFor(first: string | undefined): Promise<Adder[]> {
   const quick: Adder[] = [addDownCommand, addInspectCommands, addTopCommand, addConsoleCommand, addOperateCommands];
   if (first !== undefined && QUICK_COMMANDS.includes(first)) return quick;
-  const [up, install, disk, recording, image, change, certificate, bench, engine, quickstart, support] = await Promise.all([
+  const [up, install, disk, recording, image, change, certificate, bench, engine, quickstart, support, tokens, audit] = await Promise.all([
     import("./up.js"),
     import("./install.js"),
     import("./disk.js"),
@@ -28,6 +28,8 @@ async function commandsFor(first: string | undefined): Promise<Adder[]> {
     import("./engine.js"),
     import("./quickstart.js"),
     import("./support.js"),
+    import("./tokens.js"),
+    import("./audit.js"),
   ]);
   const others = [
     recording.addRecordCommand,
@@ -40,6 +42,8 @@ async function commandsFor(first: string | undefined): Promise<Adder[]> {
     engine.addEngineCommand,
     quickstart.addQuickstartCommand,
     support.addSupportCommand,
+    tokens.addTokensCommand,
+    audit.addAuditCommand,
   ];
   return [up.addUpCommand, ...quick, install.addInstallCommands, disk.addDiskCommand, ...others];
 }

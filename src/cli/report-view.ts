@@ -75,6 +75,13 @@ function diskLines({ disk }: ServerReport): string[] {
   return [`disk ${Math.round(disk.sizeBytes / MIB)} MiB: ${mirrors.join(", ")}${faults}`];
 }
 
+/** How the server is reached from outside, and how a browser knows that it is this server; nothing: it is not. */
+export function frontLines({ front }: ServerReport): string[] {
+  if (front === null) return [];
+  const until = new Date(front.expiresAtMs).toISOString().slice(0, 10);
+  return [`control API and console: https://${front.listen}/`, `  certificate until ${until}, SHA-256 ${front.fingerprint}`];
+}
+
 export function reportLines(report: ServerReport): string[] {
   const { counters } = report;
   const redundancy = paint(report.redundancy, report.redundancy === report.wantedRedundancy ? "green" : stateColour(report.redundancy));
@@ -86,6 +93,7 @@ export function reportLines(report: ServerReport): string[] {
     `reintegrations ${counters.reintegrations} (last hold ${counters.lastHoldMs.toFixed(1)} ms), miscompares ${counters.miscompares}, ` +
       `outages ${counters.outages}, frames in ${counters.framesIn}, out ${counters.framesOut}, dropped ${counters.droppedFrames}`,
     ...diskLines(report),
+    ...frontLines(report),
     ...guestFaultLines(report),
     ...(report.network === "user" ? [USER_NETWORK_LIMIT] : []),
     "",

@@ -15,11 +15,12 @@ import type { PlannedRedundancy } from "../modules/redundancy.js";
 import type { GuestWatchPolicy } from "../modules/guest-health.js";
 import { serverPaths, type ServerPaths } from "../modules/management-paths.js";
 import type { PlannedDisk, PlannedImage, ServerPlan } from "../modules/management-plan.js";
+import { chooseListen, type ListenFlags } from "./listen-choice.js";
 import { chooseNetwork, type NetworkChoice, type NetworkFlags } from "./network-choice.js";
 import { DISK_MIB_MAX, DISK_MIB_MIN, MEMORY_MIB_MAX, MEMORY_MIB_MIN, readServerFile, type ServerFile } from "./server-file.js";
 import { checkServerName, DEFAULT_SERVER_NAME } from "./server-choice.js";
 
-export interface UpFlags extends NetworkFlags {
+export interface UpFlags extends NetworkFlags, ListenFlags {
   readonly detach?: boolean;
   readonly name?: string;
   readonly memory?: number;
@@ -40,6 +41,7 @@ export interface UpFlags extends NetworkFlags {
 
 export interface Settings {
   readonly file: ServerFile;
+  readonly listen: ReturnType<typeof chooseListen>;
   readonly name: string;
   readonly network: NetworkChoice;
 }
@@ -83,7 +85,7 @@ export function readSettings(path: string | undefined, flags: UpFlags): Settings
   if (flags.initrd !== undefined && (flags.kernel === undefined || flags.kernel === "stock" || flags.kernel === "hardened")) {
     throw new SteadfastError("USAGE", { what: "--initrd goes with --kernel PATH: give the kernel that this initial RAM disk is for." });
   }
-  return { file, name, network: chooseNetwork(file, flags) };
+  return { file, name, network: chooseNetwork(file, flags), listen: chooseListen(file, flags, serverPaths(name)) };
 }
 
 /** Finds the image, or makes it. Without a choice: the hardened one if it was built, else Debian's stock kernel, which is there quickly. */
@@ -126,7 +128,7 @@ function diskPlan(file: ServerFile, flags: UpFlags, paths: ServerPaths): { reado
   return { disk: { diskId: "", sizeBytes: sizeMiB * 1024 * 1024, format, label, directories } };
 }
 
-export function makePlan({ file, name, network }: Settings, flags: UpFlags, image: ImageRecord | null): ServerPlan {
+export function makePlan({ file, name, network, listen }: Settings, flags: UpFlags, image: ImageRecord | null): ServerPlan {
   const extra = file.image?.commandLine ?? "";
   const planned: PlannedImage =
     image === null
@@ -157,5 +159,6 @@ export function makePlan({ file, name, network }: Settings, flags: UpFlags, imag
       windowHours: file.faultThreshold?.windowHours ?? FAULT_WINDOW_HOURS_DEFAULT,
     },
     ...diskPlan(file, flags, serverPaths(name)),
+    ...listen,
   };
 }

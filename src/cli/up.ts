@@ -7,10 +7,11 @@ import type { ServerReport } from "../modules/management-status.js";
 import { localHost, publishedText } from "../ports/published-port.js";
 import { ProgressView } from "./image.js";
 import { followServer } from "./live-view.js";
+import { listenFlag } from "./listen-choice.js";
 import { paint, printJson, printLines } from "./output.js";
 import { NETWORK_KINDS, publishFlag, USER_NETWORK_LIMIT } from "./network-choice.js";
 import { redundancyFlag } from "./redundancy-flag.js";
-import { standingSentence } from "./report-view.js";
+import { frontLines, standingSentence } from "./report-view.js";
 import { makePlan, parseMemory, readSettings, resolveImage, type Settings, type UpFlags } from "./settings.js";
 import { resumeManagement, startServer, waitUntilStanding, type Standing } from "./start-server.js";
 import { ServerClient } from "./client.js";
@@ -48,6 +49,9 @@ export function withSettings(command: Command): Command {
     )
     .option("--publish <ports>", "[ADDRESS:]HOSTPORT:GUESTPORT[/udp], network user; may be given several times", publishFlag)
     .option("--address <address>", "the guest's IPv4 address (default: the first free one, 10.77.0.2)")
+    .option("--listen <address>", "serve control API and web console over TLS there too: ADDRESS:PORT, such as 0.0.0.0:8443", listenFlag)
+    .option("--tls-certificate <file>", "with --listen: PEM certificate (default: a self-signed one is made and kept)")
+    .option("--tls-key <file>", "its key")
     .option("--lag-limit <ms>", "a CPU module this far behind the other is taken for hung", wholeNumber(20, 60_000))
     .addOption(
       new Option(
@@ -114,6 +118,7 @@ export function reportDetached(client: ServerClient, { report, complete }: Stand
   if (hints.length > 0) {
     printLines([
       ...hints,
+      ...frontLines(report).map((line) => `  ${line}`),
       `  steadfast status --server ${report.server}       how it stands`,
       `  steadfast console --server ${report.server}      its serial console`,
       `  steadfast down --server ${report.server}         stop it`,

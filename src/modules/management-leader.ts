@@ -11,8 +11,10 @@ import type { ModuleConfig } from "./config.js";
 import { serveControlApi, type ControlApi, type ManagementActions, type VerifyAnswer } from "./management-api.js";
 import { ConsoleHub } from "./management-console.js";
 import { prepareArbiter, prepareDisk } from "./management-disk.js";
+import { AuditLog } from "./management-audit.js";
 import { EventLog, FIRST_EVENT, LAST_EVENT } from "./management-events.js";
 import { drill, type FaultDetails, type FaultDone } from "./management-faults.js";
+import { endFrontOf, frontReport, prepareFront, type FrontReport } from "./management-front.js";
 import { GuestWatch } from "./management-guest.js";
 import { IoView } from "./management-io.js";
 import { ManagementLinks, type ParsedControl } from "./management-links.js";
@@ -57,6 +59,8 @@ export class Leader implements ManagementActions {
   readonly #name: string;
   readonly #incarnation: number;
   readonly #events: EventLog;
+  readonly #audit: AuditLog;
+  #front: FrontReport | null;
   readonly #supervisors: ModuleSupervisor[];
   readonly #io: IoView;
   readonly #standbys = new StandbyView();
@@ -84,6 +88,8 @@ export class Leader implements ManagementActions {
     this.#name = config.name;
     this.#incarnation = config.incarnation;
     this.#events = new EventLog(paths.eventsFile);
+    this.#audit = new AuditLog(paths.auditFile);
+    this.#front = frontReport(plan);
     this.#io = new IoView(plannedModules(plan).find((module) => module.kind === "io")?.name ?? "");
     this.#supervisors = [...plannedModules(plan), ...plannedManagement(plan), JUDGE].map((module) => this.#supervise(module));
     this.#console = new ConsoleHub(
@@ -148,6 +154,8 @@ export class Leader implements ManagementActions {
   /** Starts the server, with nothing of an earlier run left. */
   async startServer(): Promise<void> {
     const leftOver = await cleanUpServer(this.#plan.server, this.#paths);
+    await prepareFront(this.#plan);
+    this.#front = frontReport(this.#plan);
     const plan = await prepareDisk(this.#plan, this.#paths);
     this.#plan = plan;
     writeJsonFile(this.#paths.planFile, plan);
@@ -159,7 +167,7 @@ export class Leader implements ManagementActions {
     try {
       this.#network = await setUpNetwork(plan, this.#ioNames);
       this.#guest.askThrough(this.#network);
-      this.#api = await serveControlApi(this.#paths.controlSocket, this);
+      this.#api = await serveControlApi(this.#paths.controlSocket, this, this.#audit);
     } catch (error) {
       await this.#removeEverything();
       throw error;
@@ -201,7 +209,7 @@ export class Leader implements ManagementActions {
     if (state.stopAtMs !== null) this.#stopAfter(state.stopAtMs - Date.now());
     this.#run();
     await this.#hearFirst();
-    if (!this.#stopping) this.#api = await serveControlApi(this.#paths.controlSocket, this);
+    if (!this.#stopping) this.#api = await serveControlApi(this.#paths.controlSocket, this, this.#audit);
   }
 
   /** So that nobody is told of an outage, or refused, only because we have not heard yet how things are. */
@@ -250,6 +258,7 @@ export class Leader implements ManagementActions {
       counters: this.#io.counters,
       cpu: this.#talk.cpuStatus,
       management: { leader: this.#name, ready: this.#standbys.ready },
+      front: this.#front,
     });
   }
 
@@ -383,6 +392,7 @@ export class Leader implements ManagementActions {
     const module = supervisor.name;
     this.#talk.ended(module);
     this.#standbys.gone(module);
+    if (supervisor.module.kind === "management") endFrontOf(this.#paths, module);
     const severity = cause === "drill" ? "info" : "warning";
     this.#events.add(severity, "MODULE_ENDED", `The process of ${module} is gone: ${detail}.`, { module, data: { cause } });
   }
@@ -519,6 +529,7 @@ export class Leader implements ManagementActions {
   async #removeEverything(): Promise<void> {
     await tearDownNetwork(this.#plan, this.#network, this.#ioNames);
     await this.#api?.close();
+    for (const { name, module } of this.#supervisors) if (module.kind === "management") endFrontOf(this.#paths, name);
     rmSync(this.#paths.runDirectory, { recursive: true, force: true });
   }
 }

@@ -24,6 +24,12 @@ export interface ServerPaths {
   readonly logDirectory: string;
   /** Miscompare reports. */
   readonly reportDirectory: string;
+  /** Who changed what. */
+  readonly auditFile: string;
+  /** Who may ask over TLS: digests of tokens. */
+  readonly tokensFile: string;
+  /** The self-signed certificate and its key. */
+  readonly tlsDirectory: string;
 }
 
 function isRoot(): boolean {
@@ -62,6 +68,9 @@ export function serverPaths(server: string): ServerPaths {
     eventsFile: join(stateDirectory, "events.jsonl"),
     logDirectory: join(stateDirectory, "logs"),
     reportDirectory: join(stateDirectory, "reports"),
+    auditFile: join(stateDirectory, "audit.jsonl"),
+    tokensFile: join(stateDirectory, "tokens.json"),
+    tlsDirectory: join(stateDirectory, "tls"),
   };
 }
 

@@ -9,6 +9,7 @@ import { macAddressFor, type HostNetwork } from "../ports/network-host.js";
 import type { GuestWatchPolicy } from "./guest-health.js";
 import type { ModuleKind } from "../wire/control.js";
 import { PASST } from "../ports/user-network.js";
+import type { ListenAddress } from "../ports/shared-listener.js";
 import type { PublishedPort } from "../ports/published-port.js";
 import { findProgram } from "../image/command.js";
 import type { ModuleConfig, NetworkConfig } from "./config.js";
@@ -58,6 +59,17 @@ export interface PlannedDisk {
   readonly directories: readonly string[];
 }
 
+/** How the control API is served to the outside. */
+export interface PlannedFront {
+  readonly listen: ListenAddress;
+  readonly certificateFile: string;
+  readonly keyFile: string;
+  /** Made by management if it is not there. */
+  readonly isSelfSigned: boolean;
+  /** Of each front: event streams at one time. */
+  readonly eventStreamsMax: number;
+}
+
 export interface ServerPlan {
   readonly server: string;
   readonly engine: "rv64" | "toy";
@@ -81,6 +93,8 @@ export interface ServerPlan {
   readonly guestWatch: GuestWatchPolicy;
   /** Absent: the guest has no disk. */
   readonly disk?: PlannedDisk;
+  /** Absent: it is asked over its Unix socket alone. */
+  readonly front?: PlannedFront;
 }
 
 export interface PlannedModule {

@@ -12,6 +12,7 @@ import type {
 } from "../wire/control.js";
 import type { PublishedPort } from "../ports/published-port.js";
 import type { GuestFaults, ServiceState } from "./guest-health.js";
+import type { FrontReport } from "./management-front.js";
 import type { GuestWatch } from "./management-guest.js";
 import type { NetworkConfig } from "./config.js";
 import { modulesInUse, type ServerPlan } from "./management-plan.js";
@@ -84,6 +85,8 @@ export interface ServerReport {
   /** The guest's disk and its mirrors; null: it has none, or no I/O module drives it at this moment. */
   readonly disk: DiskStatus | null;
   readonly lastEventId: number;
+  /** How the control API is reached over TLS; null: only over its Unix socket. */
+  readonly front: FrontReport | null;
   readonly modules: readonly ModuleReport[];
   readonly enclosures: readonly EnclosureReport[];
 }
@@ -109,6 +112,7 @@ export interface ReportSources {
   readonly counters: ServerCounters;
   readonly cpu: ReadonlyMap<string, CpuToManagement>;
   readonly management: ManagementView;
+  readonly front: FrontReport | null;
 }
 
 export const NO_COUNTERS: ServerCounters = {
@@ -255,6 +259,7 @@ export function makeReport(sources: ReportSources): ServerReport {
     counters: sources.counters,
     disk: io?.disk ?? null,
     lastEventId: sources.lastEventId,
+    front: sources.front,
     modules,
     enclosures: reportEnclosures(modules),
   };

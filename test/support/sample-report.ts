@@ -55,6 +55,7 @@ export const SAMPLE_REPORT: ServerReport = {
     },
   },
   lastEventId: 42,
+  front: { listen: "0.0.0.0:8443", fingerprint: "AB:CD", expiresAtMs: 1_800_000_000_000 },
   modules: [
     { ...sampleModule("cpu0", "cpu"), mips: 12.5, load: 0.5 },
     {
