@@ -23,7 +23,8 @@ export interface ErrorAnswer {
 
 /** What a client gets of an error. */
 export function errorAnswer(error: unknown): ErrorAnswer {
-  if (error instanceof SteadfastError) return { status: statusOf(error), body: { error: { code: error.code, message: error.message, exit: error.exit } } };
+  if (error instanceof SteadfastError)
+    return { status: statusOf(error), body: { error: { code: error.code, message: error.message, exit: error.exit } } };
   const message = error instanceof Error ? error.message : String(error);
   return { status: 500, body: { error: { code: "INTERNAL", message, exit: 1 } } };
 }

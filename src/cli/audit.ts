@@ -25,7 +25,7 @@ async function audit(flags: AuditFlags): Promise<void> {
   const { server, paths } = chosenServer(flags);
   const print = (entry: AuditEntry): void =>
     void process.stdout.write(`${flags.json === true ? JSON.stringify(entry) : auditLine(entry)}\n`);
-  if (!existsSync(paths.auditFile) && flags.follow !== true) throw new SteadfastError("SUPPORT_NOTHING", { server, path: paths.auditFile });
+  if (!existsSync(paths.stateDirectory)) throw new SteadfastError("SUPPORT_NOTHING", { server, path: paths.stateDirectory });
   let offset = sizeOf(paths.auditFile);
   for (const entry of readAudit(paths.auditFile)) print(entry);
   while (flags.follow === true) {

@@ -43,7 +43,12 @@ function list(flags: ServerFlags): void {
 function tokenRow(token: TokenRecord): string[] {
   const { name, role, createdAtMs, expiresAtMs } = token;
   const isOver = !isInForce(token, Date.now());
-  return [name, role, dayOf(createdAtMs), expiresAtMs === null ? "never" : `${dayOf(expiresAtMs)}${isOver ? paint(" (over)", "yellow") : ""}`];
+  return [
+    name,
+    role,
+    dayOf(createdAtMs),
+    expiresAtMs === null ? "never" : `${dayOf(expiresAtMs)}${isOver ? paint(" (over)", "yellow") : ""}`,
+  ];
 }
 
 function dayOf(atMs: number): string {
@@ -64,11 +69,11 @@ export function addTokensCommand(program: Command): void {
     .argument("<name>", "whose it is, as the audit log will name it")
     .addOption(new Option("--role <role>", "view: see everything; operate: change things too").choices(ROLES).makeOptionMandatory())
     .option("--expires <days>", "how long it holds (default: until it is revoked)", days)
-    .addHelpText("after", "\nExamples:\n  steadfast tokens create grafana --role view\n  steadfast tokens create anna --role operate --expires 90")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  steadfast tokens create grafana --role view\n  steadfast tokens create anna --role operate --expires 90",
+    )
     .action(create);
   withServerOptions(tokens.command("list")).description("show names, roles and ends of all tokens").action(list);
-  withServerOptions(tokens.command("revoke"))
-    .description("make a token void, at once")
-    .argument("<name>")
-    .action(revoke);
+  withServerOptions(tokens.command("revoke")).description("make a token void, at once").argument("<name>").action(revoke);
 }

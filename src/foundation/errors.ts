@@ -127,9 +127,15 @@ export const ERRORS = {
     exit: 4,
     text: "No management module answers at this moment; ask again, and if it was a change look first whether it was done.",
   },
-  CONSOLE_MISSING: { exit: 3, text: "The web console is not part of this installation; run `npm run build` in it, and start the server again." },
+  CONSOLE_MISSING: {
+    exit: 3,
+    text: "The web console is not part of this installation; run `npm run build` in it, and start the server again.",
+  },
   TOKEN_NAME: { exit: 2, text: "{name} cannot name a token; use 1 to 64 letters, digits, dots, hyphens and underscores." },
-  TOKEN_EXISTS: { exit: 2, text: "There is a token named {name} already; revoke it with `steadfast tokens revoke {name}`, or choose another name." },
+  TOKEN_EXISTS: {
+    exit: 2,
+    text: "There is a token named {name} already; revoke it with `steadfast tokens revoke {name}`, or choose another name.",
+  },
   TOKEN_UNKNOWN: { exit: 2, text: "There is no token named {name}; `steadfast tokens list` shows them." },
   TOKEN_MANY: { exit: 4, text: "There are {limit} tokens already, the most there can be; revoke one that nobody uses." },
   TOKEN_FILE: { exit: 3, text: "The tokens in {path} cannot be used ({why}); mend the file, or remove it and make tokens anew." },
@@ -137,8 +143,14 @@ export const ERRORS = {
     exit: 2,
     text: "{listen} is no address to listen on; write ADDRESS:PORT with an IP address of this host, such as 0.0.0.0:8443 or [::]:8443.",
   },
-  LISTEN_TAKEN: { exit: 3, text: "The control API cannot listen on {listen} ({why}); give an address of this host and a port that is free." },
-  TLS_FILE: { exit: 3, text: "The TLS certificate {certificate} and its key {key} cannot be used ({why}); give a PEM certificate with its own key." },
+  LISTEN_TAKEN: {
+    exit: 3,
+    text: "The control API cannot listen on {listen} ({why}); give an address of this host and a port that is free.",
+  },
+  TLS_FILE: {
+    exit: 3,
+    text: "The TLS certificate {certificate} and its key {key} cannot be used ({why}); give a PEM certificate with its own key.",
+  },
   MODULE_UNKNOWN: { exit: 2, text: "Server {server} has no module {module}; it has {names}." },
   FAULT_CPU_ONLY: {
     exit: 2,

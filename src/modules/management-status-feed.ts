@@ -44,7 +44,16 @@ export class StatusFeed {
 }
 
 /** What an operator would want to know at once. */
-function factsOf({ redundancy, wantedRedundancy, guest, guestServices, lastEventId, configuration, modules, enclosures }: ServerReport): string {
+function factsOf({
+  redundancy,
+  wantedRedundancy,
+  guest,
+  guestServices,
+  lastEventId,
+  configuration,
+  modules,
+  enclosures,
+}: ServerReport): string {
   const states = modules.map(({ name, state, pid, safeToPull, held, isActive }) => [name, state, pid, safeToPull, held, isActive]);
   return JSON.stringify([redundancy, wantedRedundancy, guest, guestServices, lastEventId, configuration, states, enclosures]);
 }

@@ -8,9 +8,13 @@ const UCRED_BYTES = 12;
 const UID_OFFSET = 4;
 
 const libc = koffi.load(null);
-const getsockopt = libc.func(
-  "int getsockopt(int descriptor, int level, int option, _Inout_ uint8_t *value, _Inout_ uint32_t *length)",
-) as (descriptor: number, level: number, option: number, value: Uint8Array, length: number[]) => number;
+const getsockopt = libc.func("int getsockopt(int descriptor, int level, int option, _Inout_ uint8_t *value, _Inout_ uint32_t *length)") as (
+  descriptor: number,
+  level: number,
+  option: number,
+  value: Uint8Array,
+  length: number[],
+) => number;
 
 /** Null: it has no descriptor any more. */
 export function peerUser(socket: Socket): number | null {

@@ -20,7 +20,11 @@ const SOCKADDR_IN_BYTES = 16;
 const SOCKADDR_IN6_BYTES = 28;
 
 const libc = koffi.load(null);
-const makeSocket = libc.func("int socket(int domain, int type, int protocol)") as (domain: number, type: number, protocol: number) => number;
+const makeSocket = libc.func("int socket(int domain, int type, int protocol)") as (
+  domain: number,
+  type: number,
+  protocol: number,
+) => number;
 const setsockopt = libc.func("int setsockopt(int descriptor, int level, int option, const uint8_t *value, uint32_t length)") as (
   descriptor: number,
   level: number,
