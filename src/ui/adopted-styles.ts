@@ -6,8 +6,10 @@ export function withAdoptedStyles(open: () => void): { remove(): void } {
   const sheets: CSSStyleSheet[] = [];
   const create = document.createElement.bind(document);
   const createElement = (name: string, options?: ElementCreationOptions): HTMLElement => {
-    const element = create(name, options);
-    if (name === "style") sheets.push(redirect(element));
+    if (name !== "style") return create(name, options);
+    // Even an empty style element would be refused, and said so in the browser's log.
+    const element = create("template");
+    sheets.push(redirect(element));
     return element;
   };
   Object.defineProperty(document, "createElement", { value: createElement, configurable: true });

@@ -68,9 +68,13 @@ function Figure({ chart, timesS, theme }: FigureProps) {
 }
 
 function optionsOf(chart: Chart, place: HTMLElement): uPlot.Options {
-  const style = getComputedStyle(place);
-  const colour = (name: string): string => style.getPropertyValue(name).trim();
-  const axis = { stroke: colour("--ink-soft"), grid: { stroke: colour("--grid"), width: 1 }, ticks: { show: false }, font: "11px system-ui" };
+  const colour = colourReader(place);
+  const axis = {
+    stroke: colour("--ink-soft"),
+    grid: { stroke: colour("--grid"), width: 1 },
+    ticks: { show: false },
+    font: "11px system-ui",
+  };
   return {
     width: Math.max(1, place.clientWidth),
     height: CHART_HEIGHT_PX,
@@ -91,6 +95,17 @@ function optionsOf(chart: Chart, place: HTMLElement): uPlot.Options {
         points: { show: false },
       })),
     ],
+  };
+}
+
+/** Resolves a colour of the style sheet, which may depend on the scheme, to one that a canvas understands. */
+function colourReader(place: HTMLElement): (name: string) => string {
+  const style = getComputedStyle(place);
+  return (name) => {
+    place.style.color = `var(${name})`;
+    const { color } = style;
+    place.style.color = "";
+    return color;
   };
 }
 

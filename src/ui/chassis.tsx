@@ -61,7 +61,13 @@ function PullLight({ isSafe, isOut }: { readonly isSafe: boolean; readonly isOut
   return (
     <span class={`pull-light ${isOut ? "pull-out" : isSafe ? "pull-safe" : "pull-unsafe"}`}>
       <svg viewBox="0 0 16 16" aria-hidden="true" focusable="false">
-        {isOut ? <path d="M3 7h10v2H3z" /> : isSafe ? <path d="M8 1l5 6H10v5H6V7H3zM3 14h10v1.5H3z" /> : <path d="M4 7V5a4 4 0 0 1 8 0v2h1v8H3V7zm2 0h4V5a2 2 0 0 0-4 0z" />}
+        {isOut ? (
+          <path d="M3 7h10v2H3z" />
+        ) : isSafe ? (
+          <path d="M8 1l5 6H10v5H6V7H3zM3 14h10v1.5H3z" />
+        ) : (
+          <path d="M4 7V5a4 4 0 0 1 8 0v2h1v8H3V7zm2 0h4V5a2 2 0 0 0-4 0z" />
+        )}
       </svg>
       {text}
     </span>
@@ -88,8 +94,7 @@ function Module({ card, report, operator }: ModuleProps) {
         <strong>{stateText}</strong>
       </p>
       <PullLight isSafe={module.safeToPull} isOut={module.held} />
-      {note !== "" && <p class="note">{note}</p>}
-      {progress !== null && <ProgressBar of={module.name} progress={progress} />}
+      <div class="remark">{progress === null ? <p class="note">{note}</p> : <ProgressBar of={module.name} progress={progress} />}</div>
       <dl class="facts">
         {facts.map(([label, value]) => (
           <div key={label}>
@@ -119,16 +124,12 @@ function ModuleButtons({ module, report, confirm, drill }: ModuleButtonsProps) {
       <button type="button" onClick={() => confirm(held ? insertTarget(name) : pullModule(module, report))}>
         {held ? "Insert" : "Pull"} {ofModule}
       </button>
-      {pid > 0 && (
-        <button type="button" onClick={() => drill(module)}>
-          Drill… {ofModule}
-        </button>
-      )}
-      {(faults > 0 || state === "BROKEN") && (
-        <button type="button" onClick={() => confirm(clearModule(module))}>
-          Clear {ofModule}
-        </button>
-      )}
+      <button type="button" disabled={pid === 0} onClick={() => drill(module)}>
+        Drill… {ofModule}
+      </button>
+      <button type="button" disabled={faults === 0 && state !== "BROKEN"} onClick={() => confirm(clearModule(module))}>
+        Clear {ofModule}
+      </button>
     </div>
   );
 }

@@ -13,7 +13,10 @@ import "./styles/base.css";
 import "./styles/panel.css";
 import "./styles/chassis.css";
 
-type Standing = { readonly kind: "resuming"; readonly token: string } | { readonly kind: "in"; readonly session: Session } | { readonly kind: "out"; readonly notice: string };
+type Standing =
+  | { readonly kind: "resuming"; readonly token: string }
+  | { readonly kind: "in"; readonly session: Session }
+  | { readonly kind: "out"; readonly notice: string };
 
 function initialStanding(): Standing {
   const token = storedToken();

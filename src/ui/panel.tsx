@@ -71,7 +71,9 @@ function Instruments({ session, state, report, theme }: InstrumentsProps) {
       <Charts history={history} theme={theme} />
       <Events events={state.events} report={report} />
       {isOperator && <GuestConsole token={session.token} />}
-      {asked?.kind === "confirm" && <ConfirmDialog key={asked.confirmation.title} confirmation={asked.confirmation} perform={perform} onClose={close} />}
+      {asked?.kind === "confirm" && (
+        <ConfirmDialog key={asked.confirmation.title} confirmation={asked.confirmation} perform={perform} onClose={close} />
+      )}
       {asked?.kind === "drill" && (
         <DrillDialog
           module={asked.module}

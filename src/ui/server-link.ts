@@ -54,7 +54,8 @@ export class ServerLink {
       }
       if (this.#stop.signal.aborted) return;
       attempt += 1;
-      if (this.#wasConnected || attempt > 1) this.#hooks.heard([{ kind: "connection", connection: { kind: "reconnecting", attempt, why } }]);
+      if (this.#wasConnected || attempt > 1)
+        this.#hooks.heard([{ kind: "connection", connection: { kind: "reconnecting", attempt, why } }]);
       await pause(reconnectPauseMs(attempt, Math.random()), this.#stop.signal);
     }
   }
@@ -81,7 +82,11 @@ export class ServerLink {
         timer = setTimeout(abort, SILENCE_LIMIT_MS);
       });
     } catch (error) {
-      throw silence.signal.aborted ? new Error("the server is silent") : error instanceof TypeError ? new Error("the connection was lost") : error;
+      throw silence.signal.aborted
+        ? new Error("the server is silent")
+        : error instanceof TypeError
+          ? new Error("the connection was lost")
+          : error;
     } finally {
       clearTimeout(timer);
       this.#stop.signal.removeEventListener("abort", abort);

@@ -34,7 +34,7 @@ export function SignIn({ notice, onSession }: { readonly notice: string; readonl
           onInput={(event) => setToken(event.currentTarget.value)}
         />
         <p id="token-hint" class="hint">
-          It is kept in this tab only. An operator makes one with <code>steadfast token</code>.
+          It is kept in this tab only. An operator makes one with <code>steadfast tokens create</code>.
         </p>
         <p id="sign-in-problem" class="problem" role="alert">
           {problem}

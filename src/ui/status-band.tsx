@@ -43,6 +43,7 @@ function addressText(report: ReportView): string {
 function Guest({ report, confirm }: StatusBandProps) {
   const guest = guestHeadline(report);
   const { panics, hangs, restarts, serviceFailures } = report.guestFaults;
+  const ownFaults = panics + hangs + restarts + serviceFailures;
   const down = Object.keys(report.guestServices).filter((name) => report.guestServices[name] === "down");
   return (
     <div class="guest plate">
@@ -58,7 +59,10 @@ function Guest({ report, confirm }: StatusBandProps) {
         <Fact label="Image" value={report.image.name} />
         <Fact label="Kernel" value={report.image.kernelRelease === "" ? report.engine : report.image.kernelRelease} />
         <Fact label="Memory" value={`${report.memoryMiB} MiB`} />
-        <Fact label="Own faults" value={`${panics} panics, ${hangs} hangs, ${restarts} restarts, ${serviceFailures} services lost`} />
+        <Fact
+          label="Own faults"
+          value={ownFaults === 0 ? "none" : `${panics} panics, ${hangs} hangs, ${restarts} restarts, ${serviceFailures} services lost`}
+        />
       </dl>
       {confirm !== null && (
         <div class="module-buttons">
@@ -95,7 +99,10 @@ function Counters({ report }: { readonly report: ReportView }) {
         <Fact label="Reintegrations" value={`${counters.reintegrations} (last hold ${formatNumber(counters.lastHoldMs)} ms)`} />
         <Fact label="Miscompares" value={formatNumber(counters.miscompares)} />
         <Fact label="Outages" value={formatNumber(counters.outages)} />
-        <Fact label="Checkpoints" value={`${formatNumber(counters.checkpoints)} (worst hold ${formatNumber(counters.worstCheckpointHoldMs)} ms)`} />
+        <Fact
+          label="Checkpoints"
+          value={`${formatNumber(counters.checkpoints)} (worst hold ${formatNumber(counters.worstCheckpointHoldMs)} ms)`}
+        />
         <Fact label="Frames dropped" value={formatNumber(counters.droppedFrames)} />
         {disk !== null && <Fact label="Disk errors" value={formatNumber(disk.counters.errors)} />}
         {disk !== null && <Fact label="Blocks repaired" value={formatNumber(disk.counters.repairedBlocks)} />}

@@ -13,14 +13,15 @@ export function useConsole(token: string, onRefused: () => void): ConsoleState {
   useEffect(() => {
     // What arrives before it is drawn counts too: the next stream begins after it.
     let heardId = 0;
-    const connect = (): ServerLink => new ServerLink(token, {
-      heard: (heard) => {
-        for (const each of heard) if (each.kind === "event") heardId = Math.max(heardId, each.event.id);
-        dispatch(heard);
-      },
-      refused: onRefused,
-      lastEventId: () => Math.max(heardId, lastEventId(latest.current)),
-    });
+    const connect = (): ServerLink =>
+      new ServerLink(token, {
+        heard: (heard) => {
+          for (const each of heard) if (each.kind === "event") heardId = Math.max(heardId, each.event.id);
+          dispatch(heard);
+        },
+        refused: onRefused,
+        lastEventId: () => Math.max(heardId, lastEventId(latest.current)),
+      });
     let link: ServerLink | null = connect();
     let timer: ReturnType<typeof setTimeout> | undefined;
     const visibilityChanged = (): void => {

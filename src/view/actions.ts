@@ -21,7 +21,9 @@ export interface Confirmation {
 const KIND_WORDS: Readonly<Record<ModuleKind, string>> = { cpu: "CPU module", io: "I/O module", management: "management module" };
 
 function lossOf(module: ModuleView, report: ReportView): string {
-  const others = report.modules.filter((each) => each.kind === module.kind && each.name !== module.name && each.pid > 0).map((each) => each.name);
+  const others = report.modules
+    .filter((each) => each.kind === module.kind && each.name !== module.name && each.pid > 0)
+    .map((each) => each.name);
   const rest = others.length === 0 ? "nothing" : others.join(" and ");
   switch (module.kind) {
     case "cpu":
@@ -122,11 +124,21 @@ export const DRILLS: readonly Drill[] = [
     what: "Its next step sees another time than the others', so that it computes something else.",
     modules: ["cpu"],
   },
-  { kind: "bit-rot", title: "Rot a block", what: "A block of its mirror changes on the disk by itself; a checksum finds it.", modules: ["io"] },
+  {
+    kind: "bit-rot",
+    title: "Rot a block",
+    what: "A block of its mirror changes on the disk by itself; a checksum finds it.",
+    modules: ["io"],
+  },
   { kind: "lost-write", title: "Lose a write", what: "Its disk says that it wrote the next block, and did not.", modules: ["io"] },
   { kind: "torn-write", title: "Tear a write", what: "Its disk writes only a part of the next block.", modules: ["io"] },
   { kind: "misdirected-write", title: "Misdirect a write", what: "Its disk writes the next block to a wrong place.", modules: ["io"] },
-  { kind: "disk-errors", title: "Let its disk fail", what: "Its disk answers every request with an error until it is healed.", modules: ["io"] },
+  {
+    kind: "disk-errors",
+    title: "Let its disk fail",
+    what: "Its disk answers every request with an error until it is healed.",
+    modules: ["io"],
+  },
   { kind: "disk-full", title: "Let its disk be full", what: "Its disk has no room for a write until it is healed.", modules: ["io"] },
   { kind: "disk-slow", title: "Slow its disk down", what: "Its disk takes seconds for each request until it is healed.", modules: ["io"] },
   { kind: "disk-heal", title: "Heal its disk", what: "Ends the disk drills; the mirror is brought in sync again.", modules: ["io"] },
@@ -141,7 +153,11 @@ export function drillModule(drill: Drill, module: ModuleView, report: ReportView
   const outcome = module.safeToPull ? `What will happen: ${lossOf(module, report)}` : unsafeText(module.name);
   return {
     title: `Fault drill on ${module.name}`,
-    consequences: [drill.what, drill.kind === "disk-heal" ? "Nothing else changes." : outcome, "A drill does not count as a fault of the module."],
+    consequences: [
+      drill.what,
+      drill.kind === "disk-heal" ? "Nothing else changes." : outcome,
+      "A drill does not count as a fault of the module.",
+    ],
     confirmLabel: `${drill.title}: ${module.name}`,
     risk: module.safeToPull || drill.kind === "disk-heal" ? null : "I know that the guest may stop",
     action: { path: "/faults", body: { kind: drill.kind, module: module.name, ...(drill.kind === "flip" && { random: true }) } },

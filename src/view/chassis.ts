@@ -89,15 +89,22 @@ function noteOf(module: ModuleView): string {
   return STATE_NOTES[module.state];
 }
 
+const UNKNOWN = "–";
+
+/** The same rows in every state, so that nothing on the panel moves when a module goes or comes. */
 function factsOf(module: ModuleView): [string, string][] {
-  const facts: [string, string][] = [];
-  if (module.mips !== undefined) facts.push(["Speed", `${Math.round(module.mips)} MIPS`]);
-  if (module.load !== undefined) facts.push(["Load", `${Math.round(100 * module.load)} %`]);
-  if (module.kind === "cpu") facts.push(["Lag", `${module.lagTicks} ticks`]);
-  if (module.rssBytes > 0) facts.push(["Memory", `${Math.round(module.rssBytes / MIB)} MiB`]);
-  facts.push(["Faults", String(module.faults)]);
-  if (module.pid > 0) facts.push(["Process", String(module.pid)]);
-  return facts;
+  const { kind, mips, load, lagTicks, rssBytes, faults, pid } = module;
+  const ofCpu: [string, string][] = [
+    ["Speed", mips === undefined ? UNKNOWN : `${Math.round(mips)} MIPS`],
+    ["Load", load === undefined ? UNKNOWN : `${Math.round(100 * load)} %`],
+    ["Lag", pid === 0 ? UNKNOWN : `${lagTicks} ticks`],
+  ];
+  return [
+    ...(kind === "cpu" ? ofCpu : []),
+    ["Memory", rssBytes === 0 ? UNKNOWN : `${Math.round(rssBytes / MIB)} MiB`],
+    ["Faults", String(faults)],
+    ["Process", pid === 0 ? UNKNOWN : String(pid)],
+  ];
 }
 
 export function moduleCard(module: ModuleView): ModuleCard {

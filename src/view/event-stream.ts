@@ -20,8 +20,12 @@ export function readStream(state: StreamState, piece: string): { readonly state:
   // A carriage return at the end may be half of a line's end: it waits for the next piece.
   const text = state.rest + piece;
   const held = text.endsWith("\r") ? "\r" : "";
-  const messages = text.slice(0, text.length - held.length).replaceAll(/\r\n?/g, "\n").split("\n\n");
+  const messages = text
+    .slice(0, text.length - held.length)
+    .replaceAll(/\r\n?/g, "\n")
+    .split("\n\n");
   const rest = (messages.pop() ?? "") + held;
-  if (rest.length > MESSAGE_CHARACTERS_MAX) throw new RangeError(`a message of the stream is longer than ${MESSAGE_CHARACTERS_MAX} characters`);
+  if (rest.length > MESSAGE_CHARACTERS_MAX)
+    throw new RangeError(`a message of the stream is longer than ${MESSAGE_CHARACTERS_MAX} characters`);
   return { state: { rest }, data: messages.map(dataOf).filter((data) => data !== "") };
 }

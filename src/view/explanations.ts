@@ -31,7 +31,10 @@ const CPU_EVENTS = {
     "Look whether the disk of the run directory is full.",
   ),
   CHECKPOINT_VERIFIED: explained("A checkpoint is verified", "All CPU modules agreed on the complete state of the guest at this step."),
-  CONFIGURATION: explained("A new membership is in force", "From here on exactly these CPU modules count. It changes whenever one is lost or comes back."),
+  CONFIGURATION: explained(
+    "A new membership is in force",
+    "From here on exactly these CPU modules count. It changes whenever one is lost or comes back.",
+  ),
   JUDGE_PROMOTED: explained(
     "The judge carries on",
     "No module in lockstep was right or left, so the machine that ran the steps again became the guest's. The guest went on.",
@@ -66,12 +69,30 @@ const CPU_EVENTS = {
     "Nothing was left that could carry it on. It is powered on again as soon as possible, as after a power cut: what it had not written is gone.",
     "Read the events before this one: they say which modules were lost, and why.",
   ),
-  PAIR_DROPPED: explained("A pair dropped out", "Its two modules disagreed with each other. The other pair carries on; both come back.", REPLACED),
-  REINTEGRATED: explained("A module is back in lockstep", "It got an exact copy of the guest while that went on, and computes along from here."),
+  PAIR_DROPPED: explained(
+    "A pair dropped out",
+    "Its two modules disagreed with each other. The other pair carries on; both come back.",
+    REPLACED,
+  ),
+  REINTEGRATED: explained(
+    "A module is back in lockstep",
+    "It got an exact copy of the guest while that went on, and computes along from here.",
+  ),
   REINTEGRATION_CAPTURED: explained("The exact image is taken", "The donor held the guest for a moment to send the last of its memory."),
-  REINTEGRATION_FAILED: explained("A module could not be brought back", "Its copy did not end well. The guest is not touched; it is tried again.", REPLACED),
-  REINTEGRATION_STARTED: explained("A module is being brought back", "A running module copies the guest's memory to it while the guest goes on."),
-  STALLED: explained("No CPU module answers", "All of them have been silent for seconds and are started again.", "Look whether the host is overloaded."),
+  REINTEGRATION_FAILED: explained(
+    "A module could not be brought back",
+    "Its copy did not end well. The guest is not touched; it is tried again.",
+    REPLACED,
+  ),
+  REINTEGRATION_STARTED: explained(
+    "A module is being brought back",
+    "A running module copies the guest's memory to it while the guest goes on.",
+  ),
+  STALLED: explained(
+    "No CPU module answers",
+    "All of them have been silent for seconds and are started again.",
+    "Look whether the host is overloaded.",
+  ),
 } as const;
 
 const IO_EVENTS = {
@@ -80,8 +101,16 @@ const IO_EVENTS = {
     "It decides which membership counts. Until it answers the membership cannot change; the guest goes on as long as nothing fails.",
     "Look at the directory of the arbiter: is it there, is its disk full?",
   ),
-  FENCED: explained("An I/O module was overtaken", "Another one is in power. This one must not act any more and is started again.", REPLACED),
-  IO_TAKEOVER: explained("Another I/O module drives the guest", "The former one was lost or hung. The guest's connections go on.", REPLACED),
+  FENCED: explained(
+    "An I/O module was overtaken",
+    "Another one is in power. This one must not act any more and is started again.",
+    REPLACED,
+  ),
+  IO_TAKEOVER: explained(
+    "Another I/O module drives the guest",
+    "The former one was lost or hung. The guest's connections go on.",
+    REPLACED,
+  ),
   RESUMED: explained("The new I/O module goes on", "It collected the steps that the CPU modules had kept and continues from there."),
   USER_NETWORK_DOWN: explained(
     "The guest's network is down",
@@ -97,9 +126,17 @@ const DISK_EVENTS = {
     "They could not be read or their checksum is wrong. The guest got them from the other mirror, and they are repaired.",
     "If there are more and more, replace the disk below this mirror.",
   ),
-  BLOCK_LOST: explained("A block has no good copy", "It is bad on every mirror: its data is gone.", "Restore the file that it belongs to from a backup."),
+  BLOCK_LOST: explained(
+    "A block has no good copy",
+    "It is bad on every mirror: its data is gone.",
+    "Restore the file that it belongs to from a backup.",
+  ),
   BLOCK_REPAIRED: explained("Bad blocks are good again", "They were written anew from the good copy."),
-  DISK_ERROR: explained("A disk request failed", "The guest was told of an I/O error, or the disk could not grow.", "See the event's text, and the disks of the hosts."),
+  DISK_ERROR: explained(
+    "A disk request failed",
+    "The guest was told of an I/O error, or the disk could not grow.",
+    "See the event's text, and the disks of the hosts.",
+  ),
   DISK_GROWN: explained("The disk is larger", "The guest may grow its file system now."),
   DISK_WITHOUT_MIRROR: explained(
     "No mirror is left",
@@ -112,8 +149,15 @@ const DISK_EVENTS = {
     "If it was no takeover or restart, suspect a disk that loses writes.",
   ),
   MIRRORS_SETTLED: explained("The mirrors agree again", "Every place in which a write was cut off has been compared."),
-  MIRROR_DROPPED: explained("A mirror is out of sync", "The guest's disk goes on with the others; this one is brought in sync again when it is back."),
-  MIRROR_FAILED: explained("A mirror failed", "An error, or it was too slow. The other mirror carries on.", "See the disk below it if it fails again."),
+  MIRROR_DROPPED: explained(
+    "A mirror is out of sync",
+    "The guest's disk goes on with the others; this one is brought in sync again when it is back.",
+  ),
+  MIRROR_FAILED: explained(
+    "A mirror failed",
+    "An error, or it was too slow. The other mirror carries on.",
+    "See the disk below it if it fails again.",
+  ),
   MIRROR_IN_SYNC: explained("A mirror is in sync", "It holds all that the others hold."),
   MIRROR_RECREATED: explained("A mirror begins anew", "It was empty or not of this disk and is copied from the start."),
   RESYNC_STARTED: explained("A mirror is being brought in sync", "What it missed is copied to it while the guest goes on."),
@@ -141,13 +185,21 @@ const GUEST_EVENTS = {
 const MANAGEMENT_EVENTS = {
   FAULT_DRILL: explained("A fault drill", "Somebody made this module fail on purpose. It does not count as a fault of the module."),
   LEFTOVERS_REMOVED: explained("Leftovers were removed", "An earlier run of this server had not ended cleanly."),
-  MANAGEMENT_TAKEOVER: explained("Another management module leads", "The former one was lost. The guest does not depend on it and was not touched.", REPLACED),
+  MANAGEMENT_TAKEOVER: explained(
+    "Another management module leads",
+    "The former one was lost. The guest does not depend on it and was not touched.",
+    REPLACED,
+  ),
   MISCOMPARE_REPORT: explained(
     "The report of a miscompare",
     "It holds who claimed what at which step and by what proof one was blamed.",
     "Keep the file if you want to run the disagreement again: `steadfast replay`.",
   ),
-  MISCOMPARE_REPORT_FAILED: explained("A miscompare report could not be written", "What it says is in this event.", "Look whether the disk is full."),
+  MISCOMPARE_REPORT_FAILED: explained(
+    "A miscompare report could not be written",
+    "What it says is in this event.",
+    "Look whether the disk is full.",
+  ),
   MODULE_BROKEN: explained(
     "A module failed too often",
     "It stays out, since starting it again and again would disturb the others. The server has less redundancy until then.",

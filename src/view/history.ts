@@ -52,8 +52,7 @@ function sampleOf({ last }: History, atMs: number, report: ReportView | null): S
     return {
       ...{ atMs, committedPerSecond: null, inFlightTicks: null, framesInPerSecond: null, framesOutPerSecond: null, lagTicks: {}, mips: {} },
     };
-  const per = (read: (of: ReportView) => number): Value =>
-    last === null ? null : rate(read(report), read(last.report), atMs - last.atMs);
+  const per = (read: (of: ReportView) => number): Value => (last === null ? null : rate(read(report), read(last.report), atMs - last.atMs));
   return {
     atMs,
     committedPerSecond: per((of) => of.committed),
@@ -90,7 +89,7 @@ export function chartsOf({ samples }: History): Chart[] {
     { id: "mips", title: "Speed of the modules", unit: "MIPS", series: perModule(samples, (each) => each.mips) },
     {
       id: "frames",
-      title: "Network frames of the guest",
+      title: "Network frames",
       unit: "per second",
       series: [one("in", (each) => each.framesInPerSecond), one("out", (each) => each.framesOutPerSecond)],
     },
