@@ -31,7 +31,7 @@ const pureRules = {
 };
 
 export default tseslint.config(
-  { ignores: ["dist/**", "dist-test/**", "node_modules/**", "src/machine/engines/rv64/assembly/**"] },
+  { ignores: ["dist/**", "dist-test/**", "node_modules/**", "src/machine/engines/rv64/assembly/**", "src/client/api-types.ts"] },
   ...tseslint.configs.recommended,
   {
     files: ["src/**/*.ts", "src/**/*.tsx", "test/**/*.ts"],

@@ -40,7 +40,7 @@ const NODE_MAJORS = [20, 24];
 /** Tests whose outcome could depend on the JavaScript engine: run on every supported Node. */
 const ANY_NODE = /^(wire|lockstep|storage|board|rv64|softfloat)/;
 /** Tests of whole servers, and the simulator, need the machine for themselves; they run one after the other. */
-const ALONE = /^(server|modules|api|bench|image|disk|management|cli|tap|simulator|support|ui-console)/;
+const ALONE = /^(server|modules|api|bench|image|disk|management|cli|tap|simulator|support|front|ui-console)/;
 /** More than any file of tests takes: one that hangs fails then, and the others are run all the same. */
 const FILE_LIMIT_MS = 25 * 60 * 1000;
 

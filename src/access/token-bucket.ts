@@ -12,6 +12,8 @@ interface Bucket {
 }
 
 const MS_PER_SECOND = 1000;
+/** Sums of shares that come to one token are not always exactly one. */
+const ROUNDING = 1e-6;
 
 export class TokenBuckets {
   readonly #rule: BucketRule;
@@ -28,14 +30,14 @@ export class TokenBuckets {
   /** @returns 0: granted; else how many ms to wait before the next attempt can be */
   take(key: string, nowMs: number): number {
     const left = this.#leftOf(key, nowMs);
-    const isGranted = left >= 1;
+    const isGranted = left >= 1 - ROUNDING;
     this.#buckets.delete(key);
-    this.#buckets.set(key, { left: isGranted ? left - 1 : left, atMs: nowMs });
+    this.#buckets.set(key, { left: isGranted ? Math.max(0, left - 1) : left, atMs: nowMs });
     if (this.#buckets.size > this.#keysMax) {
       const oldest = this.#buckets.keys().next();
       if (oldest.done !== true) this.#buckets.delete(oldest.value);
     }
-    return isGranted ? 0 : Math.ceil(((1 - left) / this.#rule.perSecond) * MS_PER_SECOND);
+    return isGranted ? 0 : Math.ceil(((1 - left - ROUNDING) / this.#rule.perSecond) * MS_PER_SECOND);
   }
 
   get size(): number {

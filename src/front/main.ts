@@ -9,17 +9,14 @@ import { SteadfastError } from "../foundation/errors.js";
 import { HEARTBEAT_EVERY_MS, LIFELINE_DESCRIPTOR, type FrontConfig } from "./config.js";
 import { Front } from "./front.js";
 
-/** Whatever happens out there, the modules come first. */
-const NICE = 10;
+/** Whatever happens out there, the modules come first; but not so much that nobody gets an answer from a busy host. */
+const NICE = 5;
 
-function holdLifeline(): void {
+function holdLifeline(): Socket {
   const lifeline = new Socket({ fd: LIFELINE_DESCRIPTOR });
   for (const event of ["end", "close", "error"]) lifeline.on(event, () => process.exit(0));
   lifeline.resume();
-  // A management module that is stopped does not read: nothing may pile up for it.
-  setInterval(() => {
-    if (lifeline.writableLength === 0) lifeline.write(".");
-  }, HEARTBEAT_EVERY_MS);
+  return lifeline;
 }
 
 async function main(): Promise<void> {
@@ -27,11 +24,16 @@ async function main(): Promise<void> {
   if (path === undefined) throw new SteadfastError("USAGE", { what: "usage: main.js CONFIG.json" });
   const config = JSON.parse(readFileSync(path, "utf8")) as FrontConfig;
   process.title = `steadfast ${config.server} ${config.name}`;
-  setPriority(NICE);
   process.on("SIGHUP", () => undefined);
   process.on("SIGPIPE", () => undefined);
-  holdLifeline();
+  const lifeline = holdLifeline();
   await new Front(config).listen();
+  // Only now: a front that yields while it starts does not get there at all on a busy host.
+  setPriority(NICE);
+  // A management module that is stopped does not read: nothing may pile up for it.
+  const beat = (): void => void (lifeline.writableLength === 0 && lifeline.write("."));
+  beat();
+  setInterval(beat, HEARTBEAT_EVERY_MS);
 }
 
 main().catch((error: unknown) => {

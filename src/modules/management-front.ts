@@ -20,8 +20,8 @@ const MAIN_PATH = fileURLToPath(new URL("../front/main.js", import.meta.url));
  * A front that was not heard over this many looks hangs. Counted in looks, so that a suspended host does not make it look silent.
  */
 const SILENT_LOOKS_LIMIT = 10;
-/** Until its first heartbeat, which a busy host may take its time for. */
-const STARTING_LOOKS_LIMIT = 60;
+/** Until it listens, which a busy host may take its time for. */
+const STARTING_LOOKS_LIMIT = 240;
 const RESTART_FIRST_MS = 100;
 const RESTART_MOST_MS = 10_000;
 /** One that ran so long begins anew with the shortest pause. */
@@ -113,14 +113,13 @@ export class FrontKeeper {
     const lifeline = child.stdio[LIFELINE_DESCRIPTOR] as Duplex;
     lifeline.on("data", () => {
       this.#silentLooks = 0;
+      if (!this.#wasHeard && child.pid !== undefined) yieldForGood(child.pid);
       this.#wasHeard = true;
     });
     lifeline.on("error", () => lifeline.destroy());
     child.once("error", () => this.#gone(child));
     child.once("exit", () => this.#gone(child));
-    if (child.pid === undefined) return;
-    writeJsonFile(recordPath(this.#paths, this.#module), recordProcess(this.#config.name, child.pid));
-    yieldForGood(child.pid);
+    if (child.pid !== undefined) writeJsonFile(recordPath(this.#paths, this.#module), recordProcess(this.#config.name, child.pid));
   }
 
   get #logPath(): string {
