@@ -8,6 +8,7 @@ const pureLayer = [
   "src/recording/**/*.ts",
   "src/simulator/**/*.ts",
   "src/support/**/*.ts",
+  "src/view/**/*.ts",
   "src/access/**/*.ts",
   "src/machine/*.ts",
 ];
@@ -33,7 +34,7 @@ export default tseslint.config(
   { ignores: ["dist/**", "dist-test/**", "node_modules/**", "src/machine/engines/rv64/assembly/**", "src/client/api-types.ts"] },
   ...tseslint.configs.recommended,
   {
-    files: ["src/**/*.ts", "test/**/*.ts"],
+    files: ["src/**/*.ts", "src/**/*.tsx", "test/**/*.ts"],
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
     rules: {
       "@typescript-eslint/no-floating-promises": "error",

@@ -40,7 +40,11 @@ function buildCore() {
 }
 
 buildCore();
-if (!process.argv.includes("--core")) run("typescript/bin/tsc", ["-b", "tsconfig.node.json"]);
+if (!process.argv.includes("--core")) {
+  run("typescript/bin/tsc", ["-b", "tsconfig.node.json", "tsconfig.ui.json"]);
+  const { buildConsole } = await import("./build-console.mjs");
+  await buildConsole(root);
+}
 
 // What this release ships to build images from: images made of exactly this get a base certificate (src/image/release.ts).
 const recipes = readdirSync(join(root, "recipes"), { recursive: true, withFileTypes: true })

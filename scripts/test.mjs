@@ -38,6 +38,7 @@ const HOST_PACKAGES = [
   ["mkfs.ext4", "e2fsprogs"],
   ["openssl", "openssl"],
   ["promtool", "prometheus"],
+  ["chromium", "chromium"],
 ];
 /** The Node releases that every release of Steadfast is checked on. */
 const NODE_MAJORS = [20, 24];

@@ -21,12 +21,10 @@ import { Upstream } from "./upstream.js";
 
 const LOOK_EVERY_MS = 1000;
 
-/**
- * The console's terminal writes its colours into style elements of its own, which `style-src` must allow; scripts come from here alone.
- */
+/** Scripts and styles come from here alone: what the console's terminal writes of styles goes to adopted sheets (`src/ui/adopted-styles.ts`). */
 const SECURITY_HEADERS: Readonly<Record<string, string>> = {
   "content-security-policy":
-    "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; base-uri 'none'; " +
+    "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; " +
     "form-action 'none'; frame-ancestors 'none'",
   "x-content-type-options": "nosniff",
   "x-frame-options": "DENY",

@@ -3,6 +3,7 @@
  * that the log never takes more than twice the limit.
  */
 import type { EventMessage, Severity } from "../wire/control.js";
+import type { ManagementEventCode } from "../wire/event-codes.js";
 import { JsonLinesFile, readLines, type LinesLimits } from "./json-lines-file.js";
 
 const RING_EVENTS_MAX = 2000;
@@ -53,7 +54,12 @@ export class EventLog {
     this.#nextId = (this.#ring.at(-1)?.id ?? 0) + 1;
   }
 
-  add(severity: Severity, code: string, text: string, more: { module?: string; data?: Readonly<Record<string, unknown>> } = {}): void {
+  add(
+    severity: Severity,
+    code: ManagementEventCode,
+    text: string,
+    more: { module?: string; data?: Readonly<Record<string, unknown>> } = {},
+  ): void {
     this.#push({ id: this.#nextId, atMs: Date.now(), severity, code, text, ...more });
   }
 

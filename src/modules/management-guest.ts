@@ -3,6 +3,7 @@
  * then on whether it and its services still answer. A refused TCP connection is an answer too, so this works with any guest.
  */
 import type { HostNetwork } from "../ports/network-host.js";
+import type { ManagementEventCode } from "../wire/event-codes.js";
 import type { EventMessage } from "../wire/control.js";
 import {
   GuestHealth,
@@ -32,7 +33,7 @@ export interface GuestTraffic {
 }
 
 export interface GuestWatchHooks {
-  event(severity: EventMessage["severity"], code: string, text: string, data?: EventMessage["data"]): void;
+  event(severity: EventMessage["severity"], code: ManagementEventCode, text: string, data?: EventMessage["data"]): void;
   /** Null: no I/O module drives the guest at the moment. */
   traffic(): GuestTraffic | null;
   /** Power cycle. */
