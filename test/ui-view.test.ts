@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { FAULT_KINDS } from "../dist/modules/management-faults.js";
 import { clearModule, drillModule, drillsFor, DRILLS, pullEnclosure, pullModule } from "../dist/view/actions.js";
-import { certificationCard, enclosureCards, guestHeadline, headline, lampOf } from "../dist/view/chassis.js";
+import { certificationCard, enclosureCards, guestHeadline, headline, lampOf, supportText } from "../dist/view/chassis.js";
 import { reconnectPauseMs } from "../dist/view/connection.js";
 import { durationText } from "../dist/view/duration.js";
 import { eventDetails, EVERYTHING, filterEvents, announcement } from "../dist/view/event-log.js";
@@ -127,11 +127,26 @@ describe("the chassis", () => {
   });
 
   test("shows certified changes only of servers that tell of them", () => {
-    assert.equal(certificationCard(REPORT), null);
     assert.equal(certificationCard({ ...REPORT, certification: null }), null);
-    const card = certificationCard({ ...REPORT, certification: { state: "certified", change: "c1", keys: ["a"] } });
-    assert.deepEqual(card, { lamp: "good", word: "certified", details: [["change", "c1"]] });
-    assert.equal(certificationCard({ ...REPORT, certification: { state: "uncertified" } })?.lamp, "alone");
+    const since = "2026-11-27T10:00:00.000Z";
+    const certified = { state: "certified", level: "quick", expiresAt: "2027-11-27T10:00:00.000Z", since } as const;
+    const card = certificationCard({ ...REPORT, certification: certified });
+    const details = [
+      ["Level", "quick"],
+      ["Valid until", "2027-11-27"],
+      ["Since", "2026-11-27"],
+    ];
+    assert.deepEqual(card, { lamp: "good", word: "certified", details });
+    assert.equal(certificationCard({ ...REPORT, certification: { state: "base", since } })?.lamp, "good");
+    assert.equal(certificationCard({ ...REPORT, certification: { state: "uncertified", reason: "trial", since } })?.lamp, "alone");
+    assert.equal(certificationCard({ ...REPORT, certification: { state: "altered", since } })?.lamp, "fault");
+  });
+
+  test("shows what support was bought", () => {
+    const day = (ms: number): string => new Date(ms).toISOString().slice(0, 10);
+    const support = { level: "premium", warranty: "running", warrantyFromMs: 0, warrantyUntilMs: 86_400_000, contact: "desk" } as const;
+    assert.equal(supportText({ ...REPORT, support }, day), "premium, warranty until 1970-01-02, desk");
+    assert.equal(supportText({ ...REPORT, support: null }, day), null);
   });
 });
 

@@ -87,7 +87,21 @@ function uninstall(flags: UninstallFlags): void {
 
 /** The options of `up` again, all paths absolute: systemd starts it from another directory. */
 function settingsOf(name: string, flags: InstallFlags): string[] {
-  const { memory, disk, release, kernel, initrd, redundancy, network, publish = [], address, lagLimit, guestWatch, listen, uncertified } = flags;
+  const {
+    memory,
+    disk,
+    release,
+    kernel,
+    initrd,
+    redundancy,
+    network,
+    publish = [],
+    address,
+    lagLimit,
+    guestWatch,
+    listen,
+    uncertified,
+  } = flags;
   const path = (file: string | undefined): string | undefined => (file === undefined ? undefined : resolve(file));
   const isKind = kernel === "stock" || kernel === "hardened";
   const options: readonly (readonly [string, string | number | undefined])[] = [

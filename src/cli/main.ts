@@ -18,21 +18,21 @@ async function commandsFor(first: string | undefined): Promise<Adder[]> {
   if (first !== undefined && QUICK_COMMANDS.includes(first)) return quick;
   const [up, install, disk, recording, image, change, certificate, policy, bench, engine, quickstart, support, tokens, audit] =
     await Promise.all([
-    import("./up.js"),
-    import("./install.js"),
-    import("./disk.js"),
-    import("./recording.js"),
-    import("./image.js"),
-    import("./change.js"),
-    import("./certificate.js"),
-    import("./policy.js"),
-    import("./bench.js"),
-    import("./engine.js"),
-    import("./quickstart.js"),
-    import("./support.js"),
-    import("./tokens.js"),
-    import("./audit.js"),
-  ]);
+      import("./up.js"),
+      import("./install.js"),
+      import("./disk.js"),
+      import("./recording.js"),
+      import("./image.js"),
+      import("./change.js"),
+      import("./certificate.js"),
+      import("./policy.js"),
+      import("./bench.js"),
+      import("./engine.js"),
+      import("./quickstart.js"),
+      import("./support.js"),
+      import("./tokens.js"),
+      import("./audit.js"),
+    ]);
   const others = [
     recording.addRecordCommand,
     recording.addReplayCommand,

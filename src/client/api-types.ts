@@ -353,6 +353,24 @@ export interface components {
                 guestPort: number;
             }[];
             bridge: string;
+            /** @description Null: the engine runs no image, or it was not looked at yet. */
+            certification: {
+                /**
+                 * @description `base`: an image of this release's own recipes; `expired`, `altered`: it became so while the server ran.
+                 * @enum {string}
+                 */
+                state: "certified" | "base" | "uncertified" | "expired" | "altered";
+                image: string;
+                /** @description Digest of what was signed. */
+                certificate?: string;
+                /** @enum {string} */
+                level?: "base" | "quick" | "full";
+                expiresAt?: string;
+                /** @description Of a server that is not certified: why. */
+                reason?: string;
+                /** @description When it came to be so, ISO 8601. */
+                since: string;
+            } | null;
             image: {
                 name: string;
                 digest: string;
@@ -368,6 +386,18 @@ export interface components {
             counters: components["schemas"]["Counters"];
             /** @description Null: it has none, or no I/O module drives it at this moment. */
             disk: components["schemas"]["Disk"] | null;
+            /** @description Support plan and warranty; null: none. */
+            support: {
+                /** @enum {string} */
+                level: "standard" | "enhanced" | "premium";
+                /** @enum {string} */
+                warranty: "upcoming" | "running" | "ended";
+                warrantyFromMs: number;
+                warrantyUntilMs: number;
+                contact: string;
+                /** @description Within this long somebody looks at what was called in. */
+                reactionMs: number;
+            } | null;
             lastEventId: number;
             /** @description Null: it is reached over its Unix socket alone. */
             front: {

@@ -201,13 +201,30 @@ export interface CertificationCard {
   readonly details: readonly (readonly [string, string])[];
 }
 
+const CERTIFICATION_LAMPS = { certified: "good", base: "good", uncertified: "alone", expired: "alone", altered: "fault" } as const;
+
 /** Null: the server says nothing of it. */
 export function certificationCard(report: ReportView): CertificationCard | null {
   const certification = report.certification;
   if (certification === undefined || certification === null) return null;
-  const { state, ...more } = certification;
-  const details = Object.entries(more).flatMap(([name, value]): [string, string][] =>
-    typeof value === "string" || typeof value === "number" || typeof value === "boolean" ? [[name, String(value)]] : [],
-  );
-  return { lamp: state === "certified" ? "good" : "alone", word: state, details };
+  const { state, level, expiresAt, reason, since } = certification;
+  const details = [
+    ["Level", level],
+    ["Valid until", expiresAt?.slice(0, 10)],
+    ["Reason", reason],
+    ["Since", since.slice(0, 10)],
+  ].flatMap(([label, value]): [string, string][] => (label === undefined || value === undefined ? [] : [[label, value]]));
+  return { lamp: CERTIFICATION_LAMPS[state], word: state, details };
+}
+
+/** "premium, warranty until 2029-12-31, +49 30 000000"; null: no support plan. `day`: a time in ms since 1970 as a date. */
+export function supportText({ support }: ReportView, day: (ms: number) => string): string | null {
+  if (support === undefined || support === null) return null;
+  const { level, warranty, warrantyFromMs, warrantyUntilMs, contact } = support;
+  const when = {
+    upcoming: `from ${day(warrantyFromMs)}`,
+    running: `until ${day(warrantyUntilMs)}`,
+    ended: `ended on ${day(warrantyUntilMs)}`,
+  };
+  return [level, `warranty ${when[warranty]}`, ...(contact === "" ? [] : [contact])].join(", ");
 }

@@ -218,12 +218,37 @@ const MANAGEMENT_EVENTS = {
   SERVER_STOPPED: explained("The server stopped", "All modules have ended."),
 } as const;
 
+const CERTIFICATION_EVENTS = {
+  CERTIFICATE_EXPIRED: explained(
+    "The image's certificate has expired",
+    "The server runs on. It does not start from this image again without a valid certificate.",
+    "Have the change certified again, and install the new certificate.",
+  ),
+  CERTIFIED_AGAIN: explained("The server runs a certified image again", "A certificate that counts here covers what it runs."),
+  IMAGE_ALTERED: explained(
+    "The image on disk was altered",
+    "The files that the guest was loaded from are not what was certified any more. The running guest is not touched by that.",
+    "Find out who changed them, and put the image back: build or install it again.",
+  ),
+  IMAGE_REFUSED: explained(
+    "The server did not start",
+    "Its image is not covered by a certificate that counts here, or it was altered.",
+    "Install the certificate, or start with a reason: `up --uncertified REASON`.",
+  ),
+  UNCERTIFIED: explained(
+    "The server runs an uncertified image",
+    "Nobody proved that this image keeps the fault tolerance. The reason that was given stands in the status.",
+    "Have the change certified.",
+  ),
+} as const;
+
 const EXPLANATIONS: Readonly<Record<KnownEventCode, Explanation>> = {
   ...CPU_EVENTS,
   ...IO_EVENTS,
   ...DISK_EVENTS,
   ...GUEST_EVENTS,
   ...MANAGEMENT_EVENTS,
+  ...CERTIFICATION_EVENTS,
 };
 
 export const EXPLAINED_CODES: readonly string[] = Object.keys(EXPLANATIONS);

@@ -28,8 +28,20 @@ export interface ModuleView {
 
 /** Whether what the server runs is what somebody certified. */
 export interface CertificationView {
-  readonly state: string;
-  readonly [more: string]: unknown;
+  readonly state: "certified" | "base" | "uncertified" | "expired" | "altered";
+  readonly level?: string;
+  /** ISO 8601, as `since`. */
+  readonly expiresAt?: string;
+  readonly reason?: string;
+  readonly since: string;
+}
+
+export interface SupportView {
+  readonly level: string;
+  readonly warranty: "upcoming" | "running" | "ended";
+  readonly warrantyFromMs: number;
+  readonly warrantyUntilMs: number;
+  readonly contact: string;
 }
 
 export interface ReportView {
@@ -63,6 +75,7 @@ export interface ReportView {
   readonly modules: readonly ModuleView[];
   readonly enclosures: readonly { readonly name: string; readonly safeToPull: boolean }[];
   readonly certification?: CertificationView | null;
+  readonly support?: SupportView | null;
 }
 
 export interface EventView {

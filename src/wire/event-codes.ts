@@ -3,6 +3,8 @@
  * rooms. `src/view/explanations.ts` has a plain-language explanation for each, which the compiler insists on.
  */
 export type ManagementEventCode =
+  | "CERTIFICATE_EXPIRED"
+  | "CERTIFIED_AGAIN"
   | "FAULT_DRILL"
   | "GUEST_ANSWERS"
   | "GUEST_HUNG"
@@ -13,6 +15,8 @@ export type ManagementEventCode =
   | "GUEST_RESTARTS_USED_UP"
   | "GUEST_SERVICE_DOWN"
   | "GUEST_SERVICE_UP"
+  | "IMAGE_ALTERED"
+  | "IMAGE_REFUSED"
   | "LEFTOVERS_REMOVED"
   | "MANAGEMENT_TAKEOVER"
   | "MISCOMPARE_REPORT"
@@ -30,6 +34,7 @@ export type ManagementEventCode =
   | "RECORDING_STARTED"
   | "REDUNDANCY_CHANGED"
   | "SERVER_STARTED"
-  | "SERVER_STOPPED";
+  | "SERVER_STOPPED"
+  | "UNCERTIFIED";
 
 export type NetworkEventCode = "USER_NETWORK_DOWN" | "USER_NETWORK_UP";
