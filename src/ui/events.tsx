@@ -112,11 +112,11 @@ function Event({ event }: { readonly event: EventView }) {
   );
 }
 
-/** The file is on the server's host, where a browser has no way to; so its path is handed over. */
+/** The file is on the server's host, where a browser has no way to: what it can hand over is the command that runs it again. */
 function ReportPath({ path }: { readonly path: string }) {
   return (
     <>
-      <a href={`file://${path}`}>{path}</a>
+      <code>{path}</code>
       <button type="button" class="small" onClick={() => void navigator.clipboard.writeText(`steadfast replay ${path}`)}>
         Copy the replay command
       </button>
