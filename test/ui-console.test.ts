@@ -198,10 +198,10 @@ describe("the console of a real server", { timeout: 400_000 }, () => {
   test("a line typed at the guest's console is answered", async () => {
     await page.getByRole("button", { name: "Open the console" }).click();
     await page.getByText("connected", { exact: true }).waitFor();
-    await page.locator(".terminal textarea").focus();
+    await page.locator(".terminal-place textarea").focus();
     // The sum is the guest's: the echo of the line does not have it.
     await page.keyboard.type("echo sum=$((40+2))\n");
-    await page.locator(".terminal .xterm-rows").getByText("sum=42").waitFor();
+    await page.locator(".terminal-place .xterm-rows").getByText("sum=42").waitFor();
     await page.keyboard.press("F6");
     const name = await page.evaluate("document.activeElement.textContent");
     assert.equal(name, "Close the console", "F6 leaves the terminal");
