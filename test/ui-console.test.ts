@@ -1,11 +1,12 @@
 /** The web console as its users see it: Debian's Chromium, one real server with a real guest, both of its fronts. */
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { extname, join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { chromium, type Browser, type BrowserContext, type Page } from "playwright-core";
+import { serverPaths } from "../dist/modules/management-paths.js";
 import type { ServerReport } from "../dist/modules/management-status.js";
 import { freePort } from "./support/free-port.js";
 import { RealServer } from "./support/real-server.js";
@@ -78,6 +79,7 @@ async function signIn(page: Page, base: string, token: string): Promise<void> {
 
 describe("the console of a real server", { timeout: 400_000 }, () => {
   const server = new RealServer("ui-console");
+  const { stateDirectory } = serverPaths(server.name);
   let browser: Browser;
   let context: BrowserContext;
   let page: Page;
@@ -96,6 +98,8 @@ describe("the console of a real server", { timeout: 400_000 }, () => {
   }
 
   before(async () => {
+    // Its disk and its tokens outlive a server; a run that was cut may have left some.
+    rmSync(stateDirectory, { recursive: true, force: true });
     const port = await freePort();
     const report: ServerReport = await server.up([
       "--listen",
@@ -124,6 +128,7 @@ describe("the console of a real server", { timeout: 400_000 }, () => {
   after(async () => {
     await browser?.close();
     await server.down();
+    rmSync(stateDirectory, { recursive: true, force: true });
   });
 
   test("lets nobody in without a token that is good", async () => {
@@ -193,10 +198,10 @@ describe("the console of a real server", { timeout: 400_000 }, () => {
   test("a line typed at the guest's console is answered", async () => {
     await page.getByRole("button", { name: "Open the console" }).click();
     await page.getByText("connected", { exact: true }).waitFor();
-    await page.locator(".terminal textarea").focus();
+    await page.locator(".terminal-place textarea").focus();
     // The sum is the guest's: the echo of the line does not have it.
     await page.keyboard.type("echo sum=$((40+2))\n");
-    await page.locator(".terminal .xterm-rows").getByText("sum=42").waitFor();
+    await page.locator(".terminal-place .xterm-rows").getByText("sum=42").waitFor();
     await page.keyboard.press("F6");
     const name = await page.evaluate("document.activeElement.textContent");
     assert.equal(name, "Close the console", "F6 leaves the terminal");

@@ -1,21 +1,27 @@
 import { useState } from "preact/hooks";
 import type { Severity } from "../wire/control.js";
 import { eventDetails, EVERYTHING, filterEvents, type EventFilter } from "../view/event-log.js";
-import type { EventView, ReportView } from "../view/report.js";
+import type { EventView } from "../view/report.js";
 import { Lamp } from "./lamp.js";
 
 const SHOWN_FIRST = 50;
 const SHOWN_MORE = 200;
 const LAMPS = { info: "good", warning: "alone", error: "fault" } as const;
 
-export function Events({ events, report }: { readonly events: readonly EventView[]; readonly report: ReportView }) {
+interface EventsProps {
+  readonly events: readonly EventView[];
+  /** Names that one can filter by. */
+  readonly modules: readonly string[];
+}
+
+export function Events({ events, modules }: EventsProps) {
   const [filter, setFilter] = useState<EventFilter>(EVERYTHING);
   const [shown, setShown] = useState(SHOWN_FIRST);
   const found = filterEvents(events, filter);
   return (
     <section class="events" aria-labelledby="events-title">
       <h2 id="events-title">Events</h2>
-      <Filter filter={filter} modules={report.modules.map((module) => module.name)} onChange={setFilter} />
+      <Filter filter={filter} modules={modules} onChange={setFilter} />
       <p class="hint">
         {found.length} of {events.length} events, newest first
       </p>
@@ -112,11 +118,11 @@ function Event({ event }: { readonly event: EventView }) {
   );
 }
 
-/** The file is on the server's host, where a browser has no way to; so its path is handed over. */
+/** The file is on the server's host, where a browser has no way to: what it can hand over is the command that runs it again. */
 function ReportPath({ path }: { readonly path: string }) {
   return (
     <>
-      <a href={`file://${path}`}>{path}</a>
+      <code>{path}</code>
       <button type="button" class="small" onClick={() => void navigator.clipboard.writeText(`steadfast replay ${path}`)}>
         Copy the replay command
       </button>

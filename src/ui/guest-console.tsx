@@ -32,7 +32,7 @@ export function GuestConsole({ token }: GuestConsoleProps) {
           </span>
         )}
       </div>
-      {isOpen && <div ref={place} class="terminal" data-testid="terminal" />}
+      {isOpen && <div ref={place} class="terminal-place" />}
     </section>
   );
 }

@@ -1,4 +1,4 @@
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
 import type { Confirmation } from "../view/actions.js";
 import { headline } from "../view/chassis.js";
 import { connectionText } from "../view/connection.js";
@@ -58,6 +58,10 @@ type Asked = { readonly kind: "confirm"; readonly confirmation: Confirmation } |
 function Instruments({ session, state, report, theme }: InstrumentsProps) {
   const [asked, setAsked] = useState<Asked | null>(null);
   const history = useHistory(report, state.connection.kind === "connected");
+  const moduleNames = report.modules.map((module) => module.name).join(" ");
+  // Reports come several times a second; what they do not change is not drawn again.
+  const charts = useMemo(() => <Charts history={history} theme={theme} />, [history, theme]);
+  const log = useMemo(() => <Events events={state.events} modules={moduleNames.split(" ")} />, [state.events, moduleNames]);
   const isOperator = mayOperate(session.role);
   const confirm = isOperator ? (confirmation: Confirmation): void => setAsked({ kind: "confirm", confirmation }) : null;
   const perform = async ({ action }: Confirmation): Promise<void> => {
@@ -68,8 +72,8 @@ function Instruments({ session, state, report, theme }: InstrumentsProps) {
     <>
       <StatusBand report={report} confirm={confirm} />
       <Chassis report={report} operator={{ confirm, drill: (module) => setAsked({ kind: "drill", module }) }} />
-      <Charts history={history} theme={theme} />
-      <Events events={state.events} report={report} />
+      {charts}
+      {log}
       {isOperator && <GuestConsole token={session.token} />}
       {asked?.kind === "confirm" && (
         <ConfirmDialog key={asked.confirmation.title} confirmation={asked.confirmation} perform={perform} onClose={close} />
