@@ -8,6 +8,7 @@ const pureLayer = [
   "src/recording/**/*.ts",
   "src/simulator/**/*.ts",
   "src/support/**/*.ts",
+  "src/qualification/grading/**/*.ts",
   "src/machine/*.ts",
 ];
 /** Rooms of the pure layer whose one adapter lives beside them. */

@@ -4,6 +4,7 @@ import { createChange } from "../certification/create.js";
 import { readPackage, type ChangePackage } from "../certification/change-package.js";
 import { printable, type Manifest, type ManifestFile } from "../certification/manifest.js";
 import { writeOutput, type JsonFlag } from "./certificate.js";
+import { addCertifyCommand } from "./certify.js";
 import { printJson, printLines, table } from "./output.js";
 
 interface CreateFlags extends JsonFlag {
@@ -70,4 +71,5 @@ export function addChangeCommand(program: Command): void {
       if (flags.json === true) printJson({ digest: read.digest, manifest: read.manifest });
       else printLines(changeLines(read));
     });
+  addCertifyCommand(change);
 }
