@@ -98,7 +98,7 @@ export async function runSideBySide(job: JobFor, options: SideBySide): Promise<C
   const jobFor = (index: number): MachineJob => ({ ...job, courseFile: machines[index]?.courseFile ?? "" });
   const answers = await Promise.all(machines.map(({ node }, index) => runMachine(node, jobFor(index), options)));
   const courses = answers.map((answer, index): Course => ({ ...answer, label: machines[index]?.label ?? "" }));
-  const parted = firstParting(machines.map((machine) => readFileSync(machine.courseFile)));
+  const parted = firstParting(machines.map((machine) => readFileSync(machine.courseFile))) ?? partingAtTheEnd(answers);
   if (parted === null) return { courses, answers, divergence: null };
   const dumps = [0, parted.machine].map((index) => join(folder, `${job.kind}-${index}.dump`)) as [string, string];
   await Promise.all(
@@ -107,14 +107,28 @@ export async function runSideBySide(job: JobFor, options: SideBySide): Promise<C
     ),
   );
   const labels = [courses[0]?.label ?? "", courses[parted.machine]?.label ?? ""] as const;
-  return { courses, answers, divergence: { labels, tick: parted.tick, places: placesBetween(dumps) } };
+  const { tick, isFirst = true } = parted;
+  return { courses, answers, divergence: { labels, tick, isFirst, places: placesBetween(dumps) } };
+}
+
+interface Parting {
+  readonly tick: number;
+  readonly machine: number;
+  readonly isFirst?: boolean;
+}
+
+/** The window of memory in each tick's digest may not have come by what differs. */
+function partingAtTheEnd(answers: readonly MachineAnswer[]): Parting | null {
+  const [first] = answers;
+  const machine = answers.findIndex((answer) => answer.stateDigest !== first?.stateDigest);
+  return first === undefined || machine < 0 ? null : { tick: first.ticks, machine, isFirst: false };
 }
 
 /** The first tick (from 1) at which a course is not that of machine 0, and whose it is; null: all are equal. */
-export function firstParting(courses: readonly Uint8Array[]): { readonly tick: number; readonly machine: number } | null {
+export function firstParting(courses: readonly Uint8Array[]): Parting | null {
   const [first, ...others] = courses;
   if (first === undefined) return null;
-  let found: { tick: number; machine: number } | null = null;
+  let found: Parting | null = null;
   others.forEach((course, index) => {
     const length = Math.max(first.length, course.length);
     let at = 0;

@@ -20,13 +20,16 @@ export interface Divergence {
   readonly labels: readonly [string, string];
   /** Counted from 1. */
   readonly tick: number;
+  /** False: their results are equal to the end, and only their whole states are not. */
+  readonly isFirst: boolean;
   /** Pages of RAM by guest-physical address, and registers, that differ after that tick. */
   readonly places: readonly string[];
 }
 
-function divergenceText({ labels, tick, places }: Divergence): string {
+function divergenceText({ labels, tick, isFirst, places }: Divergence): string {
   const where = places.length === 0 ? "in its result only" : `in ${places.join(", ")}`;
-  return `machines ${labels[0]} and ${labels[1]} differ from tick ${tick} on (${where})`;
+  const when = isFirst ? `from tick ${tick} on` : `after the last tick, ${tick}`;
+  return `machines ${labels[0]} and ${labels[1]} differ ${when} (${where})`;
 }
 
 /** `divergence`: of the first two whose courses differ; null: none do. */
