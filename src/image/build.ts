@@ -3,20 +3,22 @@
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { basename, join } from "node:path";
 import { SteadfastError } from "../foundation/errors.js";
-import { PrivateApt, type AptPackage } from "./apt.js";
-import { composeTree, PackageContents } from "./contents.js";
-import { writeCpio, type GuestTree } from "./cpio.js";
+import { PrivateApt } from "./apt.js";
+import { composeImageTree, fullCommandLine, Unpacker } from "./compose.js";
+import { recipeFiles } from "./contents.js";
+import { writeCpio } from "./cpio.js";
 import { clearDirectory, explainFileError, makeDirectory } from "./files.js";
-import { BASE_PACKAGE } from "./guest.js";
+import { BASE_PACKAGE, readGuestParts } from "./guest.js";
 import { kernelRelease, readKernelFile } from "./kernel-image.js";
 import { hardenedKernel } from "./kernel-hardened.js";
-import { STOCK_COMMAND_LINE, stockKernel } from "./kernel-stock.js";
-import type { Kernel, KernelContext } from "./kernels.js";
+import { stockKernel } from "./kernel-stock.js";
+import type { Kernel, KernelContext, KernelWish } from "./kernels.js";
 import { takeLock } from "./lock.js";
 import { cachePaths, DEFAULT_RECIPE_PATH, GUEST_DIRECTORY, HARDENED_CONFIG_PATH, type CachePaths } from "./paths.js";
-import { fetchPackages, packagePath, readPackage } from "./packages.js";
+import { fetchPackages } from "./packages.js";
 import type { OnProgress } from "./progress.js";
 import { loadRecipe, type Recipe } from "./recipe.js";
+import { readSource, type ImageSource } from "./source.js";
 import { readImages, sha256, storeImage, type ImageContent, type ImageRecord } from "./store.js";
 
 /** Raise when the same recipe and packages would give another image. */
@@ -65,7 +67,12 @@ export async function buildImage(options: BuildOptions = {}): Promise<ImageRecor
 }
 
 /** Work on the cache: alone, from a clean start, and leaving nothing half-made. */
-async function withLock<T>(paths: CachePaths, onProgress: OnProgress, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
+export async function withLock<T>(
+  paths: CachePaths,
+  onProgress: OnProgress,
+  signal: AbortSignal | undefined,
+  work: () => Promise<T>,
+): Promise<T> {
   makeDirectory(paths.root);
   const lock = await takeLock(paths.lock, (holder) => onProgress({ step: `waiting for the build of process ${holder}` }), signal);
   try {
@@ -99,53 +106,36 @@ async function buildLocked(context: KernelContext, recipe: Recipe, recipePath: s
   };
   const inputsKey = sha256(JSON.stringify(inputs));
   const present = readImages(paths).find((image) => image.inputsKey === inputsKey);
-  if (present !== undefined) return present;
+  // An image of an earlier version has no source: it is made again, and only that is added.
+  if (present !== undefined && readSource(present.directory) !== undefined) return present;
 
   await fetchPackages(apt, paths, packages);
-  const contents = await unpack(context, packages);
+  const contents = await new Unpacker(paths, onProgress, context.signal).contentsOf(packages);
   onProgress({ step: "composing the image" });
-  const tree = composeTree(contents, recipe, recipePath);
-  addModules(tree, kernel);
-  const { name, memoryMiB } = recipe;
-  const commandLine = kernel.kind === "stock" ? `${recipe.commandLine} ${STOCK_COMMAND_LINE}`.trim() : recipe.commandLine;
-  const manifest = [...packages, ...kernel.packages].map(({ name, version, sha256 }) => ({ name, version, sha256 }));
-  return storeImage(paths, {
-    ...{ name, commandLine, memoryMiB, recipeKey: key, inputsKey, packages: manifest },
-    ...{ kernelKind: kernel.kind, kernelRelease: kernel.release, kernel: kernel.image, initrd: writeCpio(tree) },
-  });
+  const source: ImageSource = {
+    ...{ recipe: { ...recipe, files: [] }, files: recipeFiles(recipe, recipePath), whole: [], guest: readGuestParts() },
+    ...{ packages, kernelPackages: kernel.packages, askedConfiguration: kernel.asked },
+  };
+  const initrd = writeCpio(composeImageTree(contents, source, kernel.modules, recipePath));
+  return storeImage(paths, { ...imageFacts(source, kernel), name: recipe.name, recipeKey: key, inputsKey, source, initrd });
 }
 
-async function makeKernel(context: KernelContext, recipe: Recipe): Promise<Kernel> {
-  if (recipe.kernel === "stock") return stockKernel(context, recipe);
-  if (recipe.kernel === "hardened") return hardenedKernel(context);
+/** What of an image follows from its source and its kernel. */
+export function imageFacts(source: ImageSource, kernel: Kernel) {
+  const { recipe, packages, kernelPackages } = source;
+  return {
+    ...{ memoryMiB: recipe.memoryMiB, commandLine: fullCommandLine(recipe.commandLine, kernel.kind) },
+    packages: [...packages, ...kernelPackages].map(({ name, version, sha256 }) => ({ name, version, sha256 })),
+    ...{ kernelKind: kernel.kind, kernelRelease: kernel.release, kernel: kernel.image, configuration: kernel.configuration },
+  };
+}
+
+/** The kernel that a recipe asks for; `choice` where it shall be a certain version or differently configured. */
+export async function makeKernel(context: KernelContext, recipe: Recipe, choice: KernelWish = {}): Promise<Kernel> {
+  if (recipe.kernel === "stock") return stockKernel(context, recipe, choice.pinned);
+  if (recipe.kernel === "hardened") return hardenedKernel(context, choice);
   const image = readKernelFile(recipe.kernel.path);
   return { kind: "own", release: kernelRelease(image), image, modules: [], packages: [] };
-}
-
-async function unpack(context: KernelContext, packages: readonly AptPackage[]): Promise<PackageContents> {
-  const contents = new PackageContents();
-  let done = 0;
-  for (const entry of packages) {
-    context.onProgress({ step: "unpacking Debian packages", fraction: done++ / packages.length });
-    await readPackage(
-      packagePath(context.paths, entry),
-      () => true,
-      (member) => contents.add(member),
-      context.signal,
-    );
-  }
-  return contents;
-}
-
-/** The modules of a stock kernel, and the lists by which the guest loads them. */
-function addModules(tree: GuestTree, kernel: Kernel): void {
-  if (kernel.modules.length === 0) return;
-  for (const module of kernel.modules) tree.set(module.path, { kind: "file", mode: 0o644, data: module.data });
-  for (const forDisk of [false, true]) {
-    const listed = kernel.modules.filter((module) => module.forDisk === forDisk);
-    const data = new TextEncoder().encode(listed.map((module) => module.path + "\n").join(""));
-    tree.set(forDisk ? "/etc/modules-load-disk" : "/etc/modules-load", { kind: "file", mode: 0o644, data });
-  }
 }
 
 /** The image that `buildImage` with the same options made last, without asking any mirror; undefined if there is none. */

@@ -10,6 +10,7 @@ export {
   type KernelChoice,
   type OwnKernel,
 } from "./build.js";
+export { lockOf, rebuildImage, type ImageEdit, type ImageLock, type RebuildOptions } from "./rebuild.js";
 export { missingBuildPackages } from "./kernel-hardened.js";
 export { readKernelFile } from "./kernel-image.js";
 export { DEFAULT_RECIPE_PATH } from "./paths.js";
