@@ -1,6 +1,8 @@
 /** `steadfast change …`: changes to the guest as packages. */
 import type { Command } from "commander";
-import { createChange } from "../certification/create.js";
+import { createFromDebs, createFromRecipes } from "../certification/create-from.js";
+import { SteadfastError } from "../foundation/errors.js";
+import { createChange, type MadeChange } from "../certification/create.js";
 import { readLimited, readPackage, type ChangePackage } from "../certification/change-package.js";
 import { buildChangedImage, decodeLock, encodeLock } from "../certification/build-changed.js";
 import { MANIFEST_BYTES_LIMIT } from "../certification/limits.js";
@@ -13,6 +15,9 @@ import { printJson, printLines, table } from "./output.js";
 
 interface CreateFlags extends JsonFlag {
   readonly base: string;
+  readonly deb?: readonly string[];
+  readonly fromRecipe?: readonly string[];
+  readonly name?: string;
   readonly out: string;
 }
 
@@ -62,6 +67,28 @@ function changeLines({ manifest, digest }: ChangePackage): string[] {
   return table([...head, ...manifestRows(manifest)].map((row) => row.map(printable)));
 }
 
+const CREATE_EXAMPLES = `
+Examples:
+  steadfast change create mychange --base DIGEST --out mychange.tar
+  steadfast change create --deb tool_1.0_riscv64.deb --base DIGEST --out tool.tar
+  steadfast change create --from-recipe old.yaml new.yaml --base DIGEST --out new.tar
+`;
+
+function create(directory: string | undefined, { base, deb, fromRecipe, name }: CreateFlags): MadeChange {
+  const sources = [directory, deb, fromRecipe].filter((source) => source !== undefined);
+  if (sources.length !== 1) throw new SteadfastError("USAGE", { what: "Give one of a directory, --deb and --from-recipe." });
+  if (deb !== undefined) return createFromDebs(deb, base, name);
+  if (directory !== undefined) {
+    if (name !== undefined)
+      throw new SteadfastError("USAGE", { what: "The change.yaml of the directory names the change; leave --name away." });
+    return createChange(directory, base);
+  }
+  const [before, after, ...more] = fromRecipe ?? [];
+  if (before === undefined || after === undefined || more.length > 0)
+    throw new SteadfastError("USAGE", { what: "--from-recipe needs two recipes, the old and the new one." });
+  return createFromRecipes(before, after, base, name);
+}
+
 const BUILD_EXAMPLES = `
 Examples:
   steadfast change build mychange.tar
@@ -85,13 +112,17 @@ export function addChangeCommand(program: Command): void {
   const change = program.command("change").description("changes to the guest, as packages");
   change
     .command("create")
-    .argument("<directory>", "with change.yaml, and files/ and debs/ where needed")
+    .argument("[directory]", "with change.yaml, and files/ and debs/ where needed")
+    .option("--deb <file...>", "instead of a directory: Debian packages to install")
+    .option("--from-recipe <file...>", "instead of a directory: two recipes, the old and the new one, whose difference is the change")
+    .option("--name <name>", "what the change is called, if no directory says it; default: the package or the new recipe")
     .requiredOption("--base <digest>", "digest of the image that is changed")
     .requiredOption("--out <file>", "the package that is written")
     .option("--json", "print facts and errors as JSON")
-    .description("make a change package of a directory")
-    .action((directory: string, flags: CreateFlags) => {
-      const made = createChange(directory, flags.base);
+    .description("make a change package of a directory, of Debian packages or of two recipes")
+    .addHelpText("after", CREATE_EXAMPLES)
+    .action((directory: string | undefined, flags: CreateFlags) => {
+      const made = create(directory, flags);
       writeOutput(flags.out, made.bytes);
       if (flags.json === true) printJson({ file: flags.out, digest: made.digest, bytes: made.bytes.length });
       else printLines([`${flags.out}: ${made.bytes.length} bytes, digest ${made.digest}`]);

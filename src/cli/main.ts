@@ -16,7 +16,7 @@ const QUICK_COMMANDS = ["down", "status", "top", "events", "verify", "console", 
 async function commandsFor(first: string | undefined): Promise<Adder[]> {
   const quick: Adder[] = [addDownCommand, addInspectCommands, addTopCommand, addConsoleCommand, addOperateCommands];
   if (first !== undefined && QUICK_COMMANDS.includes(first)) return quick;
-  const [up, install, disk, recording, image, change, certificate, bench, engine, quickstart, support] = await Promise.all([
+  const [up, install, disk, recording, image, change, certificate, policy, bench, engine, quickstart, support] = await Promise.all([
     import("./up.js"),
     import("./install.js"),
     import("./disk.js"),
@@ -24,6 +24,7 @@ async function commandsFor(first: string | undefined): Promise<Adder[]> {
     import("./image.js"),
     import("./change.js"),
     import("./certificate.js"),
+    import("./policy.js"),
     import("./bench.js"),
     import("./engine.js"),
     import("./quickstart.js"),
@@ -36,6 +37,7 @@ async function commandsFor(first: string | undefined): Promise<Adder[]> {
     change.addChangeCommand,
     certificate.addKeysCommand,
     certificate.addCertificateCommand,
+    policy.addPolicyCommand,
     bench.addBenchCommand,
     engine.addEngineCommand,
     quickstart.addQuickstartCommand,

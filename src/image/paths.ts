@@ -9,6 +9,7 @@ const PACKAGE_ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
 export const DEFAULT_RECIPE_PATH = join(PACKAGE_ROOT, "recipes", "default.yaml");
 export const HARDENED_CONFIG_PATH = join(PACKAGE_ROOT, "recipes", "kernel", "hardened.config");
+export const DEFAULT_POLICY_PATH = join(PACKAGE_ROOT, "recipes", "policy", "default.yaml");
 export const GUEST_DIRECTORY = join(PACKAGE_ROOT, "recipes", "guest");
 
 export interface CachePaths {
