@@ -3,19 +3,26 @@ import { Option, type Command } from "commander";
 import { PACKAGE_VERSION } from "../api/version.js";
 import { hostLine } from "../bench/host.js";
 import { lockBenchmarks } from "../bench/lock.js";
+import { buildChangedImage } from "../certification/build-changed.js";
+import { readPackage } from "../certification/change-package.js";
 import { addSignature, encodeEnvelope, envelopeOf } from "../certification/dsse.js";
 import { KeyStore } from "../certification/keys.js";
+import { loadPolicy, policyDigest } from "../certification/policy.js";
 import { SteadfastError } from "../foundation/errors.js";
-import { DEFAULT_RECIPE_PATH, findImage, loadRecipe, type ImageRecord } from "../image/index.js";
+import { findImage, type ImageRecord } from "../image/index.js";
+import { readSource } from "../image/source.js";
 import { behaviourOf } from "../modules/machine-loader.js";
 import { keysDirectory } from "../modules/management-paths.js";
 import { LEVELS, type Level } from "../qualification/grading/checks.js";
 import { reportPage } from "../qualification/grading/page.js";
-import { grade, seedOf, type QualificationReport } from "../qualification/grading/report.js";
+import { seedOf, type QualificationReport } from "../qualification/grading/report.js";
+import { gradeHardening } from "../qualification/hardening.js";
 import { statementOf } from "../qualification/statement.js";
 import { runSuite, type SuiteOptions } from "../qualification/suite.js";
+import type { Subject } from "../qualification/suite-servers.js";
 import { writeOutput } from "./certificate.js";
 import { CertifyProgress, verdictLines } from "./certify-view.js";
+import { withProgress } from "./image.js";
 import { printJson, printLines } from "./output.js";
 import { CertifyServers } from "./suite-servers.js";
 import { wholeNumber } from "./whole-number.js";
@@ -32,6 +39,7 @@ const EXIT_FAILED = 1;
 interface CertifyFlags {
   readonly image?: string;
   readonly base?: string;
+  readonly policy?: string;
   readonly level: Level;
   readonly seed?: number;
   readonly check: string[];
@@ -113,15 +121,48 @@ async function qualify(subject: Qualified, flags: CertifyFlags): Promise<Qualifi
   }
 }
 
-async function run(flags: CertifyFlags): Promise<void> {
-  checkFlags(flags);
+/** An image by itself, without a change. */
+function imageSubject(flags: CertifyFlags): Parts {
   const image = imageFlag("image", flags.image);
   const base = imageFlag("base", flags.base);
-  const services = loadRecipe(DEFAULT_RECIPE_PATH).services;
+  const parameters = ["--image", image.digest, "--base", base.digest];
+  return { name: image.name, image, base, changeDigest: image.digest, ownChecks: [], parameters };
+}
+
+/** A change, built upon its base. */
+async function changeSubject(file: string, flags: CertifyFlags): Promise<Parts> {
+  const change = readPackage(file);
+  const { manifest, digest } = change;
+  if (flags.image !== undefined) throw new SteadfastError("USAGE", { what: "Give a change or --image, not both." });
+  const wanted = flags.base === undefined ? manifest.base.sha256 : imageFlag("base", flags.base).digest;
+  if (wanted !== manifest.base.sha256) throw new SteadfastError("CHANGE_BASE_OTHER", { file, named: manifest.base.sha256, given: wanted });
+  const image = await withProgress((hooks) => buildChangedImage(change, hooks));
+  const base = findImage({ digest: manifest.base.sha256 });
+  if (base === undefined) throw new SteadfastError("CHANGE_BASE_UNKNOWN", { base: manifest.base.sha256 });
+  return { name: manifest.name, image, base, changeDigest: digest, ownChecks: manifest.checks, parameters: [file] };
+}
+
+interface Parts extends Pick<Qualified, "name" | "changeDigest" | "ownChecks" | "parameters"> {
+  readonly image: ImageRecord;
+  readonly base: ImageRecord;
+}
+
+/** What an image serves, by the record of what it was made of. */
+function subjectOf(image: ImageRecord): Subject {
+  const source = readSource(image.directory);
+  if (source === undefined) throw new SteadfastError("CHANGE_BASE_OPAQUE", { base: image.digest });
+  return { image, services: source.recipe.services.map(({ name, ports }) => ({ name, ports })) };
+}
+
+async function run(file: string | undefined, flags: CertifyFlags): Promise<void> {
+  checkFlags(flags);
+  const policy = loadPolicy(flags.policy);
+  const { image, base, parameters, ...parts } = file === undefined ? imageSubject(flags) : await changeSubject(file, flags);
   const report = await qualify(
     {
-      ...{ name: image.name, changed: { image, services }, base: { image: base, services }, changeDigest: image.digest },
-      ...{ policyDigest: image.digest, hardening: async () => grade([], "x"), ownChecks: [], parameters: ["--image", image.digest, "--base", base.digest] },
+      ...{ ...parts, changed: subjectOf(image), base: subjectOf(base), policyDigest: policyDigest(policy) },
+      hardening: (server) => gradeHardening(policy, image, server),
+      parameters: flags.policy === undefined ? parameters : [...parameters, "--policy", flags.policy],
     },
     flags,
   );
@@ -129,14 +170,24 @@ async function run(flags: CertifyFlags): Promise<void> {
   if (report.verdict !== "PASSED") process.exitCode = EXIT_FAILED;
 }
 
+const EXAMPLES = `
+Examples:
+  steadfast change certify mychange.tar
+  steadfast change certify mychange.tar --level full --key vendor --out mychange.cert --html report.html
+  steadfast change certify mychange.tar --check faults --seed 1237156839     # one check again, as a report says
+  steadfast change certify --image DIGEST --base DIGEST                      # an image, against another one or itself
+`;
+
 const several = (text: string, before: readonly string[]): string[] => [...before, text];
 
 export function addCertifyCommand(change: Command): void {
   change
     .command("certify")
+    .argument("[file]", "a change package")
     .description("qualify a change on servers of its own, and sign a certificate if it passes")
     .option("--image <digest>", "instead of a change: the image that is qualified")
     .option("--base <digest>", "with --image: the image that it is held against")
+    .option("--policy <file>", "another hardening policy than the one that comes with Steadfast")
     .addOption(new Option("--level <level>", "how much is tried").choices([...LEVELS]).default("quick"))
     .option("--seed <number>", "of everything that is left to chance (default: from the digest of the change)", wholeNumber(0, SEED_MAX))
     .option("--check <id>", "only this check; may be given several times, and certifies nothing", several, [])
@@ -148,5 +199,6 @@ export function addCertifyCommand(change: Command): void {
     .option("--html <file>", "write the report as one page, with plots")
     .option("--report <file>", "write the report as JSON")
     .option("--json", "print the report and errors as JSON")
+    .addHelpText("after", EXAMPLES)
     .action(run);
 }

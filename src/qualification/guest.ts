@@ -1,6 +1,8 @@
 /** What the suite asks the running guest, over its console. */
-import { guestShell } from "../bench/guest-shell.js";
 import { connect } from "node:net";
+import { pause } from "../bench/faults.js";
+import { guestShell } from "../bench/guest-shell.js";
+import { SteadfastError } from "../foundation/errors.js";
 import type { ServiceFacts } from "./grading/campaign.js";
 import type { SuiteServer, SuiteService } from "./suite-servers.js";
 
@@ -9,6 +11,8 @@ const SHELL_LIMIT_MS = 30_000;
 const PIECE_CHARACTERS = 1024;
 const SCRIPT = "/run/steadfast/certify";
 const ANSWER_LIMIT_MS = 3000;
+const SERVING_LIMIT_MS = 60_000;
+const SERVING_POLL_MS = 100;
 
 export function inGuest(server: SuiteServer, command: string, limitMs = SHELL_LIMIT_MS): Promise<string> {
   return guestShell(() => server.source.console(), command, limitMs);
@@ -53,6 +57,20 @@ export async function serviceFacts(server: SuiteServer, services: readonly Suite
       return { name, answers, isRunning: now.has(name), restarts: now.get(name) === before.get(name) ? 0 : 1 };
     }),
   );
+}
+
+/** Init says that a guest is ready before a slow service listens. Errors: QUALIFICATION_STATE, naming the ports. */
+export async function untilServing(server: SuiteServer, services: readonly SuiteService[]): Promise<void> {
+  const giveUpAt = performance.now() + SERVING_LIMIT_MS;
+  let missing = services.flatMap((service) => service.ports);
+  while (missing.length > 0) {
+    const does = await Promise.all(missing.map((port) => accepts(server.host, port)));
+    missing = missing.filter((_, index) => does[index] !== true);
+    if (missing.length === 0) return;
+    if (performance.now() > giveUpAt)
+      throw new SteadfastError("QUALIFICATION_STATE", { server: server.name, what: `answer on port ${missing.join(" and ")} within ${SERVING_LIMIT_MS / 1000} s` });
+    await pause(SERVING_POLL_MS);
+  }
 }
 
 function accepts(host: string, port: number): Promise<boolean> {

@@ -51,7 +51,7 @@ async function instructionsOf(server: SuiteServer): Promise<number> {
 
 interface Measured {
   readonly rounds: Record<Side, LoadSummary[]>;
-  /** Thousands for each request, by round. */
+  /** By round. */
   readonly instructions: Record<Side, number[]>;
   readonly broken: string[];
 }
@@ -80,10 +80,14 @@ async function turn(plan: Plan, workload: Workload, round: number, measured: Mea
 /** The instructions of this side's last round, now that they are all told. */
 async function note(server: SuiteServer, side: Side, measured: Measured, counts: Record<Side, number>): Promise<void> {
   const count = await instructionsOf(server);
-  const requests = measured.rounds[side].at(-1)?.requests ?? 0;
-  if (measured.instructions[side].length < measured.rounds[side].length)
-    measured.instructions[side].push((count - counts[side]) / 1000 / Math.max(1, requests));
+  if (measured.instructions[side].length < measured.rounds[side].length) measured.instructions[side].push(count - counts[side]);
   counts[side] = count;
+}
+
+/** Instructions do not drift with the host, but each round has a fixed share of them: all rounds together say more than each. */
+function pooled(rounds: readonly LoadSummary[], instructions: readonly number[]): number[] {
+  const requests = rounds.slice(0, instructions.length).reduce((sum, load) => sum + load.requests, 0);
+  return [instructions.reduce((sum, count) => sum + count, 0) / 1000 / Math.max(1, requests)];
 }
 
 function comparisonsOf({ rounds, instructions }: Measured, margins: Readonly<Record<"rate" | "cost" | "middle" | "tail", Margin>>): Comparison[] {
@@ -92,7 +96,7 @@ function comparisonsOf({ rounds, instructions }: Measured, margins: Readonly<Rec
   };
   return [
     compare(margins.rate, (load) => load.perSecond),
-    { margin: margins.cost, base: instructions.base, changed: instructions.changed },
+    { margin: margins.cost, base: pooled(rounds.base, instructions.base), changed: pooled(rounds.changed, instructions.changed) },
     compare(margins.middle, (load) => load.latency.p50Ms),
     compare(margins.tail, (load) => load.latency.p99Ms),
   ];

@@ -8,7 +8,7 @@ import { grade, overallVerdict, reproducingCommand, type Grade, type Qualificati
 import { gradeCampaign, gradeDisk, gradePowerLoss, gradeServices, reintegrationFigures, reintegrationProblems } from "./grading/campaign.js";
 import { flipProblems, gradeCourses } from "./grading/determinism.js";
 import { gradeComparisons, MARGINS, regressionProblem } from "./grading/regression.js";
-import { scriptInGuest, serviceFacts, serviceStarts, usedMemoryMiB, type ServiceStarts } from "./guest.js";
+import { scriptInGuest, serviceFacts, serviceStarts, untilServing, usedMemoryMiB, type ServiceStarts } from "./guest.js";
 import { nodePrograms, runSideBySide, type Courses, type NodeProgram } from "./machines.js";
 import { runBothLoads, measureLoads, type Servers } from "./run-load.js";
 import { runCampaign, runDiskFaults, runPowerLosses, runReintegrations, untilInSync, type Tell } from "./run-faults.js";
@@ -185,6 +185,7 @@ class Run {
     tell("starting a server with the image");
     this.#changedServer ??= this.options.servers.start("changed", this.options.changed).then(async (server) => {
       await untilInSync(server);
+      await untilServing(server, this.options.changed.services);
       this.#starts = await serviceStarts(server);
       return server;
     });
@@ -196,6 +197,7 @@ class Run {
     tell("starting a server with the base");
     this.#baseServer ??= this.options.servers.start("base", this.options.base).then(async (server) => {
       await untilInSync(server);
+      await untilServing(server, this.options.base.services);
       return server;
     });
     return { changed, base: await this.#baseServer };
