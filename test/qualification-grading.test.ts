@@ -40,7 +40,10 @@ test("equal courses pass; one that differs, stops early or is short does not, an
   assert.match(gradeCourses("the boot", [course("1"), course("2", { stateDigest: "b" })], null).detail, /2 different states/);
   assert.match(gradeCourses("the boot", [course("1"), course("2", { isWhole: false })], null).detail, /did not get through/);
   assert.match(gradeCourses("the boot", [course("1"), course("2", { ticks: 10 })], null).detail, /only 10 ticks/);
-  assert.match(gradeCourses("it", [course("1"), course("2", { differs: { tick: 5, fields: ["digest"] } })], null).detail, /another digest at tick 5/);
+  assert.match(
+    gradeCourses("it", [course("1"), course("2", { differs: { tick: 5, fields: ["digest"] } })], null).detail,
+    /another digest at tick 5/,
+  );
   assert.match(gradeCourses("the boot", [course("1")], null).detail, /only 1 machines/);
 });
 
@@ -121,7 +124,21 @@ test("services, disks and losses of power are graded by what is left", () => {
 const row = (id: string, verdict: Row["verdict"], detail = "so"): Row => {
   const plots = [{ kind: "rounds", title: "rate", unit: "/s", series: [{ name: "base", values: [1, Number.NaN, 2] }] }] as const;
   const figures = [{ name: "rate", value: 2, unit: "/s" }];
-  return { ...{ id, name: `<${id}>`, proves: "it holds", verdict, detail, level: "quick", seed: 7, seconds: 1, reproduce: "again", figures, plots } };
+  return {
+    ...{
+      id,
+      name: `<${id}>`,
+      proves: "it holds",
+      verdict,
+      detail,
+      level: "quick",
+      seed: 7,
+      seconds: 1,
+      reproduce: "again",
+      figures,
+      plots,
+    },
+  };
 };
 
 const report = (rows: readonly Row[]): QualificationReport => ({

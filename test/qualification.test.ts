@@ -37,7 +37,11 @@ async function makeChange(name: string, yaml: string, files: Readonly<Record<str
   return out;
 }
 
-async function certify(change: string, checks: readonly string[], extra: readonly string[] = []): Promise<{ code: number | null; report: QualificationReport }> {
+async function certify(
+  change: string,
+  checks: readonly string[],
+  extra: readonly string[] = [],
+): Promise<{ code: number | null; report: QualificationReport }> {
   const chosen = checks.flatMap((check) => ["--check", check]);
   const { code, out, error } = await steadfast(["change", "certify", change, ...chosen, ...extra, "--json"], "", RUN_LIMIT_MS);
   assert.ok(out.startsWith("{"), out + error);
@@ -55,9 +59,12 @@ test("a good change passes, its statement is the same each time but for the time
   const page = join(folder, "report.html");
   const first = await certify(change, checks, ["--html", page]);
   assert.equal(first.code, 0, JSON.stringify(first.report.rows.map((row) => [row.id, row.verdict, row.detail])));
-  assert.deepEqual(verdicts(first.report), { "hardening": "PASSED", "start": "PASSED", "own:motd": "PASSED", "services": "PASSED" });
+  assert.deepEqual(verdicts(first.report), { hardening: "PASSED", start: "PASSED", "own:motd": "PASSED", services: "PASSED" });
   assert.match(readFileSync(page, "utf8"), /Qualification of greeting: <span class="verdict PASSED">/);
-  assert.deepEqual(knownServers().filter((name) => name.startsWith("certify-")), []);
+  assert.deepEqual(
+    knownServers().filter((name) => name.startsWith("certify-")),
+    [],
+  );
   const statement = statementOf(first.report, 1, Date.now());
   const { privateKey, trusted } = keyOf("vendor");
   const envelope = decodeEnvelope(encodeEnvelope(addSignature(envelopeOf(statement), privateKey)));
@@ -90,7 +97,10 @@ test("bad changes fail by the check that should catch them, twice alike", option
     assert.equal(hardening?.verdict, "FAILED");
     assert.match(hardening?.detail ?? "", /panic=/);
     assert.match(hardening?.detail ?? "", /4444/);
-    assert.match(hardening?.reproduce ?? "", new RegExp(`change certify .*listener.tar --level quick --check hardening --seed ${report.seed}`));
+    assert.match(
+      hardening?.reproduce ?? "",
+      new RegExp(`change certify .*listener.tar --level quick --check hardening --seed ${report.seed}`),
+    );
   }
   assert.equal(runs[0]?.report.rows[1]?.verdict, "FAILED", "the change's own check is ended by its time-out");
   assert.deepEqual([runs[0]?.report.seed, runs[0]?.report.imageDigest], [runs[1]?.report.seed, runs[1]?.report.imageDigest]);

@@ -34,7 +34,13 @@ export class CertifyProgress {
   }
 
   #newBar(step: Readonly<Record<string, string>>): cliProgress.SingleBar {
-    const options = { format: "{step} {bar} {duration_formatted} {text}", stream: this.stream, hideCursor: true, barsize: 24, clearOnComplete: true };
+    const options = {
+      format: "{step} {bar} {duration_formatted} {text}",
+      stream: this.stream,
+      hideCursor: true,
+      barsize: 24,
+      clearOnComplete: true,
+    };
     const bar = new cliProgress.SingleBar(options, cliProgress.Presets.shades_classic);
     bar.start(100, 0, step);
     return bar;

@@ -53,7 +53,6 @@ interface CertifyFlags {
   readonly json?: boolean;
 }
 
-
 function imageFlag(name: "image" | "base", value: string | undefined): ImageRecord {
   const found = value === undefined || value === "" ? undefined : findImage({ digest: value });
   if (found !== undefined) return found;
@@ -90,7 +89,10 @@ function tell(report: QualificationReport, flags: CertifyFlags): void {
   if (isCertified) printLines([`certificate: ${flags.out ?? ""}`]);
 }
 
-type Qualified = Pick<SuiteOptions, "name" | "changed" | "base" | "changeDigest" | "policyDigest" | "hardening" | "ownChecks" | "parameters">;
+type Qualified = Pick<
+  SuiteOptions,
+  "name" | "changed" | "base" | "changeDigest" | "policyDigest" | "hardening" | "ownChecks" | "parameters"
+>;
 
 /** Runs the suite on servers of its own and removes them, also when it fails or is interrupted. */
 async function qualify(subject: Qualified, flags: CertifyFlags): Promise<QualificationReport> {

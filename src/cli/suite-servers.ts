@@ -63,7 +63,11 @@ async function stand(client: ServerClient, plan: ServerPlan): Promise<void> {
   await startServer(plan);
   const { report, complete } = await waitUntilStanding(client, STANDING_LIMIT_MS, () => undefined);
   if (complete) return;
-  throw new SteadfastError("NOT_THERE_YET", { server: client.server, seconds: STANDING_LIMIT_MS / 1000, standing: standingSentence(report) });
+  throw new SteadfastError("NOT_THERE_YET", {
+    server: client.server,
+    seconds: STANDING_LIMIT_MS / 1000,
+    standing: standingSentence(report),
+  });
 }
 
 /** All processes stopped first, so that none of them sees another one go; then killed; then everything is started on what is on the disk. */
@@ -85,7 +89,9 @@ export class CertifyServers implements SuiteServers {
   constructor() {
     const obstacle = tapObstacle();
     if (obstacle !== null)
-      throw new SteadfastError("USAGE", { what: `A qualification needs servers with TAP devices, which are not permitted here: ${obstacle}.` });
+      throw new SteadfastError("USAGE", {
+        what: `A qualification needs servers with TAP devices, which are not permitted here: ${obstacle}.`,
+      });
   }
 
   async start(side: Side, subject: Subject): Promise<SuiteServer> {

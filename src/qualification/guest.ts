@@ -53,7 +53,8 @@ export async function serviceFacts(server: SuiteServer, services: readonly Suite
   const kept = services.filter(({ name }) => new RegExp(`^::respawn:\\S+/service ${name}\\r?$`, "m").test(table));
   return Promise.all(
     kept.map(async ({ name, ports }) => {
-      const answers = ports.length === 0 ? undefined : (await Promise.all(ports.map((port) => accepts(server.host, port)))).every((each) => each);
+      const answers =
+        ports.length === 0 ? undefined : (await Promise.all(ports.map((port) => accepts(server.host, port)))).every((each) => each);
       return { name, answers, isRunning: now.has(name), restarts: now.get(name) === before.get(name) ? 0 : 1 };
     }),
   );
@@ -68,7 +69,10 @@ export async function untilServing(server: SuiteServer, services: readonly Suite
     missing = missing.filter((_, index) => does[index] !== true);
     if (missing.length === 0) return;
     if (performance.now() > giveUpAt)
-      throw new SteadfastError("QUALIFICATION_STATE", { server: server.name, what: `answer on port ${missing.join(" and ")} within ${SERVING_LIMIT_MS / 1000} s` });
+      throw new SteadfastError("QUALIFICATION_STATE", {
+        server: server.name,
+        what: `answer on port ${missing.join(" and ")} within ${SERVING_LIMIT_MS / 1000} s`,
+      });
     await pause(SERVING_POLL_MS);
   }
 }

@@ -15,7 +15,8 @@ const FACTS_LIMIT_SECONDS = 120;
 export async function gradeHardening(policy: Policy, image: ImageRecord, server: SuiteServer | null): Promise<Grade> {
   const said = server === null ? undefined : await scriptInGuest(server, GUEST_FACTS_COMMAND, FACTS_LIMIT_SECONDS);
   const guest = said === undefined ? undefined : parseGuestFacts(said);
-  if (server !== null && guest === undefined) throw new SteadfastError("QUALIFICATION_STATE", { server: server.name, what: "tell the facts that the policy asks for" });
+  if (server !== null && guest === undefined)
+    throw new SteadfastError("QUALIFICATION_STATE", { server: server.name, what: "tell the facts that the policy asks for" });
   const violations = policyViolations(policy, imageFacts(image), guest);
   const problems = violations.map(({ rule, what, where, mend }) => `${rule}: ${what} (${where}): ${mend}`);
   const looked = guest === undefined ? "the image keeps" : "the image and the running guest keep";

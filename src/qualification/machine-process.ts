@@ -18,7 +18,7 @@ import {
   type ReplayJob,
 } from "./machine-job.js";
 
-const BUDGET = 100_000;
+const BUDGET = 40_000;
 /** A guest that idles is given the time of its next timer, but not more than this at once. */
 const IDLE_STEP_NS = 20_000_000n;
 const BUSY_STEP_NS = 50_000n;
@@ -127,7 +127,16 @@ async function boot(job: BootJob): Promise<MachineAnswer> {
   const { kernelPath, initrdPath, commandLine, memoryMiB, digest } = job.image;
   const machine = new WatchedMachine(
     await loadMachine({
-      machine: { engine: "rv64", kernelPath, initrdPath, commandLine, ramBytes: memoryMiB << 20, harts: 1, imageDigest: digest, diskBytes: 0 },
+      machine: {
+        engine: "rv64",
+        kernelPath,
+        initrdPath,
+        commandLine,
+        ramBytes: memoryMiB << 20,
+        harts: 1,
+        imageDigest: digest,
+        diskBytes: 0,
+      },
       network: { macAddress: "" },
       epochNs: String(EPOCH_NS),
     }),
@@ -140,7 +149,8 @@ async function boot(job: BootJob): Promise<MachineAnswer> {
   let said = "";
   while (machine.ticks < MOST_BOOT_TICKS) {
     const { outputs, timeNs, idleUntilNs } = machine.run({ nowNs, budget: BUDGET, inputs });
-    for (const output of outputs) if (output.kind === "console") said = (said + Buffer.from(output.bytes).toString("latin1")).slice(-CONSOLE_KEPT);
+    for (const output of outputs)
+      if (output.kind === "console") said = (said + Buffer.from(output.bytes).toString("latin1")).slice(-CONSOLE_KEPT);
     if (said.includes(READY)) return answerOf(machine, true);
     if (outputs.some((output) => output.kind === "reset" || output.kind === "powerOff")) break;
     inputs = answersTo(outputs, random);
@@ -155,7 +165,11 @@ function plannedFlips(job: ReplayJob, ramBytes: number): Omit<Flip, "isFound">[]
   const random = new SeededRandom(job.seed);
   return Array.from({ length: job.flips }, () => {
     const page = random.below(ramBytes / PAGE_BYTES);
-    return { address: page * PAGE_BYTES + random.below(PAGE_BYTES), bit: random.below(8), tick: 2 + random.below(Math.max(1, job.flipTicks - 2)) };
+    return {
+      address: page * PAGE_BYTES + random.below(PAGE_BYTES),
+      bit: random.below(8),
+      tick: 2 + random.below(Math.max(1, job.flipTicks - 2)),
+    };
   });
 }
 

@@ -8,7 +8,15 @@ import { SteadfastError } from "../foundation/errors.js";
 import { cacheRoot } from "../image/paths.js";
 import { stateName } from "../machine/engines/rv64/index.js";
 import type { Course, Divergence } from "./grading/determinism.js";
-import { COURSE_BYTES_PER_TICK, type BootJob, type MachineAnswer, type MachineDump, type MachineJob, type MachineLine, type ReplayJob } from "./machine-job.js";
+import {
+  COURSE_BYTES_PER_TICK,
+  type BootJob,
+  type MachineAnswer,
+  type MachineDump,
+  type MachineJob,
+  type MachineLine,
+  type ReplayJob,
+} from "./machine-job.js";
 
 const PROCESS = fileURLToPath(new URL("machine-process.js", import.meta.url));
 const PROCESS_LIMIT_MS = 1_800_000;
@@ -103,7 +111,11 @@ export async function runSideBySide(job: JobFor, options: SideBySide): Promise<C
   const dumps = [0, parted.machine].map((index) => join(folder, `${job.kind}-${index}.dump`)) as [string, string];
   await Promise.all(
     [0, parted.machine].map((index, position) =>
-      runMachine(machines[index]?.node as NodeProgram, { ...jobFor(index), dump: { tick: parted.tick, file: dumps[position] ?? "" } }, options),
+      runMachine(
+        machines[index]?.node as NodeProgram,
+        { ...jobFor(index), dump: { tick: parted.tick, file: dumps[position] ?? "" } },
+        options,
+      ),
     ),
   );
   const labels = [courses[0]?.label ?? "", courses[parted.machine]?.label ?? ""] as const;

@@ -60,7 +60,8 @@ async function until(holds: () => Promise<boolean>, limitMs: number): Promise<bo
   return true;
 }
 
-const stateOf = async (server: SuiteServer, mirror: string): Promise<string> => (await server.source.read()).disk?.mirrors[mirror]?.state ?? "absent";
+const stateOf = async (server: SuiteServer, mirror: string): Promise<string> =>
+  (await server.source.read()).disk?.mirrors[mirror]?.state ?? "absent";
 
 async function areInSync(server: SuiteServer): Promise<boolean> {
   const { disk, modules, redundancy, wantedRedundancy } = await server.source.read();

@@ -90,7 +90,10 @@ function pooled(rounds: readonly LoadSummary[], instructions: readonly number[])
   return [instructions.reduce((sum, count) => sum + count, 0) / 1000 / Math.max(1, requests)];
 }
 
-function comparisonsOf({ rounds, instructions }: Measured, margins: Readonly<Record<"rate" | "cost" | "middle" | "tail", Margin>>): Comparison[] {
+function comparisonsOf(
+  { rounds, instructions }: Measured,
+  margins: Readonly<Record<"rate" | "cost" | "middle" | "tail", Margin>>,
+): Comparison[] {
   const compare = (margin: Margin, value: (load: LoadSummary) => number): Comparison => {
     return { margin, base: rounds.base.map(value), changed: rounds.changed.map(value) };
   };

@@ -5,7 +5,14 @@ import { join } from "node:path";
 import { SteadfastError } from "../foundation/errors.js";
 import { AMOUNTS, CHECKS, LEAST_MACHINES, OWN_CHECK_PREFIX, type Amounts, type Check, type CheckId, type Level } from "./grading/checks.js";
 import { grade, overallVerdict, reproducingCommand, type Grade, type QualificationReport, type Row } from "./grading/report.js";
-import { gradeCampaign, gradeDisk, gradePowerLoss, gradeServices, reintegrationFigures, reintegrationProblems } from "./grading/campaign.js";
+import {
+  gradeCampaign,
+  gradeDisk,
+  gradePowerLoss,
+  gradeServices,
+  reintegrationFigures,
+  reintegrationProblems,
+} from "./grading/campaign.js";
 import { flipProblems, gradeCourses } from "./grading/determinism.js";
 import { gradeComparisons, MARGINS, regressionProblem } from "./grading/regression.js";
 import { scriptInGuest, serviceFacts, serviceStarts, untilServing, usedMemoryMiB, type ServiceStarts } from "./guest.js";
@@ -138,17 +145,17 @@ class Run {
   check(id: string, tell: Tell): Promise<Grade> {
     if (id.startsWith(OWN_CHECK_PREFIX)) return this.#ownCheck(id.slice(OWN_CHECK_PREFIX.length), tell);
     const checks: Readonly<Record<CheckId, () => Promise<Grade>>> = {
-      "hardening": () => this.#hardening(tell),
+      hardening: () => this.#hardening(tell),
       "boot-determinism": () => this.#bootDeterminism(tell),
       "boot-regression": () => this.#bootRegression(tell),
-      "start": () => this.#start(tell),
+      start: () => this.#start(tell),
       "memory-regression": () => this.#memoryRegression(tell),
       "load-regression": () => this.#loadRegression(tell),
       "workload-determinism": () => this.#workloadDeterminism(tell),
-      "faults": () => this.#faults(tell),
+      faults: () => this.#faults(tell),
       "disk-faults": () => this.#diskFaults(tell),
-      "reintegration": () => this.#reintegration(tell),
-      "services": () => this.#services(tell),
+      reintegration: () => this.#reintegration(tell),
+      services: () => this.#services(tell),
       "power-loss": () => this.#powerLoss(tell),
     };
     return checks[id as CheckId]();
@@ -248,7 +255,11 @@ class Run {
       const graded = gradeCourses("the recorded workload", courses, divergence);
       const problems = [...broken, ...answers.flatMap((answer) => flipProblems(answer.flips, flips))];
       const isPassed = graded.verdict === "PASSED";
-      return grade(isPassed ? problems : [graded.detail, ...problems], `${graded.detail}; ${flips} flipped bits were found on each`, graded.figures);
+      return grade(
+        isPassed ? problems : [graded.detail, ...problems],
+        `${graded.detail}; ${flips} flipped bits were found on each`,
+        graded.figures,
+      );
     } finally {
       rmSync(path, { force: true });
     }

@@ -22,7 +22,10 @@ export function makeTestBuild(folder: string, faults: readonly PlantedFault[]): 
     const path = join(root, "dist", file);
     const text = readFileSync(path, "utf8");
     assert.equal(text.split(find).length, 2, `${find} is in ${file} once`);
-    writeFileSync(path, text.replace(find, () => replace));
+    writeFileSync(
+      path,
+      text.replace(find, () => replace),
+    );
   }
   return root;
 }

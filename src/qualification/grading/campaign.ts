@@ -103,14 +103,18 @@ export interface DiskFacts {
 }
 
 export function gradeDisk(facts: DiskFacts): Grade {
-  const problems = facts.drills.filter((each) => !each.isMended).map(({ drill, mirror }) => `${mirror} did not come back in sync after ${drill}`);
+  const problems = facts.drills
+    .filter((each) => !each.isMended)
+    .map(({ drill, mirror }) => `${mirror} did not come back in sync after ${drill}`);
   if (facts.drills.length < facts.wanted) problems.push(`only ${facts.drills.length} of ${facts.wanted} faults could be made`);
   if (facts.guestErrors > 0) problems.push(`the guest saw ${facts.guestErrors} errors of its disk`);
   if (facts.unrepairable > 0) problems.push(`${facts.unrepairable} blocks could not be repaired`);
   if (!facts.isContentRight) problems.push("the guest reads something else than it wrote");
   if (facts.repaired === 0) problems.push("silent damage was not found by the scrub");
   const drills = facts.drills.map(({ drill, mirror }) => `${drill} of ${mirror}`).join(", ");
-  return grade(problems, `${drills}: found and mended`, [{ name: "blocks repaired", value: facts.repaired, unit: "", limit: "at least 1" }]);
+  return grade(problems, `${drills}: found and mended`, [
+    { name: "blocks repaired", value: facts.repaired, unit: "", limit: "at least 1" },
+  ]);
 }
 
 export interface PowerLossFacts {

@@ -38,7 +38,8 @@ export function gradeCourses(what: string, courses: readonly Course[], divergenc
   if (courses.length < LEAST_MACHINES) problems.push(`only ${courses.length} machines ran`);
   if (divergence !== null) problems.push(divergenceText(divergence));
   for (const { label, isWhole, differs, ticks } of courses) {
-    if (differs !== undefined) problems.push(`machine ${label} computed another ${differs.fields.join(", ")} at tick ${differs.tick} than the server had`);
+    if (differs !== undefined)
+      problems.push(`machine ${label} computed another ${differs.fields.join(", ")} at tick ${differs.tick} than the server had`);
     else if (!isWhole) problems.push(`machine ${label} did not get through ${what} (${ticks} ticks)`);
     else if (ticks < LEAST_TICKS) problems.push(`machine ${label} ran only ${ticks} ticks of ${LEAST_TICKS}`);
   }
@@ -63,7 +64,9 @@ export interface Flip {
 }
 
 export function flipProblems(flips: readonly Flip[], wanted: number): string[] {
-  const missed = flips.filter((flip) => !flip.isFound).map(({ address, bit, tick }) => `bit ${bit} of 0x${address.toString(16)} at tick ${tick}`);
+  const missed = flips
+    .filter((flip) => !flip.isFound)
+    .map(({ address, bit, tick }) => `bit ${bit} of 0x${address.toString(16)} at tick ${tick}`);
   const problems = missed.length === 0 ? [] : [`flipped bits were not found: ${missed.join(", ")}`];
   if (flips.length < wanted) problems.push(`only ${flips.length} of ${wanted} bits were flipped`);
   return problems;

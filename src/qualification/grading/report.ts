@@ -69,8 +69,18 @@ export interface QualificationReport {
   readonly rows: readonly Row[];
 }
 
-export function grade(problems: readonly string[], detail: string, figures: readonly CheckFigure[] = [], plots: readonly Plot[] = []): Grade {
-  return { verdict: problems.length === 0 ? "PASSED" : "FAILED", detail: problems.length === 0 ? detail : problems.join("; "), figures, plots };
+export function grade(
+  problems: readonly string[],
+  detail: string,
+  figures: readonly CheckFigure[] = [],
+  plots: readonly Plot[] = [],
+): Grade {
+  return {
+    verdict: problems.length === 0 ? "PASSED" : "FAILED",
+    detail: problems.length === 0 ? detail : problems.join("; "),
+    figures,
+    plots,
+  };
 }
 
 export function overallVerdict(rows: readonly Pick<Row, "verdict">[]): "PASSED" | "FAILED" {

@@ -1,5 +1,20 @@
 /** Names what lies at an offset of a machine's state record, for whoever has found two that differ. */
-import { DEVICES, DEVICES_END, GLOBAL, G_HARTS, G_INSTRET, G_SCRUB, G_TIME, G_TIME_AT, H_F, H_PC, H_PRIV, H_X, HART0, HART_SIZE } from "./layout.js";
+import {
+  DEVICES,
+  DEVICES_END,
+  GLOBAL,
+  G_HARTS,
+  G_INSTRET,
+  G_SCRUB,
+  G_TIME,
+  G_TIME_AT,
+  H_F,
+  H_PC,
+  H_PRIV,
+  H_X,
+  HART0,
+  HART_SIZE,
+} from "./layout.js";
 
 const GLOBAL_NAMES: readonly (readonly [offset: number, name: string])[] = [
   [G_INSTRET, "count of instructions"],
@@ -18,7 +33,8 @@ export function stateName(record: Uint8Array, offset: number): string {
   const harts = view.getUint32(start + G_HARTS - GLOBAL, true);
   const registers = HART0 + harts * HART_SIZE - GLOBAL;
   const at = offset - start;
-  if (at < HART0 - GLOBAL) return GLOBAL_NAMES.find(([from]) => at >= from - GLOBAL && at < from - GLOBAL + REGISTER_BYTES)?.[1] ?? "state of the board";
+  if (at < HART0 - GLOBAL)
+    return GLOBAL_NAMES.find(([from]) => at >= from - GLOBAL && at < from - GLOBAL + REGISTER_BYTES)?.[1] ?? "state of the board";
   if (at < registers) return hartName(at - (HART0 - GLOBAL));
   if (at < registers + DEVICES_END - DEVICES) return `device register at ${hexadecimal(at - registers)}`;
   return "translation buffer (TLB)";
