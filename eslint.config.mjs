@@ -10,6 +10,7 @@ const pureLayer = [
   "src/support/**/*.ts",
   "src/view/**/*.ts",
   "src/access/**/*.ts",
+  "src/qualification/grading/**/*.ts",
   "src/machine/*.ts",
 ];
 /** Rooms of the pure layer whose one adapter lives beside them. */

@@ -50,6 +50,7 @@ export const moduleSchema = z.object({
   progress: z.exactOptional(progressSchema),
   mips: z.exactOptional(size).describe("Millions of guest instructions a second of run time."),
   load: z.exactOptional(size).describe("Share of the last interval that the machine was running, 0 to 1."),
+  instructions: z.exactOptional(count).describe("Guest instructions that the module's process has run."),
 });
 
 export const enclosureSchema = z.object({ name: z.string(), safeToPull: z.boolean() });

@@ -87,7 +87,7 @@ async function untilWell(source: DrillSource, gonePids: readonly number[], stopp
   return undefined;
 }
 
-/** Everything that the server says may be hit, once each, in random order: by chance, but nothing is left out for long. */
+/** Everything that the server says may be hit, once each, in random order, kind by kind in turn: by chance, but nothing is left out for long. */
 function shuffledDeck(view: ServerView, kinds: readonly ChaosKind[], random: SeededRandom): Card[] {
   const enclosures = new Set(view.modules.map((module) => module.enclosure));
   for (const { enclosure, safeToPull } of view.modules) if (!safeToPull) enclosures.delete(enclosure);
@@ -101,7 +101,9 @@ function shuffledDeck(view: ServerView, kinds: readonly ChaosKind[], random: See
     const other = random.below(index + 1);
     [deck[index], deck[other]] = [deck[other] as Card, deck[index] as Card];
   }
-  return deck;
+  const turns = new Map(deck.map((card, index) => [card, deck.slice(0, index).filter(({ kind }) => kind === card.kind).length]));
+  // Drawn from the end.
+  return deck.sort((left, right) => (turns.get(right) ?? 0) - (turns.get(left) ?? 0));
 }
 
 function pidsOf(view: ServerView, card: Card): number[] {

@@ -9,6 +9,7 @@ import { MANIFEST_BYTES_LIMIT } from "../certification/limits.js";
 import { printable, type Manifest, type ManifestFile } from "../certification/manifest.js";
 import { lockOf } from "../image/index.js";
 import { writeOutput, type JsonFlag } from "./certificate.js";
+import { addCertifyCommand } from "./certify.js";
 import { describeImage, withProgress } from "./image.js";
 import { printJson, printLines, table } from "./output.js";
 
@@ -146,4 +147,5 @@ export function addChangeCommand(program: Command): void {
       if (flags.json === true) printJson({ digest: read.digest, manifest: read.manifest });
       else printLines(changeLines(read));
     });
+  addCertifyCommand(change);
 }

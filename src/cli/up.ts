@@ -1,5 +1,5 @@
 /** `steadfast up`: from a server file and options to a running server. */
-import { InvalidArgumentError, Option, type Command } from "commander";
+import { Option, type Command } from "commander";
 import { SteadfastError } from "../foundation/errors.js";
 import type { ImageRecord } from "../image/index.js";
 import { GUEST_WATCHES } from "../modules/guest-health.js";
@@ -15,20 +15,11 @@ import { frontLines, standingSentence } from "./report-view.js";
 import { makePlan, parseMemory, readSettings, resolveImage, type Settings, type UpFlags } from "./settings.js";
 import { resumeManagement, startServer, waitUntilStanding, type Standing } from "./start-server.js";
 import { ServerClient } from "./client.js";
+import { wholeNumber } from "./whole-number.js";
 
 const WAIT_SECONDS_DEFAULT = 60;
 /** A Ctrl-C gives the guest this long to shut down; a second one does not wait. */
 const INTERRUPT_GRACE_MS = 5000;
-
-function wholeNumber(minimum: number, maximum: number): (text: string) => number {
-  return (text) => {
-    const value = Number(text);
-    if (!/^\d+$/.test(text) || value < minimum || value > maximum) {
-      throw new InvalidArgumentError(`It must be a whole number from ${minimum} to ${maximum}.`);
-    }
-    return value;
-  };
-}
 
 /** The options that say what the server is to be like. */
 export function withSettings(command: Command): Command {

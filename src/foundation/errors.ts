@@ -74,6 +74,12 @@ export const ERRORS = {
     text: "The host address {address} is on interface {device} already; set network.hostAddress in the server file to another subnet.",
   },
   BENCH_TOOL_MISSING: { exit: 3, text: "{tool} is not installed; `apt-get install {package}` brings it." },
+  QUALIFICATION_MACHINE: { exit: 4, text: "A machine in a process of its own (Node {node}) did not come to an end: {why}." },
+  CHANGE_BASE_OTHER: {
+    exit: 2,
+    text: "The change {file} is for the base {named}, and not for {given}; make it anew for that base with `steadfast change create --base`.",
+  },
+  QUALIFICATION_STATE: { exit: 4, text: "The suite's server {server} did not {what}." },
   BENCH_FAILED: { exit: 4, text: "{what} did not end well: {why}." },
   BENCH_SERVER: {
     exit: 4,

@@ -48,6 +48,8 @@ export interface ModuleReport {
   readonly progress?: ReintegrationProgress;
   readonly mips?: number;
   readonly load?: number;
+  /** Guest instructions run since the process started. */
+  readonly instructions?: number;
 }
 
 export interface EnclosureReport {
@@ -204,7 +206,7 @@ function reportModule(supervisor: ModuleSupervisor, sources: ReportSources): Mod
     lagTicks: view?.lagTicks ?? 0,
     rssBytes: process === null ? 0 : residentBytesOf(process.pid),
     ...(view?.progress && { progress: view.progress }),
-    ...(own && process !== null && { mips: own.mips, load: own.load }),
+    ...(own && process !== null && { mips: own.mips, load: own.load, instructions: own.instructions }),
   };
 }
 

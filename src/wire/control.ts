@@ -188,6 +188,8 @@ export type CpuToManagement = {
   readonly mips: number;
   /** Share of the last interval that the machine was running, 0..1. */
   readonly load: number;
+  /** Guest instructions that this process has run. */
+  readonly instructions: number;
 };
 
 export type ControlMessage = IoToManagement | ManagementToIo | ManagementToCpu | CpuToManagement;
