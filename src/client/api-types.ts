@@ -436,6 +436,8 @@ export interface components {
             mips?: number;
             /** @description Share of the last interval that the machine was running, 0 to 1. */
             load?: number;
+            /** @description Guest instructions that the module's process has run. */
+            instructions?: number;
         };
         ReintegrationProgress: {
             /** @enum {string} */
