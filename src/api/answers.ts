@@ -93,6 +93,7 @@ export const statusSchema = z.object({
   wantedRedundancy: redundancySchema.describe("What `redundancy` is when all modules are well."),
   guest: guestStateSchema,
   guestServices: z.record(z.string(), z.enum(["up", "down", "unknown"])),
+  guestHeartbeatAgeMs: z.number().nullable(),
   guestFaults: z.object({ panics: count, hangs: count, restarts: count, serviceFailures: count }),
   configuration: count,
   seq: count.describe("The last tick issued."),

@@ -11,7 +11,7 @@ export const BASE_PACKAGE = "busybox-static";
 export const BASE_PROGRAM = "/usr/bin/busybox";
 
 const SCRIPT_DIRECTORY = "/usr/lib/steadfast";
-const SCRIPTS = ["start-up", "service", "ready", "power-button"] as const;
+const SCRIPTS = ["start-up", "service", "ready", "power-button", "agent"] as const;
 const SERVICE_DIRECTORY = "/etc/steadfast/services";
 
 /** Debian's own numbers for the accounts that its programs expect. */
@@ -77,7 +77,7 @@ export function inittab(services: readonly RecipeService[]): string {
   for (const service of services) {
     lines.push(`::${service.restart === "always" ? "respawn" : "once"}:${SCRIPT_DIRECTORY}/service ${service.name}`);
   }
-  lines.push(`::respawn:${SCRIPT_DIRECTORY}/power-button`, "ttyS0::respawn:-/bin/sh", "::ctrlaltdel:/sbin/reboot");
+  lines.push(`::respawn:${SCRIPT_DIRECTORY}/power-button`, `::respawn:${SCRIPT_DIRECTORY}/agent`, "ttyS0::respawn:-/bin/sh", "::ctrlaltdel:/sbin/reboot");
   return lines.join("\n") + "\n";
 }
 
