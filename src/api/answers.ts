@@ -65,6 +65,11 @@ export const countersSchema = z.object({
   droppedFrames: count,
 });
 
+export const agentAnswerSchema = z.object({
+  id: z.string(),
+  status: count.describe("Exit status of a command; of other requests 0, or 1 with a sentence as output."),
+  base64: z.base64().describe("What a command printed, up to 256 KiB."),
+});
 export const diskSchema = z.object({
   configuration: count,
   sizeBytes: size,

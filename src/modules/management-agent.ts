@@ -3,7 +3,8 @@
  * been lost on its way (the I/O module was, or nothing was heard for long) is sent again with the same id: the agent carries out no id
  * twice and repeats its recorded answer. A request that stays without an answer ends in an error that says that its effect is not known.
  */
-import { AgentReader, encodeRequest, requestProblem, type AgentLine, type AgentRequest } from "../agent/lines.js";
+import { randomBytes } from "node:crypto";
+import { AgentReader, encodeRequest, isAgentId, requestProblem, type AgentLine, type AgentRequest } from "../agent/lines.js";
 import { SteadfastError } from "../foundation/errors.js";
 import type { ManagementToIo } from "../wire/control.js";
 
@@ -39,6 +40,14 @@ export function agentMessage(id: string, request: AgentRequest): ManagementToIo 
   return { kind: "agent", base64: Buffer.from(encodeRequest(id, request)).toString("base64") };
 }
 
+/**
+ * An id that no other request has, whoever made it on this host. Ids rise with the time since the host's start: by that the agent tells
+ * what it has forgotten from what is new.
+ */
+export function newAgentId(): string {
+  return `${(process.hrtime.bigint() / 1000n).toString(36).padStart(11, "0")}-${randomBytes(4).toString("hex")}`;
+}
+
 export class AgentLink {
   readonly #hooks: AgentLinkHooks;
   readonly #reader = new AgentReader();
@@ -46,26 +55,14 @@ export class AgentLink {
   #current: Pending | null = null;
   #repeatTimer: NodeJS.Timeout | null = null;
   #limitTimer: NodeJS.Timeout | null = null;
-  #lastId = "";
 
   constructor(hooks: AgentLinkHooks) {
     this.#hooks = hooks;
   }
 
-  /**
-   * An id that no other request has, whichever management module made it: they rise with the time since the host's start, by which the
-   * agent tells what it has forgotten from what is new.
-   */
-  newId(): string {
-    const previous = this.#lastId;
-    do this.#lastId = (process.hrtime.bigint() / 1000n).toString(36).padStart(11, "0");
-    while (this.#lastId <= previous);
-    return this.#lastId;
-  }
-
   /** `id`: of a request that was made before and whose answer was lost; the agent repeats that instead of carrying it out again. */
-  request(request: AgentRequest, id = this.newId()): Promise<AgentAnswer> {
-    const problem = requestProblem(request);
+  request(request: AgentRequest, id = newAgentId()): Promise<AgentAnswer> {
+    const problem = isAgentId(id) ? requestProblem(request) : "an id has up to 32 small letters, digits and hyphens";
     if (problem !== null) throw new SteadfastError("AGENT_REQUEST", { why: problem });
     if (this.#waiting.length >= MAX_WAITING) throw new SteadfastError("AGENT_BUSY", { most: MAX_WAITING });
     return new Promise((resolve, reject) => {

@@ -9,7 +9,8 @@ import { BLOCK_BYTES, MAX_DISK_BYTES } from "../storage/limits.js";
 import type { HostNetwork } from "../ports/network-host.js";
 import type { ModuleConfig } from "./config.js";
 import { serveControlApi, type ControlApi, type ManagementActions, type VerifyAnswer } from "./management-api.js";
-import { AgentLink, agentMessage } from "./management-agent.js";
+import type { AgentRequest } from "../agent/lines.js";
+import { AgentLink, agentMessage, type AgentAnswer } from "./management-agent.js";
 import { ConsoleHub } from "./management-console.js";
 import { prepareArbiter, prepareDisk } from "./management-disk.js";
 import { EventLog, FIRST_EVENT, LAST_EVENT } from "./management-events.js";
@@ -331,6 +332,10 @@ export class Leader implements ManagementActions {
     if (action === "grow" && !isGrowth) throw new SteadfastError("DISK_GROWTH", { size: sizeBytes, present, most: MAX_DISK_BYTES });
     if (!this.#toActiveIo({ kind: "disk", action, sizeBytes: action === "grow" ? sizeBytes : present }))
       throw new SteadfastError("MODULE_NOT_RUNNING", { module: this.#io.active });
+  }
+
+  agent(request: AgentRequest, id?: string): Promise<AgentAnswer> {
+    return this.#agent.request(request, id);
   }
 
   verify(): Promise<VerifyAnswer> {
