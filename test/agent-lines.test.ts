@@ -60,11 +60,9 @@ test("nonsense is counted and passed over, and never throws", () => {
   ])
     assert.equal(parseAgentLine(line), null, line);
   const reader = new AgentReader();
-  holds(
-    fc.property(fc.uint8Array({ maxLength: 5000 }), (bytes) => {
-      reader.read(bytes);
-    }),
-  );
+  holds(fc.uint8Array({ maxLength: 5000 }), (bytes) => {
+    reader.read(bytes);
+  });
   reader.read(utf8Encode("\n"));
   const before = reader.refused;
   reader.read(new Uint8Array(1_000_000).fill(0x61));
@@ -111,12 +109,10 @@ test("requests out of bounds are refused with a reason", () => {
 });
 
 test("Base64 is that of everybody else", () => {
-  holds(
-    fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => {
-      const text = Buffer.from(bytes).toString("base64");
-      assert.equal(toBase64(bytes), text);
-      assert.deepEqual(Buffer.from(fromBase64(text)!), Buffer.from(bytes));
-    }),
-  );
+  holds(fc.uint8Array({ maxLength: 300 }), (bytes) => {
+    const text = Buffer.from(bytes).toString("base64");
+    assert.equal(toBase64(bytes), text);
+    assert.deepEqual(Buffer.from(fromBase64(text)!), Buffer.from(bytes));
+  });
   for (const text of ["a", "a===", "====", "a b=", "aaa\n"]) assert.equal(fromBase64(text), null, text);
 });
