@@ -27,9 +27,9 @@ const WELL: Observation = {
   fullness: [],
 };
 
-function alerts(channels: readonly string[] = ["a"]): Alerts {
+function alerts(channels: readonly string[] = ["a"], callHome: readonly string[] = []): Alerts {
   const limits = { simplexForMs: 1000, unreachableForMs: 500, fullShare: 0.9, quietMs: 10_000 };
-  return new Alerts({ server: "bank", run: "r", channels, ...limits });
+  return new Alerts({ server: "bank", run: "r", channels, callHome, ...limits });
 }
 
 /** Delivers at once whatever is to be delivered: "raised SIMPLEX", "cleared SIMPLEX" ... */
@@ -46,7 +46,7 @@ function heard(subject: Alerts, event: AlertEvent): string[] {
 }
 
 const observed = (atMs: number, change: Partial<Observation> = {}): AlertEvent => {
-  return { kind: "observed", atMs, observation: { ...WELL, ...change } };
+  return { kind: "observed", atMs, plan: null, observation: { ...WELL, ...change } };
 };
 
 describe("rules", () => {
@@ -103,12 +103,12 @@ describe("rules", () => {
   test("a server that is gone is told of, unless its operator stopped it", () => {
     const subject = alerts();
     assert.deepEqual(heard(subject, observed(0, { brokenModules: ["cpu0"] })), ["raised BROKEN cpu0"]);
-    assert.deepEqual(heard(subject, { kind: "absent", atMs: 1, why: "unmanaged" }), []);
-    assert.deepEqual(heard(subject, { kind: "absent", atMs: 501, why: "unmanaged" }), ["raised SERVER_UNMANAGED"]);
-    assert.deepEqual(heard(subject, { kind: "absent", atMs: 502, why: "down" }), ["cleared SERVER_UNMANAGED"]);
-    assert.deepEqual(heard(subject, { kind: "absent", atMs: 1002, why: "down" }), ["raised SERVER_DOWN"]);
+    assert.deepEqual(heard(subject, { kind: "absent", atMs: 1, plan: null, why: "unmanaged" }), []);
+    assert.deepEqual(heard(subject, { kind: "absent", atMs: 501, plan: null, why: "unmanaged" }), ["raised SERVER_UNMANAGED"]);
+    assert.deepEqual(heard(subject, { kind: "absent", atMs: 502, plan: null, why: "down" }), ["cleared SERVER_UNMANAGED"]);
+    assert.deepEqual(heard(subject, { kind: "absent", atMs: 1002, plan: null, why: "down" }), ["raised SERVER_DOWN"]);
     assert.deepEqual(heard(subject, observed(1003, { brokenModules: ["cpu0"] })), ["cleared SERVER_DOWN"]);
-    assert.deepEqual(heard(subject, { kind: "absent", atMs: 1004, why: "stopped" }), ["cleared BROKEN cpu0"]);
+    assert.deepEqual(heard(subject, { kind: "absent", atMs: 1004, plan: null, why: "stopped" }), ["cleared BROKEN cpu0"]);
   });
 });
 
@@ -195,7 +195,7 @@ describe("deliveries", () => {
             kind === "observed"
               ? observed(atMs, value)
               : kind === "absent"
-                ? { kind, atMs, why: value as "down" }
+                ? { kind, atMs, plan: null, why: value as "down" }
                 : { kind, atMs, code: value, text: "t", module: "" };
           for (const line of heard(subject, event)) {
             const [state = "", ...key] = line.split(" ");

@@ -4,6 +4,7 @@
  */
 import { z } from "zod";
 import { REDUNDANCIES } from "../modules/redundancy.js";
+import { PLAN_LEVELS } from "../support/plan.js";
 
 const count = z.int().min(0);
 const size = z.number().min(0);
@@ -92,6 +93,15 @@ export const diskSchema = z.object({
   }),
 });
 
+export const supportSchema = z.object({
+  level: z.enum(PLAN_LEVELS),
+  warranty: z.enum(["upcoming", "running", "ended"]),
+  warrantyFromMs: z.number(),
+  warrantyUntilMs: z.number(),
+  contact: z.string(),
+  reactionMs: size.describe("Within this long somebody looks at what was called in."),
+});
+
 export const statusSchema = z.object({
   server: z.string(),
   redundancy: redundancySchema,
@@ -118,6 +128,7 @@ export const statusSchema = z.object({
   mips: size,
   counters: countersSchema,
   disk: z.nullable(diskSchema).describe("Null: it has none, or no I/O module drives it at this moment."),
+  support: z.nullable(supportSchema).describe("Support plan and warranty; null: none."),
   lastEventId: count,
   modules: z.array(moduleSchema),
   enclosures: z.array(enclosureSchema),

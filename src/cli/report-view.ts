@@ -1,6 +1,7 @@
 /** A server's report and its events as text, for `status`, `events` and the live view. */
 import type { LoggedEvent } from "../modules/management-events.js";
 import type { ModuleReport, ServerReport } from "../modules/management-status.js";
+import { HOUR_MS, type PlanStanding } from "../support/plan.js";
 import { publishedText } from "../ports/published-port.js";
 import { USER_NETWORK_LIMIT } from "./network-choice.js";
 import { duration, paint, table, type Colour } from "./output.js";
@@ -75,6 +76,23 @@ function diskLines({ disk }: ServerReport): string[] {
   return [`disk ${Math.round(disk.sizeBytes / MIB)} MiB: ${mirrors.join(", ")}${faults}`];
 }
 
+/** "support premium, reaction within 1 h, warranty until 2029-01-01, +49 30 000000" */
+export function planLine({ level, warranty, warrantyFromMs, warrantyUntilMs, contact, reactionMs }: PlanStanding): string {
+  const day = (ms: number): string => new Date(ms).toISOString().slice(0, 10);
+  const until = {
+    upcoming: `from ${day(warrantyFromMs)}`,
+    running: `until ${day(warrantyUntilMs)}`,
+    ended: `ended on ${day(warrantyUntilMs)}`,
+  };
+  const parts = [
+    `support ${level}`,
+    `reaction within ${reactionMs / HOUR_MS} h`,
+    `warranty ${until[warranty]}`,
+    ...(contact === "" ? [] : [contact]),
+  ];
+  return warranty === "ended" ? paint(parts.join(", "), "yellow") : parts.join(", ");
+}
+
 export function reportLines(report: ServerReport): string[] {
   const { counters } = report;
   const redundancy = paint(report.redundancy, report.redundancy === report.wantedRedundancy ? "green" : stateColour(report.redundancy));
@@ -87,6 +105,7 @@ export function reportLines(report: ServerReport): string[] {
       `outages ${counters.outages}, frames in ${counters.framesIn}, out ${counters.framesOut}, dropped ${counters.droppedFrames}`,
     ...diskLines(report),
     ...guestFaultLines(report),
+    ...(report.support === null ? [] : [planLine(report.support)]),
     ...(report.network === "user" ? [USER_NETWORK_LIMIT] : []),
     "",
     ...table(moduleRows(report)),

@@ -9,6 +9,7 @@ import { SteadfastError } from "../foundation/errors.js";
 import { LAST_EVENT, readEventFile, type LoggedEvent } from "../modules/management-events.js";
 import { mirrorDirectory, readJsonFile, type ServerPlan } from "../modules/management-plan.js";
 import type { ServerReport } from "../modules/management-status.js";
+import { SupportPlanReader } from "../modules/support-plan-file.js";
 import { Alerts, type AlertEvent, type Observation } from "../support/alerts.js";
 import { ServerClient } from "./client.js";
 import { makeChannels, type Channel } from "./support-channels.js";
@@ -23,8 +24,10 @@ export async function watchServer(config: WatchConfig, signal: AbortSignal): Pro
   const client = new ServerClient(config.server);
   const dispatch = alertDispatcher(config);
   const follower = new EventFollower(client, dispatch);
+  // Of the file, since a server that is down has no report.
+  const supportPlan = new SupportPlanReader(client.paths.supportPlanFile);
   while (!signal.aborted) {
-    const seen = await look(client, follower);
+    const seen = await look(client, follower, supportPlan);
     dispatch(seen);
     await pause(seen.kind === "absent" ? ABSENT_POLL_MS : POLL_MS, signal);
   }
@@ -59,6 +62,7 @@ function alertDispatcher(config: WatchConfig): (event: AlertEvent) => void {
     server: config.server,
     run: randomUUID(),
     channels: [...channels.keys()],
+    callHome: [...config.webhooks, ...config.mail].filter((each) => each.callHome).map((each) => each.name),
     simplexForMs: simplexForSeconds * 1000,
     unreachableForMs: unreachableForSeconds * 1000,
     fullShare: diskFullPercent / 100,
@@ -116,7 +120,10 @@ class EventFollower {
   }
 }
 
-async function look(client: ServerClient, follower: EventFollower): Promise<AlertEvent> {
+type Seen = Extract<AlertEvent, { kind: "observed" | "absent" }>;
+
+async function look(client: ServerClient, follower: EventFollower, supportPlan: SupportPlanReader): Promise<Seen> {
+  const plan = supportPlan.standing(Date.now());
   let report: ServerReport;
   try {
     report = await client.status();
@@ -125,10 +132,10 @@ async function look(client: ServerClient, follower: EventFollower): Promise<Aler
     if (code === "SERVER_FORBIDDEN") throw error;
     // Also one that answers with nonsense: whoever watches must outlast that.
     if (code !== "SERVER_NOT_RUNNING" && code !== "SERVER_UNMANAGED") say(`status: ${whyOf(error)}`);
-    return { kind: "absent", atMs: Date.now(), why: code === "SERVER_NOT_RUNNING" ? whyGone(client) : "unmanaged" };
+    return { kind: "absent", atMs: Date.now(), plan, why: code === "SERVER_NOT_RUNNING" ? whyGone(client) : "unmanaged" };
   }
   follower.follow(report);
-  return { kind: "observed", atMs: Date.now(), observation: await observationOf(client, report) };
+  return { kind: "observed", atMs: Date.now(), plan, observation: await observationOf(client, report) };
 }
 
 /** One whose last event is its end was stopped, and one that never ran is not missed. */

@@ -327,6 +327,21 @@ export const ERRORS = {
   },
   SUPPORT_CONFIG: { exit: 2, text: "The support file {file} is wrong: {problem}; docs/how-to/support.md shows one." },
   SUPPORT_FILE: { exit: 3, text: "{path} cannot be written ({why}); choose another file with --out." },
+  PLAN_FILE: { exit: 3, text: "The support plan {path} is damaged; put it back from a backup, or remove it and purchase anew." },
+  PLAN_LEVEL: { exit: 2, text: "There is no support level {value}; take standard, enhanced or premium." },
+  PLAN_DATE: { exit: 2, text: "{option} is {value}; write a day such as 2029-12-31." },
+  PLAN_CONTACT: { exit: 2, text: "--contact is longer than {limit} characters or has control characters in it; write one short line." },
+  PLAN_WARRANTY_EMPTY: { exit: 2, text: "A warranty until {until} is over before it begins; name a later day with --until." },
+  PLAN_THERE: {
+    exit: 4,
+    text: "Server {server} has a support plan already ({path}), and it is set only once; `steadfast support plan upgrade` raises it.",
+  },
+  PLAN_NONE: { exit: 4, text: "Server {server} has no support plan; set what was bought with `steadfast support plan purchase`." },
+  PLAN_LOWER: { exit: 4, text: "The support plan is {present} and can only be raised, not set to {level}." },
+  PLAN_WARRANTY: {
+    exit: 4,
+    text: "The warranty of server {server} {why}, and a support plan is raised only while it runs; ask the vendor for a new one.",
+  },
   INSTALL_ROOT: { exit: 3, text: "Only root may change what starts at boot; run this as root, or say --print to see the unit." },
   SYSTEMD_MISSING: {
     exit: 3,

@@ -39,6 +39,7 @@ import { headerFor } from "./management-reports.js";
 import { LEAD_EVERY_MS } from "./management-standby.js";
 import { StandbyView } from "./management-standbys.js";
 import type { LeaderState, MadeRecord } from "./management-state.js";
+import { SupportPlanReader } from "./support-plan-file.js";
 import { inLockstep, makeReport, type ServerReport } from "./management-status.js";
 import { endModules, ModuleSupervisor } from "./management-supervisor.js";
 import { ModuleTalk } from "./management-talk.js";
@@ -71,6 +72,7 @@ export class Leader implements ManagementActions {
   readonly #talk: ModuleTalk;
   readonly #guest: GuestWatch;
   #startedAtMs = Date.now();
+  readonly #supportPlan: SupportPlanReader;
   #epochNs = BigInt(Date.now()) * 1_000_000n;
   #network: HostNetwork | null = null;
   #links: ManagementLinks | null = null;
@@ -106,6 +108,7 @@ export class Leader implements ManagementActions {
       (seq) => headerFor(this.#configFor(JUDGE, 1), seq),
       (message) => this.#toActiveIo(message),
     );
+    this.#supportPlan = new SupportPlanReader(paths.supportPlanFile);
     this.#redundancy = new RedundancyChange({
       supervisor: (module) => this.#supervisor(module),
       expect: (module, present) => this.#expect(module, present),
@@ -248,6 +251,7 @@ export class Leader implements ManagementActions {
       address: this.#plan.network.kind === "tap" ? (this.#network?.guestAddress ?? "") : "",
       guest: this.#guest,
       startedAtMs: this.#startedAtMs,
+      support: this.#supportPlan.standing(Date.now()),
       lastEventId: this.#events.lastId,
       supervisors: this.#supervisors,
       io: this.#io.status,

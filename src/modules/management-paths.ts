@@ -24,6 +24,7 @@ export interface ServerPaths {
   readonly logDirectory: string;
   /** Miscompare reports. */
   readonly reportDirectory: string;
+  readonly supportPlanFile: string;
 }
 
 function isRoot(): boolean {
@@ -62,6 +63,7 @@ export function serverPaths(server: string): ServerPaths {
     eventsFile: join(stateDirectory, "events.jsonl"),
     logDirectory: join(stateDirectory, "logs"),
     reportDirectory: join(stateDirectory, "reports"),
+    supportPlanFile: join(stateDirectory, "support-plan.json"),
   };
 }
 

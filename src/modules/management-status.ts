@@ -10,6 +10,7 @@ import type {
   ServerCounters,
   ServerStatus,
 } from "../wire/control.js";
+import type { PlanStanding } from "../support/plan.js";
 import type { PublishedPort } from "../ports/published-port.js";
 import type { GuestFaults, ServiceState } from "./guest-health.js";
 import type { GuestWatch } from "./management-guest.js";
@@ -85,6 +86,8 @@ export interface ServerReport {
   readonly counters: ServerCounters;
   /** The guest's disk and its mirrors; null: it has none, or no I/O module drives it at this moment. */
   readonly disk: DiskStatus | null;
+  /** What support and warranty it has; null: none. */
+  readonly support: PlanStanding | null;
   readonly lastEventId: number;
   readonly modules: readonly ModuleReport[];
   readonly enclosures: readonly EnclosureReport[];
@@ -102,6 +105,7 @@ export interface ReportSources {
   readonly address: string;
   readonly guest: GuestWatch;
   readonly startedAtMs: number;
+  readonly support: PlanStanding | null;
   readonly lastEventId: number;
   readonly supervisors: readonly ModuleSupervisor[];
   /** Of the active I/O module; null: it is not connected. */
@@ -257,6 +261,7 @@ export function makeReport(sources: ReportSources): ServerReport {
     mips: io?.mips ?? 0,
     counters: sources.counters,
     disk: io?.disk ?? null,
+    support: sources.support,
     lastEventId: sources.lastEventId,
     modules,
     enclosures: reportEnclosures(modules),

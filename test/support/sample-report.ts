@@ -55,6 +55,10 @@ export const SAMPLE_REPORT: ServerReport = {
       ...{ differingBlocks: 0, copiedBytes: 4096, resyncs: 1 },
     },
   },
+  support: {
+    ...{ level: "premium", warranty: "running", warrantyFromMs: 1_767_225_600_000, warrantyUntilMs: 1_861_920_000_000 },
+    ...{ contact: "+49 30 000000", reactionMs: 3_600_000 },
+  },
   lastEventId: 42,
   modules: [
     { ...sampleModule("cpu0", "cpu"), mips: 12.5, load: 0.5 },
