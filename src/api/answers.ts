@@ -108,7 +108,7 @@ export const statusSchema = z.object({
   wantedRedundancy: redundancySchema.describe("What `redundancy` is when all modules are well."),
   guest: guestStateSchema,
   guestServices: z.record(z.string(), z.enum(["up", "down", "unknown"])),
-  guestHeartbeatAgeMs: z.number().nullable(),
+  guestHeartbeatAgeMs: z.number().nullable().describe("In guest time; null: its agent was not heard since the guest's start."),
   guestFaults: z.object({ panics: count, hangs: count, restarts: count, serviceFailures: count }),
   configuration: count,
   seq: count.describe("The last tick issued."),

@@ -10,7 +10,8 @@ import type { ManagementToIo } from "../wire/control.js";
 
 /** Requests that wait for the one under way. */
 const MAX_WAITING = 16;
-const REPEAT_EVERY_MS = 10_000;
+/** After so long without a word about it a request is sent again. */
+const REPEAT_AFTER_MS = 10_000;
 /** For the answer, on top of the time that the request itself may take. */
 const ANSWER_LIMIT_MS = 60_000;
 
@@ -48,11 +49,18 @@ export function newAgentId(): string {
   return `${(process.hrtime.bigint() / 1000n).toString(36).padStart(11, "0")}-${randomBytes(4).toString("hex")}`;
 }
 
+/** One from the future would have the agent take all ids that are yet to come for forgotten ones. */
+function idProblem(id: string): string | null {
+  return isAgentId(id) && id <= newAgentId() ? null : "a request's id is one that an earlier answer or error named";
+}
+
 export class AgentLink {
   readonly #hooks: AgentLinkHooks;
   readonly #reader = new AgentReader();
   readonly #waiting: Pending[] = [];
   #current: Pending | null = null;
+  /** Ids below were made before the guest's last start: it would not know what it did for them. */
+  #oldestId = "";
   #repeatTimer: NodeJS.Timeout | null = null;
   #limitTimer: NodeJS.Timeout | null = null;
 
@@ -60,10 +68,20 @@ export class AgentLink {
     this.#hooks = hooks;
   }
 
+  /** For another leader: `adopt` takes it. */
+  get oldestId(): string {
+    return this.#oldestId;
+  }
+
+  adopt(oldestId: string): void {
+    this.#oldestId = oldestId;
+  }
+
   /** `id`: of a request that was made before and whose answer was lost; the agent repeats that instead of carrying it out again. */
   request(request: AgentRequest, id = newAgentId()): Promise<AgentAnswer> {
-    const problem = isAgentId(id) ? requestProblem(request) : "an id has up to 32 small letters, digits and hyphens";
+    const problem = idProblem(id) ?? requestProblem(request);
     if (problem !== null) throw new SteadfastError("AGENT_REQUEST", { why: problem });
+    if (id < this.#oldestId) throw new SteadfastError("AGENT_UNANSWERED", { id, why: "the guest was started anew since it was made" });
     if (this.#waiting.length >= MAX_WAITING) throw new SteadfastError("AGENT_BUSY", { most: MAX_WAITING });
     return new Promise((resolve, reject) => {
       this.#waiting.push({ id, request, parts: new Map(), resolve, reject });
@@ -83,6 +101,7 @@ export class AgentLink {
 
   /** The guest starts from nothing, or the server ends: nobody will answer any more. */
   lost(why: string): void {
+    this.#oldestId = newAgentId();
     const failed = [...(this.#current === null ? [] : [this.#current]), ...this.#waiting];
     this.#settle();
     this.#waiting.length = 0;
@@ -100,10 +119,14 @@ export class AgentLink {
   }
 
   #send({ id, request }: Pending): void {
-    if (this.#repeatTimer !== null) clearTimeout(this.#repeatTimer);
-    this.#repeatTimer = setTimeout(() => this.repeat(), REPEAT_EVERY_MS);
+    this.#repeatLater();
     // Without an I/O module now there is a next one soon.
     this.#hooks.send(agentMessage(id, request));
+  }
+
+  #repeatLater(): void {
+    if (this.#repeatTimer !== null) clearTimeout(this.#repeatTimer);
+    this.#repeatTimer = setTimeout(() => this.repeat(), REPEAT_AFTER_MS);
   }
 
   #line(line: AgentLine): void {
@@ -114,7 +137,8 @@ export class AgentLink {
     switch (line.kind) {
       case "part":
         current.parts.set(line.index, line.bytes);
-        return;
+        // The rest is on its way.
+        return this.#repeatLater();
       case "refused":
         return this.#fail(current, `it refused (${line.why})`);
       case "done": {

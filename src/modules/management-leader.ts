@@ -10,12 +10,13 @@ import type { HostNetwork } from "../ports/network-host.js";
 import type { ModuleConfig } from "./config.js";
 import { serveControlApi, type ControlApi, type ManagementActions, type VerifyAnswer } from "./management-api.js";
 import type { AgentRequest } from "../agent/lines.js";
-import { AgentLink, agentMessage, type AgentAnswer } from "./management-agent.js";
-import { ConsoleHub } from "./management-console.js";
+import type { AgentAnswer, AgentLink } from "./management-agent.js";
+import type { ConsoleHub } from "./management-console.js";
 import { prepareArbiter, prepareDisk } from "./management-disk.js";
 import { EventLog, FIRST_EVENT, LAST_EVENT } from "./management-events.js";
 import { drill, type FaultDetails, type FaultDone } from "./management-faults.js";
-import { GuestWatch } from "./management-guest.js";
+import type { GuestWatch } from "./management-guest.js";
+import { GuestSide } from "./management-guest-side.js";
 import { IoView } from "./management-io.js";
 import { ManagementLinks, type ParsedControl } from "./management-links.js";
 import { madeOnHost, setUpNetwork, tearDownNetwork } from "./management-network.js";
@@ -91,18 +92,14 @@ export class Leader implements ManagementActions {
     this.#events = new EventLog(paths.eventsFile);
     this.#io = new IoView(plannedModules(plan).find((module) => module.kind === "io")?.name ?? "");
     this.#supervisors = [...plannedModules(plan), ...plannedManagement(plan), JUDGE].map((module) => this.#supervise(module));
-    this.#console = new ConsoleHub(
-      (bytes) => this.#toActiveIo({ kind: "console", base64: bytes.toString("base64") }),
-      () => this.#guest.ready(),
-    );
-    this.#agent = new AgentLink({ send: (message) => this.#toActiveIo(message), beat: (line) => this.#guest.beat(line) });
-    this.#guest = new GuestWatch(plan, {
-      event: (severity, code, text, data) => this.#events.add(severity, code, text, { ...(data && { data }) }),
-      traffic: () => this.#io.status && { ...this.#io.counters, committed: this.#io.status.committed, guestTimeMs: Number(BigInt(this.#io.status.guestTimeNs) / 1_000_000n) },
-      reset: () => void this.#toActiveIo({ kind: "reset" }),
-      nudge: () => void this.#toActiveIo(agentMessage("watch", { verb: "ping" })),
+    const guestSide = new GuestSide({
+      ...{ plan, events: this.#events, io: this.#io },
+      toActiveIo: (message) => this.#toActiveIo(message),
       changed: () => this.#save(),
     });
+    this.#console = guestSide.console;
+    this.#agent = guestSide.agent;
+    this.#guest = guestSide.watch;
     this.#recordings = new Recordings(
       paths,
       (seq) => headerFor(this.#configFor(JUDGE, 1), seq),
@@ -198,6 +195,7 @@ export class Leader implements ManagementActions {
     // The network stays as it was made: the I/O modules live in it.
     this.#guest.askThrough(state.network);
     this.#guest.resume(state.guest);
+    this.#agent.adopt(state.agentOldestId);
     if (state.isRecording) this.#recordings.cut();
     // At once: from here on it is us whom the stand-bys watch.
     this.#save();
@@ -477,6 +475,7 @@ export class Leader implements ManagementActions {
       epochNs: String(this.#epochNs),
       startedAtMs: this.#startedAtMs,
       guest: this.#guest.record,
+      agentOldestId: this.#agent.oldestId,
       io: this.#io.record,
       ...this.#talk.record,
       isRecording: this.#recordings.isUnderWay,
