@@ -69,6 +69,11 @@ export const countersSchema = z.object({
   droppedFrames: count,
 });
 
+export const agentAnswerSchema = z.object({
+  id: z.string(),
+  status: count.describe("Exit status of a command; of other requests 0, or 1 with a sentence as output."),
+  base64: z.base64().describe("What a command printed, up to 256 KiB."),
+});
 export const diskSchema = z.object({
   configuration: count,
   sizeBytes: size,
@@ -118,6 +123,7 @@ export const statusSchema = z.object({
   wantedRedundancy: redundancySchema.describe("What `redundancy` is when all modules are well."),
   guest: guestStateSchema,
   guestServices: z.record(z.string(), z.enum(["up", "down", "unknown"])),
+  guestHeartbeatAgeMs: z.number().nullable().describe("In guest time; null: its agent was not heard since the guest's start."),
   guestFaults: z.object({ panics: count, hangs: count, restarts: count, serviceFailures: count }),
   configuration: count,
   seq: count.describe("The last tick issued."),

@@ -1,4 +1,5 @@
 /** Whether a policy is kept: decided from facts alone, those of an image and, where it runs, those of the guest. No clock, no file. */
+import { INIT_LINES } from "../image/guest.js";
 import type { Policy } from "./policy.js";
 
 /** Every rule, and what it asks for. docs/reference/policy.md lists them; a test compares the two. */
@@ -170,13 +171,9 @@ function kernelViolations(policy: Policy, image: ImageFacts): PolicyViolation[] 
 
 const SERVICE = /^::(\w+):\/usr\/lib\/steadfast\/service (\S+)$/;
 const READY = /^::once:\/usr\/lib\/steadfast\/ready((?: \d+)*)$/;
-/** What the builder writes into every table besides services. */
-const OWN_LINES = new Set([
-  "::sysinit:/usr/lib/steadfast/start-up",
-  "::respawn:/usr/lib/steadfast/power-button",
-  "ttyS0::respawn:-/bin/sh",
-  "::ctrlaltdel:/sbin/reboot",
-]);
+function isOwn(line: string): boolean {
+  return (INIT_LINES as readonly string[]).includes(line);
+}
 
 function serviceViolations(policy: Policy, { inittab }: ImageFacts): PolicyViolation[] {
   const violations: PolicyViolation[] = [];
@@ -188,11 +185,11 @@ function serviceViolations(policy: Policy, { inittab }: ImageFacts): PolicyViola
     else if (service !== undefined) {
       if (action === "respawn" || policy.services.unsupervised.includes(service)) continue;
       violations.push({ rule: "service.unsupervised", what: service, where, mend: `Give the service ${service} restart: always.` });
-    } else if (!OWN_LINES.has(line)) {
+    } else if (!isOwn(line)) {
       violations.push({ rule: "init.table", what: line, where, mend: "Describe it as a service instead of a line of /etc/inittab." });
     }
   }
-  for (const line of OWN_LINES) {
+  for (const line of INIT_LINES) {
     if (!inittab.includes(line)) violations.push({ rule: "init.table", what: line, where, mend: "Leave /etc/inittab to the builder." });
   }
   return violations;

@@ -51,6 +51,11 @@ function guestFaultLines({ guestFaults, guestServices }: ServerReport): string[]
   return [`the guest's own faults: panics ${panics}, hangs ${hangs}, restarts ${restarts}, services lost ${serviceFailures}${down}`];
 }
 
+/** "; agent heard 1.2 s ago", in guest time; nothing of a guest without an agent. */
+function agentNote({ guestHeartbeatAgeMs }: ServerReport): string {
+  return guestHeartbeatAgeMs === null ? "" : `; agent heard ${(guestHeartbeatAgeMs / 1000).toFixed(1)} s ago`;
+}
+
 function whereGuestIs(report: ServerReport): string {
   if (report.network === "none") return "no network";
   if (report.network === "tap") return report.address;
@@ -121,7 +126,7 @@ export function reportLines(report: ServerReport): string[] {
   const kernel = report.image.kernelRelease === "" ? report.engine : `${report.image.kernelRelease} (${report.image.kernel})`;
   return [
     `${paint(report.server, "bold")}  ${redundancy}  up ${duration(report.uptimeMs)}`,
-    `guest ${whereGuestIs(report)}, ${report.guest}; ${report.memoryMiB} MiB, kernel ${kernel}, image ${report.image.name}`,
+    `guest ${whereGuestIs(report)}, ${report.guest}; ${report.memoryMiB} MiB, kernel ${kernel}, image ${report.image.name}${agentNote(report)}`,
     `configuration ${report.configuration}, tick ${report.seq}, committed ${report.committed}, ${Math.round(report.mips)} MIPS, release ${report.release}`,
     `reintegrations ${counters.reintegrations} (last hold ${counters.lastHoldMs.toFixed(1)} ms), miscompares ${counters.miscompares}, ` +
       `outages ${counters.outages}, frames in ${counters.framesIn}, out ${counters.framesOut}, dropped ${counters.droppedFrames}`,

@@ -225,6 +225,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/agent": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Asks the agent in the guest: to run a command, or to take a file. */
+        post: operations["agent"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/disk": {
         parameters: {
             query?: never;
@@ -328,6 +345,8 @@ export interface components {
             guestServices: {
                 [key: string]: "up" | "down" | "unknown";
             };
+            /** @description In guest time; null: its agent was not heard since the guest's start. */
+            guestHeartbeatAgeMs: number | null;
             guestFaults: {
                 panics: number;
                 hangs: number;
@@ -500,6 +519,16 @@ export interface components {
                 resyncs: number;
             };
         };
+        AgentAnswer: {
+            id: string;
+            /** @description Exit status of a command; of other requests 0, or 1 with a sentence as output. */
+            status: number;
+            /**
+             * Format: base64
+             * @description What a command printed, up to 256 KiB.
+             */
+            base64: string;
+        };
         Event: {
             id: number;
             /** @description Wall clock, ms since 1970. */
@@ -623,6 +652,34 @@ export interface components {
             action: "grow" | "scrub";
             /** @description What the disk grows to. */
             sizeBytes?: number;
+        };
+        AgentRequest: {
+            /** @description Of a request whose answer was lost: it is not carried out again. Absent: a new one. */
+            id?: string;
+            request: {
+                /** @constant */
+                verb: "ping";
+            } | {
+                /** @constant */
+                verb: "health";
+            } | {
+                /** @constant */
+                verb: "run";
+                command: string;
+                limitSeconds: number;
+            } | {
+                /** @constant */
+                verb: "put";
+                path: string;
+                mode: number;
+                totalBytes: number;
+                offset: number;
+                /**
+                 * Format: base64
+                 * @description The chunk at this offset. The last one gives the file its name.
+                 */
+                base64: string;
+            };
         };
         RecordingRequest: {
             /** @enum {string} */
@@ -1057,6 +1114,39 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Done"];
+                };
+            };
+            /** @description Refused, or it went wrong. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    agent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["AgentRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AgentAnswer"];
                 };
             };
             /** @description Refused, or it went wrong. */

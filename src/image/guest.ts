@@ -12,7 +12,7 @@ export const BASE_PACKAGE = "busybox-static";
 export const BASE_PROGRAM = "/usr/bin/busybox";
 
 const SCRIPT_DIRECTORY = "/usr/lib/steadfast";
-const SCRIPTS = ["start-up", "service", "ready", "power-button"] as const;
+const SCRIPTS = ["start-up", "service", "ready", "power-button", "agent"] as const;
 
 /** Our own files of every guest, by name: the scripts, the profile and the list of busybox's commands. */
 export type GuestParts = ReadonlyMap<string, Uint8Array>;
@@ -85,18 +85,24 @@ export function addCommandLinks(tree: GuestTree, parts: GuestParts): void {
   }
 }
 
+/** What stands in every init table besides services. */
+export const INIT_LINES = [
+  `::sysinit:${SCRIPT_DIRECTORY}/start-up`,
+  `::respawn:${SCRIPT_DIRECTORY}/power-button`,
+  `::respawn:${SCRIPT_DIRECTORY}/agent`,
+  "ttyS0::respawn:-/bin/sh",
+  "::ctrlaltdel:/sbin/reboot",
+] as const;
+
 /** init's table. Services are init's own children: no supervisor process stands between, and init starts them again. */
 export function inittab(services: readonly RecipeService[]): string {
   const ports = services.flatMap((service) => service.ports);
-  const lines = [
-    "# Written by the Steadfast image builder.",
-    `::sysinit:${SCRIPT_DIRECTORY}/start-up`,
-    `::once:${[`${SCRIPT_DIRECTORY}/ready`, ...ports].join(" ")}`,
-  ];
+  const [startUp, ...others] = INIT_LINES;
+  const lines = ["# Written by the Steadfast image builder.", startUp, `::once:${[`${SCRIPT_DIRECTORY}/ready`, ...ports].join(" ")}`];
   for (const service of services) {
     lines.push(`::${service.restart === "always" ? "respawn" : "once"}:${SCRIPT_DIRECTORY}/service ${service.name}`);
   }
-  lines.push(`::respawn:${SCRIPT_DIRECTORY}/power-button`, "ttyS0::respawn:-/bin/sh", "::ctrlaltdel:/sbin/reboot");
+  lines.push(...others);
   return lines.join("\n") + "\n";
 }
 

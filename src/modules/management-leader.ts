@@ -10,13 +10,16 @@ import type { HostNetwork } from "../ports/network-host.js";
 import type { ModuleConfig } from "./config.js";
 import { serveControlApi, type ControlApi, type ManagementActions, type VerifyAnswer } from "./management-api.js";
 import { CertificationWatch } from "./management-certification.js";
-import { ConsoleHub } from "./management-console.js";
+import type { AgentRequest } from "../agent/lines.js";
+import type { AgentAnswer, AgentLink } from "./management-agent.js";
+import type { ConsoleHub } from "./management-console.js";
 import { prepareArbiter, prepareDisk } from "./management-disk.js";
 import { AuditLog } from "./management-audit.js";
 import { EventLog, FIRST_EVENT, LAST_EVENT } from "./management-events.js";
 import { drill, type FaultDetails, type FaultDone } from "./management-faults.js";
 import { endFrontOf, frontReport, prepareFront, type FrontReport } from "./management-front.js";
-import { GuestWatch } from "./management-guest.js";
+import type { GuestWatch } from "./management-guest.js";
+import { GuestSide } from "./management-guest-side.js";
 import { IoView } from "./management-io.js";
 import { ManagementLinks, type ParsedControl } from "./management-links.js";
 import { madeOnHost, setUpNetwork, tearDownNetwork } from "./management-network.js";
@@ -68,6 +71,7 @@ export class Leader implements ManagementActions {
   readonly #standbys = new StandbyView();
   readonly #verify = new VerifyRequests(() => this.#toActiveIo({ kind: "verify" }));
   readonly #console: ConsoleHub;
+  readonly #agent: AgentLink;
   readonly #recordings: Recordings;
   readonly #redundancy: RedundancyChange;
   readonly #operations: Operations;
@@ -97,16 +101,14 @@ export class Leader implements ManagementActions {
     this.#front = frontReport(plan);
     this.#io = new IoView(plannedModules(plan).find((module) => module.kind === "io")?.name ?? "");
     this.#supervisors = [...plannedModules(plan), ...plannedManagement(plan), JUDGE].map((module) => this.#supervise(module));
-    this.#console = new ConsoleHub(
-      (bytes) => this.#toActiveIo({ kind: "console", base64: bytes.toString("base64") }),
-      () => this.#guest.ready(),
-    );
-    this.#guest = new GuestWatch(plan, {
-      event: (severity, code, text, data) => this.#events.add(severity, code, text, { ...(data && { data }) }),
-      traffic: () => this.#io.status && { ...this.#io.counters, committed: this.#io.status.committed },
-      reset: () => void this.#toActiveIo({ kind: "reset" }),
+    const guestSide = new GuestSide({
+      ...{ plan, events: this.#events, io: this.#io },
+      toActiveIo: (message) => this.#toActiveIo(message),
       changed: () => this.#save(),
     });
+    this.#console = guestSide.console;
+    this.#agent = guestSide.agent;
+    this.#guest = guestSide.watch;
     this.#recordings = new Recordings(
       paths,
       (seq) => headerFor(this.#configFor(JUDGE, 1), seq),
@@ -126,7 +128,7 @@ export class Leader implements ManagementActions {
     });
     this.#talk = new ModuleTalk({
       ...{ paths, events: this.#events, console: this.#console, io: this.#io, recordings: this.#recordings },
-      ...{ redundancy: this.#redundancy, verify: this.#verify, guest: this.#guest },
+      ...{ agent: this.#agent, redundancy: this.#redundancy, verify: this.#verify, guest: this.#guest },
       supervisor: (module) => this.#supervisor(module),
       supervisors: () => this.#supervisors,
       judgeConfig: () => this.#configFor(JUDGE, 1),
@@ -215,6 +217,7 @@ export class Leader implements ManagementActions {
     // The network stays as it was made: the I/O modules live in it.
     this.#guest.askThrough(state.network);
     this.#guest.resume(state.guest);
+    this.#agent.adopt(state.agentOldestId);
     if (state.isRecording) this.#recordings.cut();
     // At once: from here on it is us whom the stand-bys watch.
     this.#save();
@@ -358,6 +361,10 @@ export class Leader implements ManagementActions {
       throw new SteadfastError("MODULE_NOT_RUNNING", { module: this.#io.active });
   }
 
+  agent(request: AgentRequest, id?: string): Promise<AgentAnswer> {
+    return this.#agent.request(request, id);
+  }
+
   verify(): Promise<VerifyAnswer> {
     return this.#verify.add();
   }
@@ -495,6 +502,7 @@ export class Leader implements ManagementActions {
       epochNs: String(this.#epochNs),
       startedAtMs: this.#startedAtMs,
       guest: this.#guest.record,
+      agentOldestId: this.#agent.oldestId,
       io: this.#io.record,
       ...this.#talk.record,
       isRecording: this.#recordings.isUnderWay,
@@ -528,6 +536,7 @@ export class Leader implements ManagementActions {
     for (const timer of this.#timers) clearInterval(timer);
     this.#guest.close();
     this.#certification.close();
+    this.#agent.lost("the server stops");
     await endModules(
       this.#supervisors.filter((each) => each.name !== this.#name),
       (module) => void this.#links?.send(module, { kind: "shutdown" }),

@@ -166,6 +166,12 @@ const DISK_EVENTS = {
 } as const;
 
 const GUEST_EVENTS = {
+  GUEST_AGENT_HEARD: explained("The guest's agent is heard again", "Its heartbeats come in again."),
+  GUEST_AGENT_SILENT: explained(
+    "The guest's agent is silent",
+    "Its heartbeats do not come any more, but a service of the guest still answers, so the guest is not restarted.",
+    GUEST_SOFTWARE,
+  ),
   GUEST_ANSWERS: explained("The guest answers again", "It had given no sign of life."),
   GUEST_HUNG: explained("The guest hangs", "Nothing in it answers, on all modules alike.", GUEST_SOFTWARE),
   GUEST_PANIC: explained("The guest's kernel gave up", "It panicked, and is power-cycled.", GUEST_SOFTWARE),

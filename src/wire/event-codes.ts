@@ -6,6 +6,8 @@ export type ManagementEventCode =
   | "CERTIFICATE_EXPIRED"
   | "CERTIFIED_AGAIN"
   | "FAULT_DRILL"
+  | "GUEST_AGENT_HEARD"
+  | "GUEST_AGENT_SILENT"
   | "GUEST_ANSWERS"
   | "GUEST_HUNG"
   | "GUEST_POWERED_OFF"
