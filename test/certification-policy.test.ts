@@ -9,7 +9,7 @@ import { POLICY_RULES, policyViolations, type GuestFacts, type ImageFacts } from
 import { loadPolicy, parsePolicy, policyDigest, policySchema } from "../dist/certification/policy.js";
 import { SteadfastError } from "../dist/foundation/errors.js";
 import { DEFAULT_POLICY_PATH } from "../dist/image/paths.js";
-import { inittab } from "../dist/image/guest.js";
+import { INIT_LINES, inittab } from "../dist/image/guest.js";
 
 const policy = loadPolicy();
 const GOOD: ImageFacts = {
@@ -53,7 +53,7 @@ test("kernels, drivers, services, files and the running guest", () => {
   assert.deepEqual(found({ modules: GOOD.modules.slice(1), configuration: configuration.replace("MMIO=m", "MMIO=y") }), []);
   assert.deepEqual(found({ configuration: `${configuration}\nCONFIG_DEVKMEM=y` }), ["kernel.configuration CONFIG_DEVKMEM=y"]);
   assert.deepEqual(found({ inittab: [...GOOD.inittab, "::respawn:/usr/bin/x"] }), ["init.table ::respawn:/usr/bin/x"]);
-  assert.equal(found({ inittab: [] }).length, 4);
+  assert.equal(found({ inittab: [] }).length, INIT_LINES.length);
   assert.deepEqual(found({ files: [{ path: "/tmp", kind: "directory", mode: 0o777 }] }), ["file.world-writable /tmp"]);
   assert.deepEqual(found({ laidOver: ["/etc/steadfast/services/nginx"] }), ["file.protected /etc/steadfast/services/nginx"]);
   const guest = { listeningPorts: [80, 31337], settings: { "kernel.panic": "0", "kernel.panic_on_oops": "1" } };

@@ -115,8 +115,13 @@ export const CHECKPOINT_STALE_FACTOR = 2;
 export const CHECKPOINT_LEAST_MS = 250;
 /** CPU module: ready for the mark when this many pages or fewer are left to take. */
 export const CHECKPOINT_FINISH_PAGES = 384;
-/** CPU module: ready anyway after this much time: the guest writes faster than we take. */
+/** CPU module: ready anyway when for this much time there were not fewer left than ever before: the guest writes faster than we take. */
 export const CHECKPOINT_PREPARE_MS = 1500;
+/**
+ * And after this much in any case. A newcomer has all of RAM to take; on a busy host that takes seconds, and a mark that had to take the
+ * rest would hold the guest for longer than a module may be late.
+ */
+export const CHECKPOINT_PREPARE_LIMIT_MS = 20_000;
 /** CPU module: real time for taking pages, as a share of the guest's own running time, while ticks wait. */
 export const CHECKPOINT_SHARE = 0.15;
 export const CHECKPOINT_PAGES_PER_SLICE = 128;
