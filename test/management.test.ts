@@ -35,6 +35,7 @@ const PLAN: ServerPlan = {
     commandLine: "quiet",
     services: [],
   },
+  certification: { threshold: 1, keys: null, bases: null, policies: null, uncertified: null },
   network: { kind: "tap", bridge: "b0", hostAddress: "10.9.0.1/24", guestAddress: "", publish: [] },
   faultThreshold: THRESHOLD,
   guestWatch: "restart",

@@ -24,11 +24,12 @@ const WELL: Observation = {
   scrubErrors: 0,
   isGuestHung: false,
   guestServicesDown: [],
+  certification: null,
   fullness: [],
 };
 
 function alerts(channels: readonly string[] = ["a"], callHome: readonly string[] = []): Alerts {
-  const limits = { simplexForMs: 1000, unreachableForMs: 500, fullShare: 0.9, quietMs: 10_000 };
+  const limits = { simplexForMs: 1000, unreachableForMs: 500, fullShare: 0.9, quietMs: 10_000, certificateMs: 5000 };
   return new Alerts({ server: "bank", run: "r", channels, callHome, ...limits });
 }
 
@@ -69,6 +70,23 @@ describe("rules", () => {
     assert.deepEqual(heard(subject, observed(2)), ["cleared OUTAGE"]);
     assert.deepEqual(heard(subject, { kind: "logged", atMs: 3, code: "OUTAGE", text: "t", module: "" }), ["raised OUTAGE"]);
     assert.deepEqual(heard(subject, observed(4)), ["cleared OUTAGE"]);
+  });
+
+  test("a certificate that expires soon, and whatever else lets an image run without one", () => {
+    const subject = alerts();
+    const standing = (state: string, expiresAtMs: number | null = null) => ({ certification: { state, reason: "r", expiresAtMs } });
+    assert.deepEqual(heard(subject, observed(0, standing("certified", 6000))), []);
+    assert.deepEqual(heard(subject, observed(999, standing("certified", 6000))), []);
+    assert.deepEqual(heard(subject, observed(1000, standing("certified", 6000))), ["raised CERTIFICATE_EXPIRING image"]);
+    assert.deepEqual(heard(subject, observed(2000, standing("certified", 60_000))), ["cleared CERTIFICATE_EXPIRING image"]);
+    assert.deepEqual(heard(subject, observed(3000, standing("base"))), []);
+    const course = ["expired", "altered", "uncertified"].map((state, index) => heard(subject, observed(4000 + index, standing(state))));
+    assert.deepEqual(course, [
+      ["raised CERTIFICATE_EXPIRED image"],
+      ["raised IMAGE_ALTERED image", "cleared CERTIFICATE_EXPIRED image"],
+      ["raised UNCERTIFIED image", "cleared IMAGE_ALTERED image"],
+    ]);
+    assert.deepEqual(heard(subject, observed(5000, standing("base"))), ["cleared UNCERTIFIED image"]);
   });
 
   test("modules, mirrors, services and full file systems, each for itself", () => {

@@ -3,6 +3,7 @@
  * does not compile when the two differ.
  */
 import { z } from "zod";
+import { CERTIFICATION_STATES } from "../certification/standing.js";
 import { REDUNDANCIES } from "../modules/redundancy.js";
 import { PLAN_LEVELS } from "../support/plan.js";
 
@@ -97,6 +98,18 @@ export const supportSchema = z.object({
   reactionMs: size.describe("Within this long somebody looks at what was called in."),
 });
 
+export const certificationSchema = z.object({
+  state: z
+    .enum(CERTIFICATION_STATES)
+    .describe("`base`: an image of this release's own recipes; `expired`, `altered`: it became so while the server ran."),
+  image: z.string(),
+  certificate: z.exactOptional(z.string()).describe("Digest of what was signed."),
+  level: z.exactOptional(z.enum(["base", "quick", "full"])),
+  expiresAt: z.exactOptional(z.string()),
+  reason: z.exactOptional(z.string()).describe("Of a server that is not certified: why."),
+  since: z.string().describe("When it came to be so, ISO 8601."),
+});
+
 export const statusSchema = z.object({
   server: z.string(),
   redundancy: redundancySchema,
@@ -113,6 +126,7 @@ export const statusSchema = z.object({
   network: z.enum(["tap", "user", "none"]),
   published: z.array(z.object({ protocol: z.enum(["tcp", "udp"]), hostAddress: z.string(), hostPort: count, guestPort: count })),
   bridge: z.string(),
+  certification: z.nullable(certificationSchema).describe("Null: the engine runs no image, or it was not looked at yet."),
   image: z.object({ name: z.string(), digest: z.string(), kernel: z.string(), kernelRelease: z.string() }),
   engine: z.string(),
   memoryMiB: size,

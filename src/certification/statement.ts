@@ -11,9 +11,9 @@ import { RESULTS_LIMIT } from "./limits.js";
 export const STATEMENT_TYPE = "https://in-toto.io/Statement/v1";
 export const PREDICATE_TYPE = "urn:steadfast:change-qualification:v1";
 
-const digestSet = z.strictObject({ sha256: z.string().regex(DIGEST_PATTERN, "must be a SHA-256 digest of 64 hexadecimal digits") });
-const words = z.string().min(1).max(256);
-const time = z
+export const digestSet = z.strictObject({ sha256: z.string().regex(DIGEST_PATTERN, "must be a SHA-256 digest of 64 hexadecimal digits") });
+export const words = z.string().min(1).max(256);
+export const time = z
   .string()
   .max(32)
   .refine((text) => isTime(text), "must be a time in UTC such as 2026-01-31T12:00:00.000Z");

@@ -87,7 +87,7 @@ function uninstall(flags: UninstallFlags): void {
 
 /** The options of `up` again, all paths absolute: systemd starts it from another directory. */
 function settingsOf(name: string, flags: InstallFlags): string[] {
-  const { memory, disk, release, kernel, initrd, redundancy, network, publish = [], address, lagLimit, guestWatch } = flags;
+  const { memory, disk, release, kernel, initrd, redundancy, network, publish = [], address, lagLimit, guestWatch, uncertified } = flags;
   const isKind = kernel === "stock" || kernel === "hardened";
   const options: readonly (readonly [string, string | number | undefined])[] = [
     ["--name", name],
@@ -102,6 +102,7 @@ function settingsOf(name: string, flags: InstallFlags): string[] {
     ["--address", address],
     ["--lag-limit", lagLimit],
     ["--guest-watch", guestWatch],
+    ["--uncertified", uncertified],
   ];
   const words = options.flatMap(([option, value]) => (value === undefined ? [] : [option, String(value)]));
   return flags.checkpoints ? words : [...words, "--no-checkpoints"];

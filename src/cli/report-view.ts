@@ -1,4 +1,5 @@
 /** A server's report and its events as text, for `status`, `events` and the live view. */
+import { BASE_CLAIM, type CertificationState } from "../certification/standing.js";
 import type { LoggedEvent } from "../modules/management-events.js";
 import type { ModuleReport, ServerReport } from "../modules/management-status.js";
 import { HOUR_MS, type PlanStanding } from "../support/plan.js";
@@ -93,6 +94,20 @@ export function planLine({ level, warranty, warrantyFromMs, warrantyUntilMs, con
   return warranty === "ended" ? paint(parts.join(", "), "yellow") : parts.join(", ");
 }
 
+const CERTIFICATION_COLOURS: Readonly<Record<CertificationState, Colour>> = {
+  ...{ certified: "green", base: "green" },
+  ...{ uncertified: "yellow", expired: "yellow", altered: "red" },
+};
+
+function certificationLines({ certification }: ServerReport): string[] {
+  if (certification === null) return [];
+  const { state, level, expiresAt, reason, since } = certification;
+  const word = paint(state === "certified" || state === "base" ? state : state.toUpperCase(), CERTIFICATION_COLOURS[state]);
+  if (state === "base") return [`certification ${word}: ${BASE_CLAIM}`];
+  if (state === "certified") return [`certification ${word} at level ${level} until ${expiresAt}`];
+  return [`certification ${word} since ${since}: ${reason}`];
+}
+
 export function reportLines(report: ServerReport): string[] {
   const { counters } = report;
   const redundancy = paint(report.redundancy, report.redundancy === report.wantedRedundancy ? "green" : stateColour(report.redundancy));
@@ -103,6 +118,7 @@ export function reportLines(report: ServerReport): string[] {
     `configuration ${report.configuration}, tick ${report.seq}, committed ${report.committed}, ${Math.round(report.mips)} MIPS, release ${report.release}`,
     `reintegrations ${counters.reintegrations} (last hold ${counters.lastHoldMs.toFixed(1)} ms), miscompares ${counters.miscompares}, ` +
       `outages ${counters.outages}, frames in ${counters.framesIn}, out ${counters.framesOut}, dropped ${counters.droppedFrames}`,
+    ...certificationLines(report),
     ...diskLines(report),
     ...guestFaultLines(report),
     ...(report.support === null ? [] : [planLine(report.support)]),

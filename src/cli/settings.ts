@@ -2,19 +2,23 @@
 import { InvalidArgumentError } from "commander";
 import { existsSync } from "node:fs";
 import { SteadfastError } from "../foundation/errors.js";
+import { REASON_LENGTH_LIMIT } from "../certification/limits.js";
 import {
-  buildImage,
   DEFAULT_RECIPE_PATH,
   findImage,
   importKernel,
   loadRecipe,
+  releaseRecipe,
+  type BuildOptions,
   type BuildProgress,
   type ImageRecord,
 } from "../image/index.js";
+import type { CertificationPlan } from "../modules/management-certification.js";
 import type { PlannedRedundancy } from "../modules/redundancy.js";
 import type { GuestWatchPolicy } from "../modules/guest-health.js";
 import { serverPaths, type ServerPaths } from "../modules/management-paths.js";
 import type { PlannedDisk, PlannedImage, ServerPlan } from "../modules/management-plan.js";
+import { buildCertified, isVouchedFor } from "./base-certificate.js";
 import { chooseNetwork, type NetworkChoice, type NetworkFlags } from "./network-choice.js";
 import { DISK_MIB_MAX, DISK_MIB_MIN, MEMORY_MIB_MAX, MEMORY_MIB_MIN, readServerFile, type ServerFile } from "./server-file.js";
 import { checkServerName, DEFAULT_SERVER_NAME } from "./server-choice.js";
@@ -34,6 +38,8 @@ export interface UpFlags extends NetworkFlags {
   /** False: --no-checkpoints. */
   readonly checkpoints: boolean;
   readonly wait: number;
+  /** Why the server may run an image without a certificate. */
+  readonly uncertified?: string;
   readonly attach?: boolean;
   readonly json?: boolean;
 }
@@ -83,20 +89,30 @@ export function readSettings(path: string | undefined, flags: UpFlags): Settings
   if (flags.initrd !== undefined && (flags.kernel === undefined || flags.kernel === "stock" || flags.kernel === "hardened")) {
     throw new SteadfastError("USAGE", { what: "--initrd goes with --kernel PATH: give the kernel that this initial RAM disk is for." });
   }
+  if (flags.uncertified !== undefined) checkReason(flags.uncertified);
   return { file, name, network: chooseNetwork(file, flags) };
+}
+
+function checkReason(reason: string): void {
+  const isOne = reason.trim() !== "" && reason.length <= REASON_LENGTH_LIMIT && !/\p{Cc}/u.test(reason);
+  if (!isOne) throw new SteadfastError("UNCERTIFIED_REASON", { limit: REASON_LENGTH_LIMIT });
 }
 
 /** Finds the image, or makes it. Without a choice: the hardened one if it was built, else Debian's stock kernel, which is there quickly. */
 export async function resolveImage(file: ServerFile, flags: UpFlags, onProgress: (progress: BuildProgress) => void): Promise<ImageRecord> {
   const recipePath = file.image?.recipe;
   const { kernel, initrdPath } = kernelChoice(file, flags);
-  if (kernel === "stock" || kernel === "hardened") {
-    return findImage({ recipePath, kernel }) ?? (await buildImage({ recipePath, kernel, onProgress }));
-  }
+  if (kernel === "stock" || kernel === "hardened") return foundOrBuilt({ recipePath, kernel, onProgress });
   if (kernel !== undefined) return importKernel({ kernelPath: kernel, initrdPath, onProgress });
-  if (recipePath !== undefined) return findImage({ recipePath }) ?? (await buildImage({ recipePath, onProgress }));
-  const present = findImage({ kernel: "hardened" }) ?? findImage({ kernel: "stock" });
-  return present ?? (await buildImage({ kernel: "stock", onProgress }));
+  if (recipePath !== undefined) return foundOrBuilt({ recipePath, onProgress });
+  return foundOrBuilt({ kernel: findImage({ kernel: "hardened" }) === undefined ? "stock" : "hardened", onProgress });
+}
+
+/** An image of this release's recipes that nobody vouches for is built anew; whether others may run is for the gate to say. */
+async function foundOrBuilt(options: BuildOptions): Promise<ImageRecord> {
+  const found = findImage(options);
+  const isUsable = found !== undefined && (releaseRecipe(options) === undefined || isVouchedFor(found));
+  return isUsable ? found : buildCertified(options);
 }
 
 /** What the image serves, by the recipe that it was made from; none: it came with an initial RAM disk of its own. */
@@ -126,6 +142,11 @@ function diskPlan(file: ServerFile, flags: UpFlags, paths: ServerPaths): { reado
   return { disk: { diskId: "", sizeBytes: sizeMiB * 1024 * 1024, format, label, directories } };
 }
 
+function certificationPlan({ certification }: ServerFile, { uncertified }: UpFlags): CertificationPlan {
+  const { threshold = 1, keys = null, bases = null, policies = null } = certification ?? {};
+  return { threshold, keys, bases, policies, uncertified: uncertified?.trim() ?? null };
+}
+
 export function makePlan({ file, name, network }: Settings, flags: UpFlags, image: ImageRecord | null): ServerPlan {
   const extra = file.image?.commandLine ?? "";
   const planned: PlannedImage =
@@ -151,6 +172,7 @@ export function makePlan({ file, name, network }: Settings, flags: UpFlags, imag
     checkpoints: flags.checkpoints && (file.checkpoints ?? true),
     image: planned,
     network: network.plan,
+    certification: certificationPlan(file, flags),
     guestWatch: flags.guestWatch ?? file.guestWatch ?? "restart",
     faultThreshold: {
       count: file.faultThreshold?.count ?? FAULT_COUNT_DEFAULT,

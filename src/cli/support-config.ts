@@ -51,6 +51,7 @@ const rules = z.strictObject({
   unreachableForSeconds: seconds.default(30),
   diskFullPercent: z.number().min(10).max(100).default(90),
   quietMinutes: z.number().min(1).max(1440).default(60),
+  certificateDays: z.number().min(1).max(365).default(30),
 });
 
 const fields = z.strictObject({

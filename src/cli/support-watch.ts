@@ -57,7 +57,7 @@ function pause(durationMs: number, signal: AbortSignal): Promise<void> {
 /** Carries out what the alerts' protocol wants: deliveries run on their own and come back as events. */
 function alertDispatcher(config: WatchConfig): (event: AlertEvent) => void {
   const channels = new Map(makeChannels(config).map((channel) => [channel.name, channel]));
-  const { simplexForSeconds, unreachableForSeconds, diskFullPercent, quietMinutes } = config.rules;
+  const { simplexForSeconds, unreachableForSeconds, diskFullPercent, quietMinutes, certificateDays } = config.rules;
   const alerts = new Alerts({
     server: config.server,
     run: randomUUID(),
@@ -67,6 +67,7 @@ function alertDispatcher(config: WatchConfig): (event: AlertEvent) => void {
     unreachableForMs: unreachableForSeconds * 1000,
     fullShare: diskFullPercent / 100,
     quietMs: quietMinutes * 60_000,
+    certificateMs: certificateDays * 86_400_000,
   });
   const dispatch = (event: AlertEvent): void => {
     for (const effect of alerts.step(event)) {
@@ -145,7 +146,7 @@ function whyGone(client: ServerClient): "down" | "stopped" {
 }
 
 async function observationOf(client: ServerClient, report: ServerReport): Promise<Observation> {
-  const { redundancy, wantedRedundancy, counters, modules, disk, guest, guestServices } = report;
+  const { redundancy, wantedRedundancy, counters, modules, disk, guest, guestServices, certification } = report;
   const mirrors = Object.entries(disk?.mirrors ?? {});
   return {
     redundancy,
@@ -156,6 +157,11 @@ async function observationOf(client: ServerClient, report: ServerReport): Promis
     diskErrors: disk === null ? 0 : disk.counters.errors + disk.counters.unrepairable,
     scrubErrors: disk === null ? 0 : disk.counters.badBlocks + disk.counters.repairedBlocks + disk.counters.differingBlocks,
     isGuestHung: guest === "hung",
+    certification: certification && {
+      state: certification.state,
+      reason: certification.reason ?? "",
+      expiresAtMs: certification.expiresAt === undefined ? null : Date.parse(certification.expiresAt),
+    },
     guestServicesDown: Object.keys(guestServices).filter((name) => guestServices[name] === "down"),
     fullness: await fullnessOf(client, report),
   };

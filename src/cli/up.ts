@@ -55,6 +55,7 @@ export function withSettings(command: Command): Command {
         "when the guest itself hangs: restart it (default), report it, or off: do not ask it and its services",
       ).choices([...GUEST_WATCHES]),
     )
+    .option("--uncertified <reason>", "run an image that no certificate covers; the reason is shown wherever the server's state is")
     .option("--no-checkpoints", "no proof of who was right when two modules disagree, and no memory check: a little faster");
 }
 

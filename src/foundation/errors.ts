@@ -224,6 +224,50 @@ export const ERRORS = {
   CHANGE_EMPTY: { exit: 2, text: "The change {file} changes nothing; add packages, files, services, a kernel or settings to it." },
   CHANGE_PATH: { exit: 2, text: "The change {file} cannot bring {path}: it {problem}." },
   CHANGE_BASE: { exit: 2, text: "{base} is no digest of a base image; give the 64 hexadecimal digits that `steadfast image ls` shows." },
+  CHANGE_BASE_UNKNOWN: {
+    exit: 5,
+    text: "There is no image {base} on this host; build it first, or make the change anew for one that `steadfast image ls` shows.",
+  },
+  CHANGE_BASE_OPAQUE: {
+    exit: 5,
+    text: "The image {base} was not built from a recipe, or by an earlier version, so nothing tells what it consists of; build it with `steadfast image build`.",
+  },
+  CHANGE_BASE_DIFFERENT: {
+    exit: 5,
+    text: "The image {base} does not consist of what its record says; remove its directory and build it again.",
+  },
+  CHANGE_PACKAGE_UNKNOWN: {
+    exit: 2,
+    text: "The change {change} adds {package}, which Debian 13 for riscv64 does not have in that version; correct its name or version.",
+  },
+  CHANGE_PACKAGE_ABSENT: {
+    exit: 2,
+    text: "The change {change} removes {package}, which its base image does not have in that version; take it out of the change.",
+  },
+  CHANGE_PACKAGE_NEEDED: { exit: 2, text: "The change {change} removes {package}, which {needers} needs; remove that too, or keep both." },
+  CHANGE_PACKAGES_CONFLICT: {
+    exit: 2,
+    text: "The packages of the change {change} cannot be in one image with its base ({detail}); choose other versions, or remove what is in the way.",
+  },
+  CHANGE_PACKAGE_WRONG: {
+    exit: 2,
+    text: "{package} of the change {change} cannot be used ({detail}); bring a Debian package for riscv64 or all.",
+  },
+  CHANGE_ABSENT: { exit: 2, text: "The change {change} removes {what}, which its base image does not have; take it out of the change." },
+  CHANGE_FILE_NEEDED: {
+    exit: 2,
+    text: "The change {change} removes {path}, which a guest or a program that stays cannot do without; take it out of the change.",
+  },
+  CHANGE_SERVICE_PROGRAM: {
+    exit: 2,
+    text: "After the change {change} the service {service} would lack its program {program}; bring it along, or remove the service.",
+  },
+  CHANGE_KERNEL: { exit: 2, text: "The change {change} cannot configure the kernel: {problem}." },
+  CHANGE_LOCK: { exit: 2, text: "{file} is not the lock of this change on this base ({problem}); write it anew with --write-lock." },
+  KERNEL_CONFIG_LOST: {
+    exit: 5,
+    text: "The kernel's source does not keep {lines}: it refuses or does not know the option, or another one decides it; correct that line of the configuration.",
+  },
   CHANGE_DAMAGED: { exit: 2, text: "The change package {file} is damaged or was tampered with: {problem}; get it again." },
   CHANGE_TOO_LARGE: { exit: 2, text: "{what} is larger than {limit} bytes, the most there can be; make it smaller." },
   CHANGE_OUT: { exit: 3, text: "{file} cannot be written ({why}); check the path, its permissions and the space there." },
@@ -233,6 +277,21 @@ export const ERRORS = {
   KEY_FILE: { exit: 2, text: "{file} is not the key it should be ({why}); give an Ed25519 key as PEM." },
   KEY_REVOKED: { exit: 2, text: "The key {key} was revoked here, which is for good; use another one." },
   KEY_DIRECTORY: { exit: 3, text: "The keys in {directory} cannot be written ({why}); mend its permissions, or set STEADFAST_STATE." },
+  CERTIFICATE_MISSING: {
+    exit: 5,
+    text: "No certificate for the image {image} is on this host; `steadfast certificate install FILE` brings one, or start the server with --uncertified and a reason.",
+  },
+  CERTIFICATE_STORE_FULL: { exit: 3, text: "There are too many certificates in {directory}; remove those that hold no longer." },
+  IMAGE_ALTERED: {
+    exit: 5,
+    text: "The files of the image {image} were altered or cannot be read: they do not give its digest. `steadfast image build` makes an image of a recipe anew; of others remove the directory, which is named by the digest, and get them again.",
+  },
+  IMAGE_COMMAND_LINE: {
+    exit: 5,
+    text: "The server file adds words to the kernel command line that no certificate covers ({words}); leave image.commandLine out, make them part of a certified change, or start the server with --uncertified and a reason.",
+  },
+  CERTIFICATES_UNREADABLE: { exit: 3, text: "Certificates and keys cannot be read ({why}); mend the permissions of their directories." },
+  UNCERTIFIED_REASON: { exit: 2, text: "--uncertified needs a reason of 1 to {limit} characters in one line: why this image may run." },
   CERTIFICATE_WRONG: { exit: 2, text: "This is no certificate of a change: {problem}." },
   CERTIFICATE_THRESHOLD: { exit: 2, text: "{threshold} is no number of signers; give a whole number from 1 on." },
   CERTIFICATE_FORGED: { exit: 5, text: "The certificate is forged or damaged: it bears a wrong signature of the key {key}; get it again." },

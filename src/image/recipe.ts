@@ -11,7 +11,7 @@ export const MEMORY_MAX_MIB = 3072;
 /** A recipe is a page of text; its inline files included it stays far below this. */
 const RECIPE_BYTES_LIMIT = 4 * 1024 * 1024;
 
-const absolutePath = z
+export const absolutePath = z
   .string()
   .regex(/^(\/[^/\0]+)+$/, "must be an absolute path without a trailing slash, such as /usr/bin/redis-server")
   .refine((path) => !path.split("/").some((part) => part === ".." || part === "."), "must not contain . or ..");
@@ -56,15 +56,17 @@ export const memoryMiB = z
   .min(MEMORY_MIN_MIB, `must be ${MEMORY_MIN_MIB} MiB or more`)
   .max(MEMORY_MAX_MIB, `must be ${MEMORY_MAX_MIB} MiB or less`);
 
-const moduleName = z.string().regex(/^[A-Za-z0-9_-]+$/, "must be a module name without .ko");
+/** An account without a password, for services to run as. */
+export const userSchema = z.strictObject({ name: oneWord, id: userId, home: absolutePath.default("/nonexistent") });
+export const moduleName = z.string().regex(/^[A-Za-z0-9_-]+$/, "must be a module name without .ko");
 
-const recipeSchema = z.strictObject({
+export const recipeSchema = z.strictObject({
   name: oneWord,
   packages: z.array(oneWord).default([]),
   include: z.array(absolutePath).optional(),
   exclude: z.array(absolutePath).default([]),
   files: z.array(fileSchema).default([]),
-  users: z.array(z.strictObject({ name: oneWord, id: userId, home: absolutePath.default("/nonexistent") })).default([]),
+  users: z.array(userSchema).default([]),
   kernel: z
     .union([z.enum(["stock", "hardened"]), z.strictObject({ path: z.string().min(1) })], "must be stock, hardened or { path: … }")
     .default("stock"),

@@ -14,6 +14,9 @@ export interface MachineConfig {
   readonly kernelPath: string;
   /** Empty: none. */
   readonly initrdPath: string;
+  /** SHA-256 (hex) of the bytes that may be loaded from there. Absent: any. */
+  readonly kernelDigest?: string;
+  readonly initrdDigest?: string;
   readonly commandLine: string;
   readonly ramBytes: number;
   readonly harts: number;
@@ -130,6 +133,8 @@ const MACHINE_FIELDS: Readonly<Record<string, Check>> = {
   engine: oneOf("rv64", "toy"),
   kernelPath: anyText,
   initrdPath: anyText,
+  kernelDigest: optional(text),
+  initrdDigest: optional(text),
   commandLine: anyText,
   ramBytes: (value) => positive(value) && (value as number) % 4096 === 0,
   harts: positive,

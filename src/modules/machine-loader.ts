@@ -1,4 +1,5 @@
 /** Creates the machine that a CPU module runs, by the engine's name. */
+import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { SteadfastError } from "../foundation/errors.js";
@@ -6,12 +7,17 @@ import type { Machine } from "../machine/machine.js";
 import { createToyMachine, TOY_BEHAVIOUR } from "../machine/toy.js";
 import type { ModuleConfig } from "./config.js";
 
-async function readGuestFile(path: string): Promise<Uint8Array> {
+/** `digest`: what its bytes must have, since that is what was admitted; undefined: any will do. */
+async function readGuestFile(path: string, digest?: string): Promise<Uint8Array> {
+  let bytes: Uint8Array;
   try {
-    return await readFile(path);
+    bytes = await readFile(path);
   } catch (error) {
     throw new SteadfastError("MACHINE_FILE", { path, why: (error as Error).message });
   }
+  if (digest !== undefined && createHash("sha256").update(bytes).digest("hex") !== digest)
+    throw new SteadfastError("MACHINE_FILE", { path, why: "it was altered since the server was started" });
+  return bytes;
 }
 
 /** Number of the behaviour of the machines that this version makes (MachineDescription). */
@@ -28,8 +34,8 @@ async function loadRv64(config: MachineSource): Promise<Machine> {
   const { compileCore, createRv64Machine } = await import("../machine/engines/rv64/index.js");
   const [core, kernel, initrd] = await Promise.all([
     readGuestFile(corePath),
-    machine.kernelPath === "" ? new Uint8Array(0) : readGuestFile(machine.kernelPath),
-    machine.initrdPath === "" ? new Uint8Array(0) : readGuestFile(machine.initrdPath),
+    machine.kernelPath === "" ? new Uint8Array(0) : readGuestFile(machine.kernelPath, machine.kernelDigest),
+    machine.initrdPath === "" ? new Uint8Array(0) : readGuestFile(machine.initrdPath, machine.initrdDigest),
   ]);
   return createRv64Machine({
     core: compileCore(core),

@@ -9,6 +9,7 @@ import { BLOCK_BYTES, MAX_DISK_BYTES } from "../storage/limits.js";
 import type { HostNetwork } from "../ports/network-host.js";
 import type { ModuleConfig } from "./config.js";
 import { serveControlApi, type ControlApi, type ManagementActions, type VerifyAnswer } from "./management-api.js";
+import { CertificationWatch } from "./management-certification.js";
 import { ConsoleHub } from "./management-console.js";
 import { prepareArbiter, prepareDisk } from "./management-disk.js";
 import { EventLog, FIRST_EVENT, LAST_EVENT } from "./management-events.js";
@@ -68,6 +69,7 @@ export class Leader implements ManagementActions {
   readonly #operations: Operations;
   readonly #talk: ModuleTalk;
   readonly #guest: GuestWatch;
+  readonly #certification: CertificationWatch;
   #startedAtMs = Date.now();
   readonly #supportPlan: SupportPlanReader;
   #epochNs = BigInt(Date.now()) * 1_000_000n;
@@ -86,6 +88,7 @@ export class Leader implements ManagementActions {
     this.#name = config.name;
     this.#incarnation = config.incarnation;
     this.#events = new EventLog(paths.eventsFile);
+    this.#certification = new CertificationWatch(() => this.#plan, paths, this.#events);
     this.#io = new IoView(plannedModules(plan).find((module) => module.kind === "io")?.name ?? "");
     this.#supervisors = [...plannedModules(plan), ...plannedManagement(plan), JUDGE].map((module) => this.#supervise(module));
     this.#console = new ConsoleHub(
@@ -151,7 +154,7 @@ export class Leader implements ManagementActions {
   /** Starts the server, with nothing of an earlier run left. */
   async startServer(): Promise<void> {
     const leftOver = await cleanUpServer(this.#plan.server, this.#paths);
-    const plan = await prepareDisk(this.#plan, this.#paths);
+    const plan = await prepareDisk(await this.#admitted(), this.#paths);
     this.#plan = plan;
     writeJsonFile(this.#paths.planFile, plan);
     await prepareArbiter(plan, this.#paths, this.#io.active);
@@ -170,7 +173,18 @@ export class Leader implements ManagementActions {
     this.#events.add("info", FIRST_EVENT, `Server ${plan.server} starts in ${plan.redundancy}.`);
     if (leftOver)
       this.#events.add("warning", "LEFTOVERS_REMOVED", "What an earlier run of this server had left on the host was ended and removed.");
+    this.#certification.begin(true);
     this.#run();
+  }
+
+  /** Refused, it leaves nothing behind. */
+  async #admitted(): Promise<ServerPlan> {
+    try {
+      return await this.#certification.admit();
+    } catch (error) {
+      rmSync(this.#paths.runDirectory, { recursive: true, force: true });
+      throw error;
+    }
   }
 
   /** Goes on where the former leader was. `wasSilent`: it hung, and was ended for that. */
@@ -198,6 +212,7 @@ export class Leader implements ManagementActions {
     this.#save();
     await endStrays(this.#paths, made);
     this.#tellTakeOver(management.name, wasSilent, state);
+    this.#certification.begin(false);
     for (const { name, presence } of this.#supervisors) {
       if (presence === "present" && !inUse.includes(name) && name !== JUDGE.name) this.#redundancy.retire(name);
     }
@@ -245,6 +260,7 @@ export class Leader implements ManagementActions {
       plan: this.#plan,
       address: this.#plan.network.kind === "tap" ? (this.#network?.guestAddress ?? "") : "",
       guest: this.#guest,
+      certification: this.#certification.standing,
       startedAtMs: this.#startedAtMs,
       support: this.#supportPlan.standing(Date.now()),
       lastEventId: this.#events.lastId,
@@ -387,6 +403,7 @@ export class Leader implements ManagementActions {
     const module = supervisor.name;
     this.#talk.ended(module);
     this.#standbys.gone(module);
+    if (cause === "crashed") this.#certification.lookSoon();
     const severity = cause === "drill" ? "info" : "warning";
     this.#events.add(severity, "MODULE_ENDED", `The process of ${module} is gone: ${detail}.`, { module, data: { cause } });
   }
@@ -500,6 +517,7 @@ export class Leader implements ManagementActions {
     if (this.#graceTimer !== null) clearTimeout(this.#graceTimer);
     for (const timer of this.#timers) clearInterval(timer);
     this.#guest.close();
+    this.#certification.close();
     await endModules(
       this.#supervisors.filter((each) => each.name !== this.#name),
       (module) => void this.#links?.send(module, { kind: "shutdown" }),

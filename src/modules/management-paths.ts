@@ -21,6 +21,8 @@ export interface ServerPaths {
   readonly controlSocket: string;
   readonly arbiterDirectory: string;
   readonly eventsFile: string;
+  /** How the server stands as to certificates. */
+  readonly certificationFile: string;
   readonly logDirectory: string;
   /** Miscompare reports. */
   readonly reportDirectory: string;
@@ -50,6 +52,11 @@ export function keysDirectory(): string {
   return join(stateBase(), "_keys");
 }
 
+/** The keys of this host itself, which vouch for the images that it built from this release's own recipes. */
+export function hostKeysDirectory(): string {
+  return join(keysDirectory(), "host");
+}
+
 export function serverPaths(server: string): ServerPaths {
   const runDirectory = join(runBase(), server);
   const stateDirectory = join(stateBase(), server);
@@ -61,6 +68,7 @@ export function serverPaths(server: string): ServerPaths {
     controlSocket: join(runDirectory, "control.sock"),
     arbiterDirectory: join(stateDirectory, "arbiter"),
     eventsFile: join(stateDirectory, "events.jsonl"),
+    certificationFile: join(stateDirectory, "certification.json"),
     logDirectory: join(stateDirectory, "logs"),
     reportDirectory: join(stateDirectory, "reports"),
     supportPlanFile: join(stateDirectory, "support-plan.json"),

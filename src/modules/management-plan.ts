@@ -11,7 +11,9 @@ import type { ModuleKind } from "../wire/control.js";
 import { PASST } from "../ports/user-network.js";
 import type { PublishedPort } from "../ports/published-port.js";
 import { findProgram } from "../image/command.js";
+import type { FileDigests } from "../image/store.js";
 import type { ModuleConfig, NetworkConfig } from "./config.js";
+import type { CertificationPlan } from "./management-certification.js";
 import {
   cpuModuleCount,
   cpuPairs,
@@ -43,6 +45,8 @@ export interface PlannedImage {
   readonly kernelPath: string;
   readonly initrdPath: string;
   readonly commandLine: string;
+  /** What was admitted at the start, and nothing else is loaded; absent: it was not looked at yet. */
+  readonly files?: FileDigests;
   /** TCP ports by service; none: it is not known what the image serves. */
   readonly services: readonly { readonly name: string; readonly ports: readonly number[] }[];
 }
@@ -67,6 +71,7 @@ export interface ServerPlan {
   readonly lagLimitMs: number;
   readonly checkpoints: boolean;
   readonly image: PlannedImage;
+  readonly certification: CertificationPlan;
   readonly network: {
     readonly kind: NetworkConfig["kind"];
     readonly bridge: string;
@@ -176,6 +181,7 @@ export function moduleConfigFor(context: ModuleConfigContext, module: PlannedMod
       engine: plan.engine,
       kernelPath: plan.image.kernelPath,
       initrdPath: plan.image.initrdPath,
+      ...(plan.image.files !== undefined && { kernelDigest: plan.image.files.kernel, initrdDigest: plan.image.files.initrd }),
       commandLine,
       ramBytes: plan.memoryMiB * 1024 * 1024,
       harts: 1,

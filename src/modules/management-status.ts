@@ -11,6 +11,7 @@ import type {
   ServerStatus,
 } from "../wire/control.js";
 import type { PlanStanding } from "../support/plan.js";
+import type { Certification } from "../certification/standing.js";
 import type { PublishedPort } from "../ports/published-port.js";
 import type { GuestFaults, ServiceState } from "./guest-health.js";
 import type { GuestWatch } from "./management-guest.js";
@@ -74,6 +75,8 @@ export interface ServerReport {
   readonly network: NetworkConfig["kind"];
   readonly published: readonly PublishedPort[];
   readonly bridge: string;
+  /** Whether the image is certified; null: the engine runs none, or it was not looked at yet. */
+  readonly certification: Certification | null;
   readonly image: { readonly name: string; readonly digest: string; readonly kernel: string; readonly kernelRelease: string };
   readonly engine: string;
   readonly memoryMiB: number;
@@ -102,6 +105,7 @@ export interface ReportSources {
   readonly plan: ServerPlan;
   readonly address: string;
   readonly guest: GuestWatch;
+  readonly certification: Certification | null;
   readonly startedAtMs: number;
   readonly support: PlanStanding | null;
   readonly lastEventId: number;
@@ -244,6 +248,7 @@ export function makeReport(sources: ReportSources): ServerReport {
     bridge: plan.network.kind === "tap" ? plan.network.bridge : "",
     network: plan.network.kind,
     published: plan.network.publish,
+    certification: sources.certification,
     image: {
       name: plan.image.name,
       digest: plan.image.digest,

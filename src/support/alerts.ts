@@ -14,6 +14,7 @@ export const RETRY_FIRST_MS = 1000;
 export const RETRY_LAST_MS = 300_000;
 /** About a day of trying. */
 export const ATTEMPTS_MAX = 300;
+const MS_PER_DAY = 86_400_000;
 /** A directory around the limit must not raise and clear with every file. */
 const FULL_HYSTERESIS_SHARE = 0.02;
 
@@ -33,6 +34,8 @@ export interface AlertSettings {
   readonly fullShare: number;
   /** Faults that happen at moments count as over after this long without another one. */
   readonly quietMs: number;
+  /** A certificate is worth a word so long before it expires. */
+  readonly certificateMs: number;
 }
 
 /** What a status report says, as far as it matters here. */
@@ -49,6 +52,8 @@ export interface Observation {
   readonly scrubErrors: number;
   readonly isGuestHung: boolean;
   readonly guestServicesDown: readonly string[];
+  /** How the image stands as to certificates; null: there is nothing to say. */
+  readonly certification: { readonly state: string; readonly reason: string; readonly expiresAtMs: number | null } | null;
   readonly fullness: readonly { readonly directory: string; readonly usedShare: number }[];
 }
 
@@ -185,11 +190,8 @@ export class Alerts {
 
   #observe(observation: Observation, atMs: number): void {
     const { server } = this.#settings;
-    this.#settle(
-      [...this.#findings(observation), ...this.#warrantyFindings(atMs)],
-      `Server ${server} is ${observation.redundancy} again.`,
-      atMs,
-    );
+    const found = [...this.#findings(observation), ...this.#warrantyFindings(atMs), ...this.#certificationFindings(observation, atMs)];
+    this.#settle(found, `Server ${server} is ${observation.redundancy} again.`, atMs);
     const { diskErrors, scrubErrors } = observation;
     if (diskErrors > this.#diskErrors) this.#moment("DISK_ERRORS", "critical", "", `The disk of server ${server} has errors.`, atMs);
     if (scrubErrors > this.#scrubErrors) this.#moment("SCRUB_ERRORS", "warning", "", `The disk of server ${server} has bad blocks.`, atMs);
@@ -227,6 +229,22 @@ export class Alerts {
     const when = atMs < plan.warrantyUntilMs ? "ends within 30 days" : "has ended";
     const text = `The warranty of server ${this.#settings.server} (support plan ${plan.level}) ${when}; nobody is called after it.`;
     return [{ code: "WARRANTY_ENDING", subject: "", severity: "warning", text, afterMs: 0 }];
+  }
+
+  #certificationFindings({ certification }: Observation, atMs: number): Finding[] {
+    if (certification === null) return [];
+    const { server, certificateMs } = this.#settings;
+    const { state, reason, expiresAtMs } = certification;
+    const finding = (code: string, severity: AlertSeverity, text: string): Finding[] => {
+      return [{ code, severity, text, subject: "image", afterMs: 0 }];
+    };
+    if (state === "altered") return finding("IMAGE_ALTERED", "critical", `The image of server ${server} was altered: ${reason}`);
+    if (state === "expired")
+      return finding("CERTIFICATE_EXPIRED", "warning", `Server ${server} runs without a valid certificate: ${reason}`);
+    if (state === "uncertified") return finding("UNCERTIFIED", "warning", `Server ${server} runs an uncertified image: ${reason}`);
+    if (expiresAtMs === null || expiresAtMs - atMs > certificateMs) return [];
+    const days = Math.ceil((expiresAtMs - atMs) / MS_PER_DAY);
+    return finding("CERTIFICATE_EXPIRING", "warning", `The certificate of the image of server ${server} expires within ${days} days.`);
   }
 
   #fullLimit(directory: string): number {

@@ -22,6 +22,10 @@ export const SAMPLE_REPORT: ServerReport = {
   network: "user",
   published: [{ protocol: "tcp", hostAddress: "", hostPort: 8080, guestPort: 80 }],
   bridge: "",
+  certification: {
+    ...{ state: "certified", image: "d", certificate: "c", level: "full" },
+    ...{ expiresAt: "2027-01-01T00:00:00.000Z", since: "2026-01-01T00:00:00.000Z" },
+  },
   image: { name: "payments", digest: "d", kernel: "stock", kernelRelease: "6.12" },
   engine: "rv64",
   memoryMiB: 256,
