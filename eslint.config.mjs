@@ -7,6 +7,7 @@ const pureLayer = [
   "src/storage/**/*.ts",
   "src/recording/**/*.ts",
   "src/simulator/**/*.ts",
+  "src/agent/**/*.ts",
   "src/support/**/*.ts",
   "src/machine/*.ts",
 ];

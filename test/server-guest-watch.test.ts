@@ -101,7 +101,7 @@ describe("a duplex server whose guest fails", () => {
     const since = (await server.status()).lastEventId;
     await server.type("ip link set eth0 down");
     const hung = await untilTold(server, since, "GUEST_HUNG");
-    assert.deepEqual({ ...hung.data }, { fault: "guest" });
+    assert.deepEqual({ ...hung.data }, { fault: "guest", evidence: "network" });
     await untilTold(server, since, "GUEST_RESTARTED");
     await untilTold(server, since, "GUEST_READY");
     const { guestFaults } = await server.status();

@@ -30,6 +30,7 @@ const input: fc.Arbitrary<MachineInput> = fc.oneof(
   fc.record({ kind: fc.constant("powerOn" as const), entropy: bytes }),
   fc.record({ kind: fc.constant("frame" as const), port: fc.nat(255), bytes }),
   fc.record({ kind: fc.constant("console" as const), bytes }),
+  fc.record({ kind: fc.constant("agent" as const), bytes }),
   fc.record({ kind: fc.constant("entropy" as const), bytes }),
   fc.constant({ kind: "powerButton" as const }),
   fc.record({ kind: fc.constant("diskDone" as const), id: u32, isOk: fc.boolean(), bytes }),
@@ -39,6 +40,7 @@ const input: fc.Arbitrary<MachineInput> = fc.oneof(
 const output: fc.Arbitrary<MachineOutput> = fc.oneof(
   fc.record({ kind: fc.constant("frame" as const), port: fc.nat(255), bytes }),
   fc.record({ kind: fc.constant("console" as const), bytes }),
+  fc.record({ kind: fc.constant("agent" as const), bytes }),
   fc.record({ kind: fc.constant("entropyRequest" as const), lengthBytes: u32 }),
   fc
     .record({

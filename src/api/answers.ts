@@ -67,6 +67,11 @@ export const countersSchema = z.object({
   droppedFrames: count,
 });
 
+export const agentAnswerSchema = z.object({
+  id: z.string(),
+  status: count.describe("Exit status of a command; of other requests 0, or 1 with a sentence as output."),
+  base64: z.base64().describe("What a command printed, up to 256 KiB."),
+});
 export const diskSchema = z.object({
   configuration: count,
   sizeBytes: size,
@@ -116,6 +121,7 @@ export const statusSchema = z.object({
   wantedRedundancy: redundancySchema.describe("What `redundancy` is when all modules are well."),
   guest: guestStateSchema,
   guestServices: z.record(z.string(), z.enum(["up", "down", "unknown"])),
+  guestHeartbeatAgeMs: z.number().nullable(),
   guestFaults: z.object({ panics: count, hangs: count, restarts: count, serviceFailures: count }),
   configuration: count,
   seq: count.describe("The last tick issued."),

@@ -23,6 +23,22 @@ export const diskBodySchema = z.strictObject({
   action: z.enum(["grow", "scrub"]),
   sizeBytes: z.int().min(0).optional().describe("What the disk grows to."),
 });
+export const agentBodySchema = z.strictObject({
+  id: z.string().optional().describe("Of a request whose answer was lost: it is not carried out again. Absent: a new one."),
+  request: z.discriminatedUnion("verb", [
+    z.strictObject({ verb: z.literal("ping") }),
+    z.strictObject({ verb: z.literal("health") }),
+    z.strictObject({ verb: z.literal("run"), command: z.string(), limitSeconds: z.int().min(1) }),
+    z.strictObject({
+      verb: z.literal("put"),
+      path: z.string(),
+      mode: z.int().min(0),
+      totalBytes: z.int().min(0),
+      offset: z.int().min(0),
+      base64: z.base64().describe("The chunk at this offset. The last one gives the file its name."),
+    }),
+  ]),
+});
 export const recordingBodySchema = z.strictObject({ action: z.enum(["start", "stop"]) });
 export const downSchema = z.strictObject({
   graceMs: z.number().min(0).optional().describe("The power button first, and this long for the guest to go off; 0: at once."),

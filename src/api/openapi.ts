@@ -26,6 +26,7 @@ const SCHEMAS = {
   Enclosure: answers.enclosureSchema,
   Counters: answers.countersSchema,
   Disk: answers.diskSchema,
+  AgentAnswer: answers.agentAnswerSchema,
   Event: answers.eventSchema,
   Events: answers.eventsSchema,
   Verification: answers.verifySchema,
@@ -45,6 +46,7 @@ const SCHEMAS = {
   RedundancyRequest: bodies.redundancyBodySchema,
   PowerRequest: bodies.powerSchema,
   DiskRequest: bodies.diskBodySchema,
+  AgentRequest: bodies.agentBodySchema,
   RecordingRequest: bodies.recordingBodySchema,
   DownRequest: bodies.downSchema,
 } as const;
@@ -76,6 +78,7 @@ export const OPERATIONS: readonly Operation[] = [
   post("/faults", "fault", "Fault drill: makes a module fail.", "FaultRequest", "FaultDone"),
   post("/redundancy", "redundancy", "Changes how many CPU modules run in lockstep.", "RedundancyRequest", "RedundancyDone"),
   post("/power", "power", "Presses the guest's power button, or cycles its power.", "PowerRequest", "Done"),
+  post("/agent", "agent", "Asks the agent in the guest: to run a command, or to take a file.", "AgentRequest", "AgentAnswer"),
   post("/disk", "disk", "Grows the guest's disk, or looks through all of it.", "DiskRequest", "Done"),
   post("/verify", "verify", "Compares the full digests of all members at one tick.", "Nothing", "Verification"),
   post("/recording", "recording", "Begins or ends a recording.", "RecordingRequest", "Recording"),

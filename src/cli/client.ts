@@ -1,6 +1,7 @@
 /** Speaks the control API of a running server. Whoever needs a server's facts or wants something of it uses this. */
 import { existsSync } from "node:fs";
 import { request, type IncomingMessage, type RequestOptions } from "node:http";
+import { newAgentId } from "../modules/management-agent.js";
 import type { Duplex } from "node:stream";
 import { CONSOLE_PROTOCOL } from "../api/console-protocol.js";
 import { ERRORS, SteadfastError, type ErrorCode } from "../foundation/errors.js";
@@ -17,6 +18,8 @@ import type { ServerReport } from "../modules/management-status.js";
 
 const ANSWER_LIMIT_MS = 10_000;
 const VERIFY_LIMIT_MS = 70_000;
+/** The longest command, and what an answer may take on top. */
+const AGENT_LIMIT_MS = 700_000;
 /** A guest's memory is compressed meanwhile. */
 const RECORDING_LIMIT_MS = 300_000;
 const ANSWER_BYTES_MAX = 16 * 1024 * 1024;
@@ -101,6 +104,11 @@ export class ServerClient {
 
   disk(action: "grow" | "scrub", sizeBytes = 0): Promise<unknown> {
     return this.#call("POST", "/disk", { action, sizeBytes });
+  }
+
+  /** One request to the agent in the guest, carried out once even if another management module takes the lead meanwhile. */
+  agent(request: Readonly<Record<string, unknown>>, id = newAgentId()): Promise<{ id: string; status: number; base64: string }> {
+    return this.#call("POST", "/agent", { request, id }, { limitMs: AGENT_LIMIT_MS });
   }
 
   verify(): Promise<VerifyAnswer> {

@@ -131,6 +131,12 @@ export const ERRORS = {
     exit: 4,
     text: "{module} has no running process at the moment; see `steadfast status` and try again when it is back.",
   },
+  AGENT_REQUEST: { exit: 2, text: "The agent in the guest is not asked this: {why}." },
+  AGENT_BUSY: { exit: 4, text: "{most} requests already wait for the agent in the guest; try again when they are answered." },
+  AGENT_UNANSWERED: {
+    exit: 4,
+    text: "The agent in the guest did not answer request {id}: {why}. It is not known whether it took effect; the same id asks again without doing it twice.",
+  },
   NOT_SAFE_TO_PULL: {
     exit: 4,
     text: "{module} is not safe to pull, because no other module could carry on without it; wait for DUPLEX, or say --force.",

@@ -12,7 +12,7 @@ export const BASE_PACKAGE = "busybox-static";
 export const BASE_PROGRAM = "/usr/bin/busybox";
 
 const SCRIPT_DIRECTORY = "/usr/lib/steadfast";
-const SCRIPTS = ["start-up", "service", "ready", "power-button"] as const;
+const SCRIPTS = ["start-up", "service", "ready", "power-button", "agent"] as const;
 
 /** Our own files of every guest, by name: the scripts, the profile and the list of busybox's commands. */
 export type GuestParts = ReadonlyMap<string, Uint8Array>;
@@ -96,7 +96,7 @@ export function inittab(services: readonly RecipeService[]): string {
   for (const service of services) {
     lines.push(`::${service.restart === "always" ? "respawn" : "once"}:${SCRIPT_DIRECTORY}/service ${service.name}`);
   }
-  lines.push(`::respawn:${SCRIPT_DIRECTORY}/power-button`, "ttyS0::respawn:-/bin/sh", "::ctrlaltdel:/sbin/reboot");
+  lines.push(`::respawn:${SCRIPT_DIRECTORY}/power-button`, `::respawn:${SCRIPT_DIRECTORY}/agent`, "ttyS0::respawn:-/bin/sh", "::ctrlaltdel:/sbin/reboot");
   return lines.join("\n") + "\n";
 }
 

@@ -45,7 +45,7 @@ export class GuestPower {
   }
 
   /** Whatever comes for the guest from outside. False: it is off, and hears nothing. */
-  hear(event: Extract<ServerEvent, { kind: "frames" | "console" | "powerButton" | "entropy" }>, isRunning: boolean): boolean {
+  hear(event: Extract<ServerEvent, { kind: "frames" | "console" | "agent" | "powerButton" | "entropy" }>, isRunning: boolean): boolean {
     if (event.kind === "entropy" && event.purpose === "powerOn") {
       if (isRunning) this.#powerOn(event.bytes);
       return true;
@@ -101,6 +101,8 @@ export class GuestPower {
       case "console":
         this.#panicWatch.console(output.bytes);
         return context.emit({ kind: "console", bytes: output.bytes });
+      case "agent":
+        return context.emit({ kind: "agent", bytes: output.bytes });
       case "entropyRequest": {
         const lengthBytes = Math.min(output.lengthBytes, MAX_ENTROPY_BYTES);
         return context.emit({ kind: "drawEntropy", purpose: "guest", lengthBytes });

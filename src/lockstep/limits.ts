@@ -35,6 +35,8 @@ export const MAX_INPUT_BYTES_PER_TICK = 256 * 1024;
 export const MAX_QUEUED_FRAMES = 1024;
 /** Console bytes waiting for a tick; more are dropped. */
 export const MAX_QUEUED_CONSOLE_BYTES = 64 * 1024;
+/** Bytes for the guest's agent waiting for a tick; more are dropped, and whoever sent them gets no answer. */
+export const MAX_QUEUED_AGENT_BYTES = 128 * 1024;
 /** The most entropy that one request of a guest gets. */
 export const MAX_ENTROPY_BYTES = 4096;
 export const POWER_ON_ENTROPY_BYTES = 64;

@@ -57,6 +57,8 @@ export type ServerEvent = { readonly atMs: number } & (
   | { readonly kind: "diskScrub" }
   | { readonly kind: "frames"; readonly port: number; readonly frames: readonly Uint8Array[] }
   | { readonly kind: "console"; readonly bytes: Uint8Array }
+  /** For the agent in the guest. */
+  | { readonly kind: "agent"; readonly bytes: Uint8Array }
   | { readonly kind: "entropy"; readonly purpose: EntropyPurpose; readonly bytes: Uint8Array }
   | { readonly kind: "powerButton" }
   | { readonly kind: "reset" }
@@ -91,6 +93,8 @@ export type ServerEffect =
   | { readonly kind: "announce" }
   | { readonly kind: "transmit"; readonly port: number; readonly bytes: Uint8Array }
   | { readonly kind: "console"; readonly bytes: Uint8Array }
+  /** One write of the agent in the guest; after a takeover those whose release is not known come again. */
+  | { readonly kind: "agent"; readonly bytes: Uint8Array }
   /** Draw from the host's entropy source and answer `entropy`. */
   | { readonly kind: "drawEntropy"; readonly purpose: EntropyPurpose; readonly lengthBytes: number }
   /** For the mirror that this I/O module holds; answer `mirrorReply`. */

@@ -119,6 +119,7 @@ export class LockstepServer implements ServerContext {
         return;
       case "frames":
       case "console":
+      case "agent":
       case "powerButton":
       case "entropy":
         if (!this.#power.hear(event, this.phase === "running") && event.kind === "frames") this.standby.keep(event.port, event.frames);

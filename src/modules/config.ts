@@ -24,6 +24,8 @@ export interface MachineConfig {
   readonly imageDigest: string;
   /** Size of the guest's disk, whole blocks of 4 KiB. Absent or 0: it has none. */
   readonly diskBytes?: number;
+  /** Whether the guest has a virtual port for its agent. Absent: no. */
+  readonly agentPort?: boolean;
 }
 
 export interface NetworkConfig {
@@ -140,6 +142,7 @@ const MACHINE_FIELDS: Readonly<Record<string, Check>> = {
   harts: positive,
   imageDigest: anyText,
   diskBytes: optional((value) => count(value) && (value as number) % DISK_BLOCK_BYTES === 0),
+  agentPort: optional((value) => typeof value === "boolean"),
 };
 
 const macAddress: Check = (value) => typeof value === "string" && /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(value);

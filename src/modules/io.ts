@@ -9,6 +9,7 @@ import type { CourseStep } from "../lockstep/miscompare-report.js";
 import { MirrorLinks } from "../lockstep/mirror-links.js";
 import { LockstepServer } from "../lockstep/server.js";
 import type { ServerEffect, ServerEvent } from "../lockstep/server-types.js";
+import { MAX_AGENT_BYTES } from "../machine/machine.js";
 import { announcement, isFor, parseMac } from "../ports/ethernet.js";
 import type { NetworkPort } from "../ports/port.js";
 import { DISK_DRILLS } from "../storage/faulty-file.js";
@@ -184,6 +185,8 @@ class IoModule {
         return;
       case "console":
         return this.#tell({ kind: "console", base64: Buffer.from(effect.bytes).toString("base64") });
+      case "agent":
+        return this.#tell({ kind: "agent", base64: Buffer.from(effect.bytes).toString("base64") });
       case "drawEntropy":
         return this.#dispatch({ kind: "entropy", purpose: effect.purpose, bytes: randomBytes(effect.lengthBytes) });
       case "mirrorCommand":
@@ -332,6 +335,11 @@ class IoModule {
       case "console": {
         const bytes = typeof control["base64"] === "string" ? Buffer.from(control["base64"], "base64") : Buffer.alloc(0);
         if (bytes.length > 0) this.#dispatch({ kind: "console", bytes: bytes.subarray(0, MAX_CONSOLE_INPUT_BYTES) });
+        return;
+      }
+      case "agent": {
+        const bytes = typeof control["base64"] === "string" ? Buffer.from(control["base64"], "base64") : Buffer.alloc(0);
+        if (bytes.length > 0 && bytes.length <= MAX_AGENT_BYTES) this.#dispatch({ kind: "agent", bytes });
         return;
       }
       case "powerButton":

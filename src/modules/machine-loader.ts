@@ -47,6 +47,7 @@ async function loadRv64(config: MachineSource): Promise<Machine> {
     epochNs: BigInt(config.epochNs),
     imageDigest: machine.imageDigest,
     diskBytes: machine.diskBytes ?? 0,
+    agentPort: machine.agentPort ?? false,
     ...(network.macAddress === "" ? {} : { macAddress: network.macAddress }),
   });
 }

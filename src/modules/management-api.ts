@@ -28,6 +28,8 @@ import { renderMetrics } from "../api/metrics.js";
 import { openApiDocument } from "../api/openapi.js";
 import { PACKAGE_VERSION } from "../api/version.js";
 import { SteadfastError } from "../foundation/errors.js";
+import type { AgentRequest } from "../agent/lines.js";
+import type { AgentAnswer } from "./management-agent.js";
 import type { LoggedEvent } from "./management-events.js";
 import type { FaultDetails, FaultDone } from "./management-faults.js";
 import type { RecordingDone } from "./management-recordings.js";
@@ -62,6 +64,8 @@ export interface ManagementActions {
   power(action: string): void;
   /** `grow` to a size, or `scrub`: look through all of it. */
   disk(action: string, sizeBytes: number): void;
+  /** @throws SteadfastError AGENT_REQUEST, AGENT_BUSY, AGENT_UNANSWERED */
+  agent(request: AgentRequest, id?: string): Promise<AgentAnswer>;
   verify(): Promise<VerifyAnswer>;
   attachConsole(viewer: Duplex): void;
   down(graceMs: number): void;
@@ -205,6 +209,8 @@ async function post(parts: readonly string[], body: bodies.Body, actions: Manage
       actions.disk(action, sizeBytes ?? 0);
       return { ok: true };
     }
+    case "agent":
+      return agent(body, actions);
     case "verify":
       bodies.checkBody(bodies.emptySchema, body, path);
       return actions.verify();
@@ -219,6 +225,13 @@ async function post(parts: readonly string[], body: bodies.Body, actions: Manage
       throw new SteadfastError("API_UNKNOWN", { what: `POST /console without \`Upgrade: ${CONSOLE_PROTOCOL}\`` });
   }
   throw new SteadfastError("API_UNKNOWN", { what: `POST ${path}` });
+}
+
+async function agent(body: bodies.Body, actions: ManagementActions): Promise<unknown> {
+  const { id, request } = bodies.checkBody(bodies.agentBodySchema, body, "/agent");
+  const asked = request.verb === "put" ? { ...request, bytes: new Uint8Array(Buffer.from(request.base64, "base64")) } : request;
+  const answered = await actions.agent(asked, id);
+  return { id: answered.id, status: answered.status, base64: Buffer.from(answered.output).toString("base64") };
 }
 
 function fault(body: bodies.Body, actions: ManagementActions): unknown {

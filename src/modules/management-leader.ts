@@ -10,6 +10,8 @@ import type { HostNetwork } from "../ports/network-host.js";
 import type { ModuleConfig } from "./config.js";
 import { serveControlApi, type ControlApi, type ManagementActions, type VerifyAnswer } from "./management-api.js";
 import { CertificationWatch } from "./management-certification.js";
+import type { AgentRequest } from "../agent/lines.js";
+import { AgentLink, agentMessage, type AgentAnswer } from "./management-agent.js";
 import { ConsoleHub } from "./management-console.js";
 import { prepareArbiter, prepareDisk } from "./management-disk.js";
 import { EventLog, FIRST_EVENT, LAST_EVENT } from "./management-events.js";
@@ -64,6 +66,7 @@ export class Leader implements ManagementActions {
   readonly #standbys = new StandbyView();
   readonly #verify = new VerifyRequests(() => this.#toActiveIo({ kind: "verify" }));
   readonly #console: ConsoleHub;
+  readonly #agent: AgentLink;
   readonly #recordings: Recordings;
   readonly #redundancy: RedundancyChange;
   readonly #operations: Operations;
@@ -95,10 +98,12 @@ export class Leader implements ManagementActions {
       (bytes) => this.#toActiveIo({ kind: "console", base64: bytes.toString("base64") }),
       () => this.#guest.ready(),
     );
+    this.#agent = new AgentLink({ send: (message) => this.#toActiveIo(message), beat: (line) => this.#guest.beat(line) });
     this.#guest = new GuestWatch(plan, {
       event: (severity, code, text, data) => this.#events.add(severity, code, text, { ...(data && { data }) }),
-      traffic: () => this.#io.status && { ...this.#io.counters, committed: this.#io.status.committed },
+      traffic: () => this.#io.status && { ...this.#io.counters, committed: this.#io.status.committed, guestTimeMs: Number(BigInt(this.#io.status.guestTimeNs) / 1_000_000n) },
       reset: () => void this.#toActiveIo({ kind: "reset" }),
+      nudge: () => void this.#toActiveIo(agentMessage("watch", { verb: "ping" })),
       changed: () => this.#save(),
     });
     this.#recordings = new Recordings(
@@ -120,7 +125,7 @@ export class Leader implements ManagementActions {
     });
     this.#talk = new ModuleTalk({
       ...{ paths, events: this.#events, console: this.#console, io: this.#io, recordings: this.#recordings },
-      ...{ redundancy: this.#redundancy, verify: this.#verify, guest: this.#guest },
+      ...{ agent: this.#agent, redundancy: this.#redundancy, verify: this.#verify, guest: this.#guest },
       supervisor: (module) => this.#supervisor(module),
       supervisors: () => this.#supervisors,
       judgeConfig: () => this.#configFor(JUDGE, 1),
@@ -349,6 +354,10 @@ export class Leader implements ManagementActions {
       throw new SteadfastError("MODULE_NOT_RUNNING", { module: this.#io.active });
   }
 
+  agent(request: AgentRequest, id?: string): Promise<AgentAnswer> {
+    return this.#agent.request(request, id);
+  }
+
   verify(): Promise<VerifyAnswer> {
     return this.#verify.add();
   }
@@ -518,6 +527,7 @@ export class Leader implements ManagementActions {
     for (const timer of this.#timers) clearInterval(timer);
     this.#guest.close();
     this.#certification.close();
+    this.#agent.lost("the server stops");
     await endModules(
       this.#supervisors.filter((each) => each.name !== this.#name),
       (module) => void this.#links?.send(module, { kind: "shutdown" }),

@@ -185,6 +185,7 @@ export function moduleConfigFor(context: ModuleConfigContext, module: PlannedMod
       commandLine,
       ramBytes: plan.memoryMiB * 1024 * 1024,
       harts: 1,
+      agentPort: plan.engine === "rv64",
       ...(plan.disk !== undefined && { diskBytes: plan.disk.sizeBytes }),
       imageDigest: createHash("sha256").update(`${plan.image.digest}\n${commandLine}`).digest("hex"),
     },

@@ -63,6 +63,8 @@ export interface ServerReport {
   readonly guest: GuestState;
   /** Of the guest's services that can be asked. */
   readonly guestServices: Readonly<Record<string, ServiceState>>;
+  /** Of the agent in the guest: how long ago it was heard, in guest time; null: not since the guest's start. */
+  readonly guestHeartbeatAgeMs: number | null;
   /** Faults of the guest's own software, which no module is to blame for. */
   readonly guestFaults: GuestFaults;
   readonly configuration: number;
@@ -238,6 +240,7 @@ export function makeReport(sources: ReportSources): ServerReport {
     wantedRedundancy: fullRedundancy(plan.redundancy),
     guest: sources.guest.state,
     guestServices: sources.guest.services,
+    guestHeartbeatAgeMs: sources.guest.heartbeatAgeMs,
     guestFaults: sources.guest.faults,
     configuration: io?.configuration ?? 0,
     seq: io?.seq ?? 0,

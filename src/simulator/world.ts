@@ -441,6 +441,8 @@ export class World {
         return this.#released(io, { kind: "frame", port: effect.port, bytes: effect.bytes });
       case "console":
         return this.#released(io, { kind: "console", bytes: effect.bytes });
+      case "agent":
+        return this.#released(io, { kind: "agent", bytes: effect.bytes });
       case "event":
         return this.#event(io, effect);
       default:

@@ -12,12 +12,14 @@ const INPUT_POWER_BUTTON = 4;
 const INPUT_DISK_DONE = 5;
 const INPUT_DISK_REPEAT = 6;
 const INPUT_DISK_SIZE = 7;
+const INPUT_AGENT = 8;
 const OUTPUT_FRAME = 0;
 const OUTPUT_CONSOLE = 1;
 const OUTPUT_ENTROPY_REQUEST = 2;
 const OUTPUT_RESET = 3;
 const OUTPUT_POWER_OFF = 4;
 const OUTPUT_DISK = 5;
+const OUTPUT_AGENT = 6;
 /** By its place; the place is the flag of an item. */
 const DISK_OPERATIONS: readonly DiskOperation[] = ["read", "write", "flush"];
 /** Before the bytes of a `diskDone`: id u32. */
@@ -34,6 +36,7 @@ function itemBytes(item: MachineInput | MachineOutput): Uint8Array {
       return item.entropy;
     case "frame":
     case "console":
+    case "agent":
     case "entropy":
     case "diskDone":
     case "disk":
@@ -80,6 +83,8 @@ export function writeInput(frame: Uint8Array, view: DataView, at: number, input:
       return writeItem(frame, view, at, INPUT_FRAME, input.port, bytes.length, bytes);
     case "console":
       return writeItem(frame, view, at, INPUT_CONSOLE, 0, bytes.length, bytes);
+    case "agent":
+      return writeItem(frame, view, at, INPUT_AGENT, 0, bytes.length, bytes);
     case "entropy":
       return writeItem(frame, view, at, INPUT_ENTROPY, 0, bytes.length, bytes);
     case "powerButton":
@@ -107,6 +112,8 @@ export function writeOutput(frame: Uint8Array, view: DataView, at: number, outpu
       return writeItem(frame, view, at, OUTPUT_FRAME, output.port, bytes.length, bytes);
     case "console":
       return writeItem(frame, view, at, OUTPUT_CONSOLE, 0, bytes.length, bytes);
+    case "agent":
+      return writeItem(frame, view, at, OUTPUT_AGENT, 0, bytes.length, bytes);
     case "entropyRequest":
       return writeItem(frame, view, at, OUTPUT_ENTROPY_REQUEST, 0, output.lengthBytes, bytes);
     case "reset":
@@ -142,6 +149,8 @@ export function readInput(reader: Reader): MachineInput {
       return { kind: "frame", port: extra, bytes };
     case INPUT_CONSOLE:
       return { kind: "console", bytes };
+    case INPUT_AGENT:
+      return { kind: "agent", bytes };
     case INPUT_ENTROPY:
       return { kind: "entropy", bytes };
     case INPUT_POWER_BUTTON:
@@ -185,6 +194,8 @@ export function readOutput(reader: Reader): MachineOutput {
       return { kind: "frame", port: extra, bytes: reader.bytes(length) };
     case OUTPUT_CONSOLE:
       return { kind: "console", bytes: reader.bytes(length) };
+    case OUTPUT_AGENT:
+      return { kind: "agent", bytes: reader.bytes(length) };
     case OUTPUT_ENTROPY_REQUEST:
       return { kind: "entropyRequest", lengthBytes: length };
     case OUTPUT_RESET:

@@ -12,6 +12,7 @@ export const SAMPLE_REPORT: ServerReport = {
   wantedRedundancy: "DUPLEX",
   guest: "ready",
   guestServices: { web: "up", 'odd "name" \\ of\na service': "down", new: "unknown" },
+  guestHeartbeatAgeMs: 1200,
   guestFaults: { panics: 1, hangs: 0, restarts: 0, serviceFailures: 1 },
   configuration: 3,
   seq: 1000,

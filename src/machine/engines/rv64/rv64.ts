@@ -45,6 +45,8 @@ export interface Rv64Options {
   readonly macAddress?: string;
   /** Size of the disk, whole blocks; 0 or absent: none. Only at first: what it has grown to since is part of the machine's state. */
   readonly diskBytes?: number;
+  /** Whether the guest has a virtual port for its agent; absent: no, as in recordings from before there was one. */
+  readonly agentPort?: boolean;
 }
 
 class Rv64Machine implements Machine {
@@ -74,6 +76,7 @@ class Rv64Machine implements Machine {
     this.board = new Board(this.memory, this.core, {
       harts,
       diskBytes: options.diskBytes ?? 0,
+      agentPort: options.agentPort ?? false,
       ...(options.macAddress === undefined ? {} : { macAddress: parseMacAddress(options.macAddress) }),
     });
     const sbi = new Sbi(this.board);
@@ -182,6 +185,9 @@ class Rv64Machine implements Machine {
       case "console":
         this.board.console.receive(input.bytes);
         return;
+      case "agent":
+        this.board.agentPort.receive(input.bytes);
+        return;
       case "entropy":
         this.board.entropy.provide(input.bytes);
         return;
@@ -214,7 +220,10 @@ class Rv64Machine implements Machine {
     const timeNs = this.core.getTime();
     this.clear(timeNs);
     const { harts, epochNs } = this.options;
-    const { entry, deviceTree } = loadBootFiles(this.memory, this.options, harts, entropy, this.board.disk.isPresent);
+    const { entry, deviceTree } = loadBootFiles(this.memory, this.options, harts, entropy, {
+      hasDisk: this.board.disk.isPresent,
+      hasAgentPort: this.board.agentPort.isPresent,
+    });
     this.ramIsClean = false;
     setUpHarts(this.memory, { harts, epochNs, timeNs, entry: BigInt(entry), deviceTree: BigInt(deviceTree), direct: true });
     this.core.initialise();
