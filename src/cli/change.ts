@@ -7,6 +7,7 @@ import { MANIFEST_BYTES_LIMIT } from "../certification/limits.js";
 import { printable, type Manifest, type ManifestFile } from "../certification/manifest.js";
 import { lockOf } from "../image/index.js";
 import { writeOutput, type JsonFlag } from "./certificate.js";
+import { addInstallCommands } from "./change-install.js";
 import { describeImage, withProgress } from "./image.js";
 import { printJson, printLines, table } from "./output.js";
 
@@ -105,6 +106,7 @@ export function addChangeCommand(program: Command): void {
     .description("build the image that a change makes of its base")
     .addHelpText("after", BUILD_EXAMPLES)
     .action(build);
+  addInstallCommands(change);
   change
     .command("inspect")
     .argument("<file>", "a change package")

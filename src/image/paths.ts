@@ -10,6 +10,8 @@ const PACKAGE_ROOT = fileURLToPath(new URL("../../", import.meta.url));
 export const RECIPES_DIRECTORY = join(PACKAGE_ROOT, "recipes");
 export const DEFAULT_RECIPE_PATH = join(PACKAGE_ROOT, "recipes", "default.yaml");
 export const HARDENED_CONFIG_PATH = join(PACKAGE_ROOT, "recipes", "kernel", "hardened.config");
+/** What an installation runs in the guest. */
+export const CHANGE_STEPS_PATH = join(PACKAGE_ROOT, "recipes", "change", "steps");
 export const GUEST_DIRECTORY = join(PACKAGE_ROOT, "recipes", "guest");
 
 export interface CachePaths {

@@ -127,6 +127,8 @@ export class LockstepServer implements ServerContext {
       case "reset":
         if (this.isRunning) this.#power.ask();
         return;
+      case "bootImage":
+        return this.#power.boots(event.image);
       case "verify":
         return this.#verification.ask();
       case "record":

@@ -12,6 +12,8 @@
  *   POST /faults { kind: "flip", module, address, bit } or { kind: "flip", module, random: true }: answers with the place
  *   POST /power { action }                   off (the power button) | reset (a power cycle)
  *   POST /disk { action, sizeBytes }         grow | scrub
+ *   GET /changes                             what runs, the installation under way, those that were
+ *   POST /changes/install|rollback           { id }; begins it, and says nothing of its end: GET /changes does
  *   POST /verify                             { seq, digests, equal }
  *   POST /console                            with `Upgrade: steadfast-console`: raw bytes of the serial console both ways
  *   POST /down { graceMs }                   { ok }; the power button first if graceMs > 0
@@ -30,6 +32,7 @@ import { PACKAGE_VERSION } from "../api/version.js";
 import { SteadfastError } from "../foundation/errors.js";
 import type { AgentRequest } from "../agent/lines.js";
 import type { AgentAnswer } from "./management-agent.js";
+import type { ChangeRequest, ChangeView } from "./management-change.js";
 import type { LoggedEvent } from "./management-events.js";
 import type { FaultDetails, FaultDone } from "./management-faults.js";
 import type { RecordingDone } from "./management-recordings.js";
@@ -66,6 +69,10 @@ export interface ManagementActions {
   disk(action: string, sizeBytes: number): void;
   /** @throws SteadfastError AGENT_REQUEST, AGENT_BUSY, AGENT_UNANSWERED */
   agent(request: AgentRequest, id?: string): Promise<AgentAnswer>;
+  /** @throws SteadfastError why the change is refused, before anything happened */
+  installChange(request: ChangeRequest): Promise<{ readonly id: string }>;
+  rollBackChange(uncertified?: string): Promise<{ readonly id: string }>;
+  changes(): ChangeView;
   verify(): Promise<VerifyAnswer>;
   attachConsole(viewer: Duplex): void;
   down(graceMs: number): void;
@@ -153,6 +160,7 @@ async function answerGet(
       return sendJson(response, found.ready ? 200 : 503, found);
     }
   }
+  if (parts[0] === "changes" && parts.length === 1) return sendJson(response, 200, actions.changes());
   if (parts[0] === "status" && parts.length === 1) return sendJson(response, 200, actions.report());
   if (parts[0] === "events" && parts.length === 1) {
     const since = Number(url.searchParams.get("since") ?? 0);
@@ -189,6 +197,11 @@ async function post(parts: readonly string[], body: bodies.Body, actions: Manage
       actions[verb](module);
     } else throw new SteadfastError("API_UNKNOWN", { what: `POST ${path}` });
     return { ok: true, module };
+  }
+  if (resource === "changes" && parts.length === 2) {
+    if (module === "install") return { ok: true, ...(await actions.installChange(bodies.checkBody(bodies.changeInstallSchema, body, path))) };
+    if (module === "rollback")
+      return { ok: true, ...(await actions.rollBackChange(bodies.checkBody(bodies.changeRollbackSchema, body, path).uncertified)) };
   }
   switch (parts.length === 1 ? (resource ?? "") : "") {
     case "faults":

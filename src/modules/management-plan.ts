@@ -70,7 +70,10 @@ export interface ServerPlan {
   readonly release: "compared" | "logged";
   readonly lagLimitMs: number;
   readonly checkpoints: boolean;
+  /** What the guest boots from next, and runs by now. */
   readonly image: PlannedImage;
+  /** What the machines were made with when the server was started, if changes were installed since. Absent: `image`. */
+  readonly firstImage?: PlannedImage;
   readonly certification: CertificationPlan;
   readonly network: {
     readonly kind: NetworkConfig["kind"];
@@ -160,6 +163,8 @@ export function moduleConfigFor(context: ModuleConfigContext, module: PlannedMod
   const modules = plannedModules(plan);
   const commandLine = commandLineFor(plan, network);
   const inUse = cpusInUse(plan);
+  // The machines of a server are all made alike, as long as it runs; what they boot from the I/O module says.
+  const first = plan.firstImage ?? plan.image;
   return {
     server: plan.server,
     name: module.name,
@@ -179,15 +184,15 @@ export function moduleConfigFor(context: ModuleConfigContext, module: PlannedMod
     checkpoints: plan.checkpoints,
     machine: {
       engine: plan.engine,
-      kernelPath: plan.image.kernelPath,
-      initrdPath: plan.image.initrdPath,
-      ...(plan.image.files !== undefined && { kernelDigest: plan.image.files.kernel, initrdDigest: plan.image.files.initrd }),
+      kernelPath: first.kernelPath,
+      initrdPath: first.initrdPath,
+      ...(first.files !== undefined && { kernelDigest: first.files.kernel, initrdDigest: first.files.initrd }),
       commandLine,
       ramBytes: plan.memoryMiB * 1024 * 1024,
       harts: 1,
       agentPort: plan.engine === "rv64",
       ...(plan.disk !== undefined && { diskBytes: plan.disk.sizeBytes }),
-      imageDigest: createHash("sha256").update(`${plan.image.digest}\n${commandLine}`).digest("hex"),
+      imageDigest: createHash("sha256").update(`${first.digest}\n${commandLine}`).digest("hex"),
     },
     ...(plan.disk !== undefined && {
       disk: {
@@ -199,6 +204,7 @@ export function moduleConfigFor(context: ModuleConfigContext, module: PlannedMod
     network: networkConfigFor(plan, network, module.name),
     epochNs: String(epochNs),
     ...(module.kind === "management" && { standby: true }),
+    ...(module.kind === "io" && plan.firstImage !== undefined && { bootImage: plan.image.digest }),
   };
 }
 
