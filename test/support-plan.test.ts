@@ -29,7 +29,7 @@ function plan(level: PlanLevel): SupportPlan {
 
 const BROKEN: Observation = {
   ...{ redundancy: "SIMPLEX", wantedRedundancy: "DUPLEX", isStarting: false, brokenModules: ["cpu0"], failedMirrors: [] },
-  ...{ diskErrors: 0, scrubErrors: 0, isGuestHung: false, guestServicesDown: [], fullness: [] },
+  ...{ diskErrors: 0, scrubErrors: 0, isGuestHung: false, guestServicesDown: [], fullness: [], certification: null },
 };
 const WELL: Observation = { ...BROKEN, redundancy: "DUPLEX", brokenModules: [] };
 
@@ -37,7 +37,7 @@ const WELL: Observation = { ...BROKEN, redundancy: "DUPLEX", brokenModules: [] }
 class Watched {
   readonly #alerts = new Alerts({
     ...{ server: "bank", run: "r", channels: ["own", "vendor"], callHome: ["vendor"] },
-    ...{ simplexForMs: 0, unreachableForMs: 0, fullShare: 0.9, quietMs: 1000 },
+    ...{ simplexForMs: 0, unreachableForMs: 0, fullShare: 0.9, quietMs: 1000, certificateMs: 0 },
   });
 
   /** "vendor raised BROKEN" ... */

@@ -202,6 +202,11 @@ export const changesSchema = z.object({
   running: z.string().describe("Digest of the image that the guest runs, and boots from next."),
   current: z.object({ ...installationFacts, phase: z.string(), sentBytes: count, why: z.string().nullable() }).nullable(),
   history: z.array(
-    z.object({ ...installationFacts, outcome: z.enum(["installed", "rolledBack", "refused"]), why: z.string().nullable(), endedAt: z.string() }),
+    z.object({
+      ...installationFacts,
+      outcome: z.enum(["installed", "rolledBack", "refused"]),
+      why: z.string().nullable(),
+      endedAt: z.string(),
+    }),
   ),
 });

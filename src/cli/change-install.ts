@@ -61,7 +61,12 @@ async function install(file: string, flags: InstallFlags): Promise<void> {
   const { base, kernel, commandLine, memoryMiB, diskMiB } = change.manifest;
   const running = (await client.changes()).running;
   if (base.sha256 !== running) throw new SteadfastError("CHANGE_OTHER_BASE", { base: base.sha256, running });
-  const needsStart = Object.entries({ "the kernel": kernel, "the kernel command line": commandLine, "the memory": memoryMiB, "the disk": diskMiB });
+  const needsStart = Object.entries({
+    "the kernel": kernel,
+    "the kernel command line": commandLine,
+    "the memory": memoryMiB,
+    "the disk": diskMiB,
+  });
   const what = needsStart.find(([, value]) => value !== undefined)?.[0];
   if (what !== undefined) throw new SteadfastError("CHANGE_NEEDS_START", { what, server: client.server });
   const envelope = flags.certificate === undefined ? null : decodeEnvelope(readLimited(flags.certificate, ENVELOPE_BYTES_LIMIT));
@@ -105,7 +110,8 @@ function progressOf({ phase, sentBytes, bytes }: NonNullable<ChangeView["current
 function tellEnd(past: PastInstallation, flags: ServerFlags): void {
   const { name, kind, outcome, why } = past;
   const what = kind === "install" ? "installed" : "taken back";
-  if (outcome !== "installed") throw new SteadfastError("CHANGE_NOT_INSTALLED", { name, what, outcome, why: (why ?? "").replace(/\.$/, "") });
+  if (outcome !== "installed")
+    throw new SteadfastError("CHANGE_NOT_INSTALLED", { name, what, outcome, why: (why ?? "").replace(/\.$/, "") });
   if (flags.json === true) return printJson(past);
   const deeds = past.services.map((action) => `${action.name} (${action.deed})`).join(", ");
   printLines([`The change ${paint(name, "bold")} is ${what}: ${past.files} paths; services: ${deeds === "" ? "none touched" : deeds}.`]);
@@ -133,5 +139,7 @@ export function addInstallCommands(change: Command): void {
     .option("--uncertified <reason>", "if no certificate covers the image that was there before")
     .description("take back the last change that was installed, the same way")
     .action(rollback);
-  withServerOptions(change.command("status")).description("the image that runs, the installation under way, those that were").action(status);
+  withServerOptions(change.command("status"))
+    .description("the image that runs, the installation under way, those that were")
+    .action(status);
 }

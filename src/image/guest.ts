@@ -96,7 +96,12 @@ export function inittab(services: readonly RecipeService[]): string {
   for (const service of services) {
     lines.push(`::${service.restart === "always" ? "respawn" : "once"}:${SCRIPT_DIRECTORY}/service ${service.name}`);
   }
-  lines.push(`::respawn:${SCRIPT_DIRECTORY}/power-button`, `::respawn:${SCRIPT_DIRECTORY}/agent`, "ttyS0::respawn:-/bin/sh", "::ctrlaltdel:/sbin/reboot");
+  lines.push(
+    `::respawn:${SCRIPT_DIRECTORY}/power-button`,
+    `::respawn:${SCRIPT_DIRECTORY}/agent`,
+    "ttyS0::respawn:-/bin/sh",
+    "::ctrlaltdel:/sbin/reboot",
+  );
   return lines.join("\n") + "\n";
 }
 

@@ -79,7 +79,11 @@ export function deltaOf(from: Tree, to: Tree, needsOf: (file: Uint8Array) => Elf
 
 /** The delta that leads back. */
 export function reversed({ entries, services }: Delta, from: Tree): Delta {
-  const once = new Set(servicesOf(from).filter(({ isOnce }) => isOnce).map(({ name }) => name));
+  const once = new Set(
+    servicesOf(from)
+      .filter(({ isOnce }) => isOnce)
+      .map(({ name }) => name),
+  );
   const back = (name: string, deed: ServiceDeed): ServiceDeed => {
     if (deed === "start" || deed === "launch") return "stop";
     if (deed === "stop") return once.has(name) ? "launch" : "start";
@@ -94,7 +98,8 @@ export function reversed({ entries, services }: Delta, from: Tree): Delta {
 function isSame(left: TreeEntry | null, right: TreeEntry | null): boolean {
   if (left === null || right === null) return left === right;
   if (left.kind === "link") return right.kind === "link" && left.target === right.target;
-  if (left.kind === "device") return right.kind === "device" && left.mode === right.mode && left.major === right.major && left.minor === right.minor;
+  if (left.kind === "device")
+    return right.kind === "device" && left.mode === right.mode && left.major === right.major && left.minor === right.minor;
   if (left.kind !== right.kind || left.mode !== right.mode || (left.owner ?? 0) !== (right.owner ?? 0)) return false;
   return left.kind === "directory" || (right.kind === "file" && isSameBytes(left.data, right.data));
 }
@@ -146,7 +151,12 @@ function definitionOf(text: string): Map<string, string> {
   return found;
 }
 
-function serviceActions(from: Tree, to: Tree, changed: ReadonlySet<string>, needsOf: (file: Uint8Array) => ElfNeeds | undefined): ServiceAction[] {
+function serviceActions(
+  from: Tree,
+  to: Tree,
+  changed: ReadonlySet<string>,
+  needsOf: (file: Uint8Array) => ElfNeeds | undefined,
+): ServiceAction[] {
   const old = new Map(servicesOf(from).map((service) => [service.name, service]));
   const wanted = servicesOf(to);
   const actions: ServiceAction[] = [];

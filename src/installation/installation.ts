@@ -5,7 +5,18 @@
  */
 
 /** Before `switching` the guest's own files are untouched. */
-export type Phase = "staging" | "verifying" | "switching" | "applying" | "checking" | "committing" | "undoing" | "reverting" | "cleaning" | "ended";
+export type Phase =
+  | "staging"
+  | "verifying"
+  | "switching"
+  | "applying"
+  | "checking"
+  | "committing"
+  | "undoing"
+  | "reverting"
+  | "cleaning"
+  | "cycling"
+  | "ended";
 
 export type Outcome = "installed" | "rolledBack" | "refused";
 
@@ -43,7 +54,7 @@ export type InstallationEffect =
   | "apply"
   /** Wait for the services to be well, then run the change's own checks. */
   | "check"
-  /** Record the image as the one that the guest boots from. */
+  /** Record the image as the one that the guest boots from. Once it is recorded, this cannot fail any more. */
   | "commit"
   /** Put back what was kept. */
   | "undo"
@@ -74,6 +85,7 @@ const EFFECTS: Readonly<Record<Phase, InstallationEffect>> = {
   undoing: "undo",
   reverting: "revert",
   cleaning: "clean",
+  cycling: "powerCycle",
   ended: "end",
 };
 
@@ -87,6 +99,7 @@ const AFTER: Readonly<Record<Phase, Phase>> = {
   undoing: "reverting",
   reverting: "cleaning",
   cleaning: "ended",
+  cycling: "ended",
   ended: "ended",
 };
 
@@ -135,7 +148,10 @@ function failed(state: InstallationState, why: string): Step {
       return enter({ ...state, outcome: "rolledBack", why }, "undoing");
     case "undoing":
     case "reverting":
-      return withPowerCycle({ ...state, why: `${state.why ?? ""}; and the way back failed: ${why}` });
+      return enter({ ...state, why: `${state.why ?? ""}; and the way back failed: ${why}` }, "cycling");
+    // Nobody takes the order now: somebody will.
+    case "cycling":
+      return enter(state, "cycling");
     // What is left in the staging directory is in nobody's way.
     case "cleaning":
     case "ended":
@@ -143,12 +159,7 @@ function failed(state: InstallationState, why: string): Step {
   }
 }
 
-/** The guest's memory goes with all that was done to it; nothing is left to undo or clean. */
-function withPowerCycle(state: InstallationState): Step {
-  const { state: ended, effects } = enter(state, "ended");
-  return { state: ended, effects: ["powerCycle", ...effects] };
-}
-
+/** The guest's memory is gone with all that was done to it; nothing is left to undo or clean. */
 function guestRestarted(state: InstallationState, isRecorded: boolean): Step {
   switch (state.phase) {
     case "cleaning":
@@ -156,12 +167,13 @@ function guestRestarted(state: InstallationState, isRecorded: boolean): Step {
       return enter(state, "ended");
     // Recorded, but the I/O modules may not have heard of it: once more, from what is recorded.
     case "committing":
-      return isRecorded ? withPowerCycle(state) : enter({ ...state, outcome: "rolledBack", why: RESTARTED }, "ended");
+      return isRecorded ? enter(state, "cycling") : enter({ ...state, outcome: "rolledBack", why: RESTARTED }, "ended");
     case "staging":
     case "verifying":
       return enter({ ...state, outcome: "refused", why: RESTARTED }, "ended");
     case "undoing":
     case "reverting":
+    case "cycling":
       return enter(state, "ended");
     default:
       return enter({ ...state, outcome: "rolledBack", why: RESTARTED }, "ended");

@@ -3,7 +3,13 @@ import { utf8Encode } from "../foundation/bytes.js";
 import { reversed, servicesOf, type Delta, type DeltaEntry, type Tree, type TreeEntry } from "./delta.js";
 
 /** `digestOf`: SHA-256 in hexadecimal digits. `ports`: on which something has to listen afterwards. */
-export function payloadOf(delta: Delta, from: Tree, to: Tree, ports: readonly number[], digestOf: (bytes: Uint8Array) => string): Map<string, TreeEntry> {
+export function payloadOf(
+  delta: Delta,
+  from: Tree,
+  to: Tree,
+  ports: readonly number[],
+  digestOf: (bytes: Uint8Array) => string,
+): Map<string, TreeEntry> {
   const back = reversed(delta, from);
   const payload = new Map<string, TreeEntry>();
   const list = (name: string, lines: readonly string[]): void => {
@@ -25,9 +31,18 @@ export function payloadOf(delta: Delta, from: Tree, to: Tree, ports: readonly nu
     "absent",
     entries.flatMap(({ path, before, after }) => (before === null && after?.kind !== "directory" ? [path] : [])),
   );
-  list("services", delta.services.map(({ name, deed }) => `${deed} ${name}`));
-  list("services-back", back.services.map(({ name, deed }) => `${deed} ${name}`));
-  list("running", servicesOf(to).flatMap(({ name, isOnce }) => (isOnce ? [] : [name])));
+  list(
+    "services",
+    delta.services.map(({ name, deed }) => `${deed} ${name}`),
+  );
+  list(
+    "services-back",
+    back.services.map(({ name, deed }) => `${deed} ${name}`),
+  );
+  list(
+    "running",
+    servicesOf(to).flatMap(({ name, isOnce }) => (isOnce ? [] : [name])),
+  );
   list("ports", ports.map(String));
   return payload;
 }
@@ -39,6 +54,8 @@ function linesOf(entries: readonly DeltaEntry[]): string[] {
     if (after.kind === "directory") return [`directory ${after.mode.toString(8)} ${after.owner ?? 0} ${path}`];
     return [`put - - ${path}`];
   });
-  const going = entries.filter(({ after }) => after === null).map(({ path, before }) => `${before?.kind === "directory" ? "empty" : "gone"} - - ${path}`);
+  const going = entries
+    .filter(({ after }) => after === null)
+    .map(({ path, before }) => `${before?.kind === "directory" ? "empty" : "gone"} - - ${path}`);
   return [...coming, ...going.reverse()];
 }

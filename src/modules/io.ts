@@ -355,7 +355,8 @@ class IoModule {
         return;
       case "bootImage": {
         const { image } = control;
-        if (image === "" || (typeof image === "string" && DIGEST_PATTERN.test(image))) this.#dispatch({ kind: "bootImage", image: image === "" ? null : image });
+        if (image === "" || (typeof image === "string" && DIGEST_PATTERN.test(image)))
+          this.#dispatch({ kind: "bootImage", image: image === "" ? null : image });
         return;
       }
       case "diskDrill": {

@@ -199,7 +199,8 @@ async function post(parts: readonly string[], body: bodies.Body, actions: Manage
     return { ok: true, module };
   }
   if (resource === "changes" && parts.length === 2) {
-    if (module === "install") return { ok: true, ...(await actions.installChange(bodies.checkBody(bodies.changeInstallSchema, body, path))) };
+    if (module === "install")
+      return { ok: true, ...(await actions.installChange(bodies.checkBody(bodies.changeInstallSchema, body, path))) };
     if (module === "rollback")
       return { ok: true, ...(await actions.rollBackChange(bodies.checkBody(bodies.changeRollbackSchema, body, path).uncertified)) };
   }

@@ -41,9 +41,18 @@ const STAGE = "/run/steadfast/change";
 const PAYLOAD_BYTES_LIMIT = 64 * 1024 * 1024;
 /** Of what a step says when it fails. */
 const WHY_LENGTH_LIMIT = 400;
-const SECONDS: Partial<Record<InstallationEffect, number>> = { verify: 300, switch: 300, apply: 300, check: 120, undo: 300, revert: 300, clean: 60 };
+const SECONDS: Partial<Record<InstallationEffect, number>> = {
+  verify: 300,
+  switch: 300,
+  apply: 300,
+  check: 120,
+  undo: 300,
+  revert: 300,
+  clean: 60,
+};
 const PREPARE_SECONDS = 60;
 const UNPACK_SECONDS = 300;
+const AGAIN_MS = 1000;
 
 export interface ChangeRequest {
   /** Digest of the image that the change makes. */
@@ -68,7 +77,8 @@ export interface ChangeHooks {
   ask(request: AgentRequest, id?: string): Promise<AgentAnswer>;
   /** The image that the guest runs by now, and boots from next. */
   record(image: PlannedImage, measured: MeasuredImage, uncertified: string | null): void;
-  powerCycle(): void;
+  /** False: nobody takes the order at the moment. */
+  powerCycle(): boolean;
 }
 
 /** What an installation is made of; the same each time it is made. */
@@ -143,13 +153,20 @@ export class ChangeInstaller {
       if (!decision.allowed) throw decision.refusal;
       const { delta, payload } = prepared;
       const id = newAgentId();
-      const facts = { id, startedAt: new Date().toISOString(), bytes: payload.length, files: delta.entries.length, services: delta.services };
+      const facts = {
+        id,
+        startedAt: new Date().toISOString(),
+        bytes: payload.length,
+        files: delta.entries.length,
+        services: delta.services,
+      };
       const first = begin();
       this.#prepared = prepared;
       this.#sentBytes = 0;
       const uncertified = decision.state === "uncertified" ? decision.reason : null;
       this.#write({ current: { ...chosen, uncertified, ...facts, state: first.state, request: null } });
-      const what = chosen.kind === "install" ? `The change ${chosen.name} is being installed` : `The change ${chosen.name} is being taken back`;
+      const what =
+        chosen.kind === "install" ? `The change ${chosen.name} is being installed` : `The change ${chosen.name} is being taken back`;
       this.#tell("info", "CHANGE_STARTED", `${what} on the running guest: ${delta.entries.length} paths, ${payload.length} bytes.`);
       this.#carryOut(first);
       return { id };
@@ -191,8 +208,7 @@ export class ChangeInstaller {
     this.#course += 1;
     const course = this.#course;
     for (const effect of effects) {
-      if (effect === "powerCycle") this.#hooks.powerCycle();
-      else if (effect === "end") return this.#end();
+      if (effect === "end") return this.#end();
       else
         void this.#effect(effect)
           .catch((error: unknown): InstallationEvent => {
@@ -213,6 +229,10 @@ export class ChangeInstaller {
         return this.#check();
       case "commit":
         return this.#commit();
+      case "powerCycle":
+        if (this.#hooks.powerCycle()) return { kind: "done" };
+        await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+        return { kind: "unanswered", why: "no I/O module is there" };
       case "clean":
         return this.#run(`rm -rf ${STAGE}`, SECONDS.clean ?? PREPARE_SECONDS);
       default:
@@ -257,10 +277,18 @@ export class ChangeInstaller {
   async #commit(): Promise<InstallationEvent> {
     const { current, boots } = this.#records;
     if (current === null) return { kind: "done" };
-    const { image, measured } = await this.#again();
-    if (measured.digest !== current.to) throw new SteadfastError("IMAGE_ALTERED", { image: current.to });
-    this.#hooks.record(image, measured, current.uncertified);
-    this.#write({ boots: bootsAfter(boots, current.from, current.to) });
+    if (this.#hooks.plan().image.digest !== current.to) {
+      const { image, measured } = await this.#again();
+      this.#hooks.record(image, measured, current.uncertified);
+    }
+    try {
+      this.#write({ boots: bootsAfter(boots, current.from, current.to) });
+    } catch (error) {
+      // The image is recorded: there is no way back from here, only on.
+      process.stderr.write(`${(error as Error).message}\n`);
+      await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+      return { kind: "resumed" };
+    }
     return { kind: "done" };
   }
 
@@ -290,9 +318,19 @@ export class ChangeInstaller {
     if (state.outcome !== "installed") {
       const ending = state.outcome === "refused" ? "nothing was changed" : "what had been done was taken back";
       const code = kind === "rollback" ? "CHANGE_ROLLBACK_FAILED" : state.outcome === "refused" ? "CHANGE_REFUSED" : "CHANGE_ROLLED_BACK";
-      this.#tell("error", code, `The change ${name} was not ${kind === "install" ? "installed" : "taken back"}, and ${ending}${why}.`, past);
+      this.#tell(
+        "error",
+        code,
+        `The change ${name} was not ${kind === "install" ? "installed" : "taken back"}, and ${ending}${why}.`,
+        past,
+      );
     } else if (kind === "install")
-      this.#tell("info", "CHANGE_INSTALLED", `The change ${name} is installed; the guest boots from image ${past.to.slice(0, 12)} from now on.`, past);
+      this.#tell(
+        "info",
+        "CHANGE_INSTALLED",
+        `The change ${name} is installed; the guest boots from image ${past.to.slice(0, 12)} from now on.`,
+        past,
+      );
     else this.#tell("info", "CHANGE_ROLLED_BACK", `The change ${name} was taken back by the operator.`, past);
   }
 
@@ -328,7 +366,8 @@ export class ChangeInstaller {
     const delta = deltaOf(fromTree, toTree, readElfNeeds);
     const ports = image.services.flatMap((service) => service.ports);
     const payload = gzipSync(writeCpio(payloadOf(delta, fromTree, toTree, ports, sha256)));
-    if (payload.length > PAYLOAD_BYTES_LIMIT) throw new SteadfastError("CHANGE_TOO_LARGE", { what: "What would be brought into the guest", limit: PAYLOAD_BYTES_LIMIT });
+    if (payload.length > PAYLOAD_BYTES_LIMIT)
+      throw new SteadfastError("CHANGE_TOO_LARGE", { what: "What would be brought into the guest", limit: PAYLOAD_BYTES_LIMIT });
     return { image, measured, delta, payload };
   }
 
@@ -340,7 +379,9 @@ export class ChangeInstaller {
   #tell(severity: "info" | "error", code: string, text: string, past?: PastInstallation): void {
     const facts = past ?? this.#records.current;
     const { id, name, kind, change = null, from, to } = facts ?? ({} as CurrentInstallation);
-    this.#hooks.events.add(severity, code, text, { data: { id, kind, name, change, from, to, ...(past && { outcome: past.outcome, why: past.why }) } });
+    this.#hooks.events.add(severity, code, text, {
+      data: { id, kind, name, change, from, to, ...(past && { outcome: past.outcome, why: past.why }) },
+    });
   }
 }
 
@@ -349,7 +390,10 @@ function failure(answer: AgentAnswer): InstallationEvent {
 }
 
 function said({ output, status }: AgentAnswer): string {
-  const text = new TextDecoder().decode(output).replace(/[\x00-\x1f\x7f]+/g, " ").trim();
+  const text = new TextDecoder()
+    .decode(output)
+    .replace(/[\x00-\x1f\x7f]+/g, " ")
+    .trim();
   return text === "" ? `exit status ${status}` : text.slice(0, WHY_LENGTH_LIMIT);
 }
 
@@ -375,7 +419,8 @@ function startOnly(old: ImageRecord, target: ImageRecord, oldMeasured: MeasuredI
 function plannedImage({ image, firstImage }: ServerPlan, target: ImageRecord, { files }: MeasuredImage): PlannedImage {
   if (firstImage?.digest === target.digest) return firstImage;
   const { name, digest, kernelKind, kernelRelease, kernelPath, initrdPath, directory } = target;
-  const services = readSource(directory)?.recipe.services.map((service) => ({ name: service.name, ports: service.ports })) ?? image.services;
+  const services =
+    readSource(directory)?.recipe.services.map((service) => ({ name: service.name, ports: service.ports })) ?? image.services;
   return { name, digest, kernelKind, kernelRelease, kernelPath, initrdPath, services, files, commandLine: image.commandLine };
 }
 

@@ -105,7 +105,12 @@ export class Leader implements ManagementActions {
     this.#agent = new AgentLink({ send: (message) => this.#toActiveIo(message), beat: (line) => this.#guest.beat(line) });
     this.#guest = new GuestWatch(plan, {
       event: (severity, code, text, data) => this.#events.add(severity, code, text, { ...(data && { data }) }),
-      traffic: () => this.#io.status && { ...this.#io.counters, committed: this.#io.status.committed, guestTimeMs: Number(BigInt(this.#io.status.guestTimeNs) / 1_000_000n) },
+      traffic: () =>
+        this.#io.status && {
+          ...this.#io.counters,
+          committed: this.#io.status.committed,
+          guestTimeMs: Number(BigInt(this.#io.status.guestTimeNs) / 1_000_000n),
+        },
       reset: () => void this.#toActiveIo({ kind: "reset" }),
       nudge: () => void this.#toActiveIo(agentMessage("watch", { verb: "ping" })),
       changed: () => this.#save(),
@@ -116,7 +121,7 @@ export class Leader implements ManagementActions {
       isGuestUp: () => this.#guest.state === "ready" || this.#guest.state === "reachable",
       ask: (request, id) => this.#agent.request(request, id),
       record: (image, measured, uncertified) => this.#installed(image, measured, uncertified),
-      powerCycle: () => void this.#toActiveIo({ kind: "reset" }),
+      powerCycle: () => this.#toActiveIo({ kind: "reset" }),
     });
     this.#recordings = new Recordings(
       paths,

@@ -83,7 +83,15 @@ export function writeInput(frame: Uint8Array, view: DataView, at: number, input:
   switch (input.kind) {
     case "powerOn": {
       if (input.image === undefined) return writeItem(frame, view, at, INPUT_POWER_ON, 0, bytes.length, bytes);
-      const next = writeItem(frame, view, at, INPUT_POWER_ON, 1, IMAGE_DIGEST_BYTES + bytes.length, fromHex(input.image, IMAGE_DIGEST_BYTES));
+      const next = writeItem(
+        frame,
+        view,
+        at,
+        INPUT_POWER_ON,
+        1,
+        IMAGE_DIGEST_BYTES + bytes.length,
+        fromHex(input.image, IMAGE_DIGEST_BYTES),
+      );
       frame.set(bytes, next);
       return next + bytes.length;
     }
