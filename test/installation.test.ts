@@ -176,6 +176,9 @@ class World {
         if (this.boots === "new") return { kind: "done" };
         if (!isCut && !fails) this.boots = "new";
         break;
+      case "verify":
+      case "check":
+        break;
       case "clean":
         if (!isCut) this.staged = false;
         break;

@@ -1,11 +1,12 @@
 /** Changes on a real server that runs: installed with their certificates while clients go on, refused, taken back, and through the loss of management. */
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { Agent, get } from "node:http";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { findImage, loadRecipe, DEFAULT_RECIPE_PATH } from "../dist/image/index.js";
+import { cachePaths } from "../dist/image/paths.js";
 import { sha256 } from "../dist/image/store.js";
 import type { PastInstallation } from "../dist/modules/change-records.js";
 import type { ChangeView } from "../dist/modules/management-change.js";
@@ -20,8 +21,15 @@ const LIFETIME = { issuedAt: "2020-01-01T00:00:00.000Z", expiresAt: "2999-01-01T
 const PAUSE_MS = 50;
 const REASON = "a test of ours";
 
+const hasHardened = findImage({ kernel: "hardened" }) !== undefined;
 const base = mkdtempSync(join(tmpdir(), "steadfast-change-"));
-// Keys and servers of our own; the images are those of this host.
+// Keys, servers, images and certificates of our own; what images are made of is this host's.
+const shared = cachePaths();
+const own = cachePaths(join(base, "cache"));
+mkdirSync(own.root);
+for (const part of ["packages", "kernels"] as const) symlinkSync(shared[part], own[part]);
+cpSync(shared.apt, own.apt, { recursive: true });
+process.env["STEADFAST_CACHE"] = own.root;
 process.env["STEADFAST_STATE"] = join(base, "state");
 process.env["STEADFAST_RUN"] = join(base, "run");
 const server = new RealServer("change");
@@ -133,8 +141,6 @@ function edited(path: string, edit: (text: string) => string): Record<string, st
 
 const withHeader = (value: string): Record<string, string> =>
   edited("/etc/nginx/nginx.conf", (text) => text.replace("server_name _;", `server_name _; add_header X-Change ${value};`));
-
-const hasHardened = findImage({ kernel: "hardened" }) !== undefined;
 
 describe(
   "changes on a server that runs",

@@ -32,7 +32,7 @@ import { PACKAGE_VERSION } from "../api/version.js";
 import { SteadfastError } from "../foundation/errors.js";
 import type { AgentRequest } from "../agent/lines.js";
 import type { AgentAnswer } from "./management-agent.js";
-import type { ChangeRequest, ChangeView } from "./management-change.js";
+import type { ChangeInstaller } from "./management-change.js";
 import type { LoggedEvent } from "./management-events.js";
 import type { FaultDetails, FaultDone } from "./management-faults.js";
 import type { RecordingDone } from "./management-recordings.js";
@@ -69,10 +69,7 @@ export interface ManagementActions {
   disk(action: string, sizeBytes: number): void;
   /** @throws SteadfastError AGENT_REQUEST, AGENT_BUSY, AGENT_UNANSWERED */
   agent(request: AgentRequest, id?: string): Promise<AgentAnswer>;
-  /** @throws SteadfastError why the change is refused, before anything happened */
-  installChange(request: ChangeRequest): Promise<{ readonly id: string }>;
-  rollBackChange(uncertified?: string): Promise<{ readonly id: string }>;
-  changes(): ChangeView;
+  readonly changes: Pick<ChangeInstaller, "install" | "rollback" | "view">;
   verify(): Promise<VerifyAnswer>;
   attachConsole(viewer: Duplex): void;
   down(graceMs: number): void;
@@ -160,7 +157,7 @@ async function answerGet(
       return sendJson(response, found.ready ? 200 : 503, found);
     }
   }
-  if (parts[0] === "changes" && parts.length === 1) return sendJson(response, 200, actions.changes());
+  if (parts[0] === "changes" && parts.length === 1) return sendJson(response, 200, actions.changes.view);
   if (parts[0] === "status" && parts.length === 1) return sendJson(response, 200, actions.report());
   if (parts[0] === "events" && parts.length === 1) {
     const since = Number(url.searchParams.get("since") ?? 0);
@@ -200,9 +197,9 @@ async function post(parts: readonly string[], body: bodies.Body, actions: Manage
   }
   if (resource === "changes" && parts.length === 2) {
     if (module === "install")
-      return { ok: true, ...(await actions.installChange(bodies.checkBody(bodies.changeInstallSchema, body, path))) };
+      return { ok: true, ...(await actions.changes.install(bodies.checkBody(bodies.changeInstallSchema, body, path))) };
     if (module === "rollback")
-      return { ok: true, ...(await actions.rollBackChange(bodies.checkBody(bodies.changeRollbackSchema, body, path).uncertified)) };
+      return { ok: true, ...(await actions.changes.rollback(bodies.checkBody(bodies.changeRollbackSchema, body, path).uncertified)) };
   }
   switch (parts.length === 1 ? (resource ?? "") : "") {
     case "faults":

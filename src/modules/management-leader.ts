@@ -13,7 +13,7 @@ import { serveControlApi, type ControlApi, type ManagementActions, type VerifyAn
 import { CertificationWatch } from "./management-certification.js";
 import type { AgentRequest } from "../agent/lines.js";
 import { AgentLink, agentMessage, type AgentAnswer } from "./management-agent.js";
-import { ChangeInstaller, type ChangeRequest, type ChangeView } from "./management-change.js";
+import { ChangeInstaller } from "./management-change.js";
 import { ConsoleHub } from "./management-console.js";
 import { prepareArbiter, prepareDisk } from "./management-disk.js";
 import { EventLog, FIRST_EVENT, LAST_EVENT } from "./management-events.js";
@@ -25,11 +25,13 @@ import { madeOnHost, setUpNetwork, tearDownNetwork } from "./management-network.
 import { Operations } from "./management-operations.js";
 import type { ServerPaths } from "./management-paths.js";
 import {
+  bootImageOf,
   JUDGE,
   moduleConfigFor,
   modulesInUse,
   plannedManagement,
   plannedModules,
+  planWith,
   writeJsonFile,
   type PlannedImage,
   type PlannedModule,
@@ -76,7 +78,7 @@ export class Leader implements ManagementActions {
   readonly #talk: ModuleTalk;
   readonly #guest: GuestWatch;
   readonly #certification: CertificationWatch;
-  readonly #changes: ChangeInstaller;
+  readonly changes: ChangeInstaller;
   #startedAtMs = Date.now();
   readonly #supportPlan: SupportPlanReader;
   #epochNs = BigInt(Date.now()) * 1_000_000n;
@@ -115,7 +117,7 @@ export class Leader implements ManagementActions {
       nudge: () => void this.#toActiveIo(agentMessage("watch", { verb: "ping" })),
       changed: () => this.#save(),
     });
-    this.#changes = new ChangeInstaller({
+    this.changes = new ChangeInstaller({
       ...{ paths, events: this.#events },
       plan: () => this.#plan,
       isGuestUp: () => this.#guest.state === "ready" || this.#guest.state === "reachable",
@@ -142,7 +144,7 @@ export class Leader implements ManagementActions {
     });
     this.#talk = new ModuleTalk({
       ...{ paths, events: this.#events, console: this.#console, io: this.#io, recordings: this.#recordings },
-      ...{ agent: this.#agent, changes: this.#changes, redundancy: this.#redundancy, verify: this.#verify, guest: this.#guest },
+      ...{ agent: this.#agent, changes: this.changes, redundancy: this.#redundancy, verify: this.#verify, guest: this.#guest },
       supervisor: (module) => this.#supervisor(module),
       supervisors: () => this.#supervisors,
       judgeConfig: () => this.#configFor(JUDGE, 1),
@@ -196,7 +198,7 @@ export class Leader implements ManagementActions {
     if (leftOver)
       this.#events.add("warning", "LEFTOVERS_REMOVED", "What an earlier run of this server had left on the host was ended and removed.");
     this.#certification.begin(true);
-    this.#changes.resume(false);
+    this.changes.resume(false);
     this.#run();
   }
 
@@ -242,7 +244,7 @@ export class Leader implements ManagementActions {
     if (state.stopAtMs !== null) this.#stopAfter(state.stopAtMs - Date.now());
     this.#run();
     await this.#hearFirst();
-    this.#changes.resume(true);
+    this.changes.resume(true);
     if (!this.#stopping) this.#api = await serveControlApi(this.#paths.controlSocket, this);
   }
 
@@ -377,34 +379,14 @@ export class Leader implements ManagementActions {
     return this.#agent.request(request, id);
   }
 
-  installChange(request: ChangeRequest): Promise<{ readonly id: string }> {
-    return this.#changes.install(request);
-  }
-
-  rollBackChange(uncertified?: string): Promise<{ readonly id: string }> {
-    return this.#changes.rollback(uncertified);
-  }
-
-  changes(): ChangeView {
-    return this.#changes.view;
-  }
-
   /** The machines stay as they were made; from what they boot the I/O modules say, whichever is the active one. */
   #installed(image: PlannedImage, measured: MeasuredImage, uncertified: string | null): void {
-    const { firstImage: first = this.#plan.image, certification, ...rest } = this.#plan;
-    const isFirst = first.digest === image.digest;
-    const word = { ...certification, uncertified: uncertified ?? certification.uncertified };
-    const plan: ServerPlan = { ...rest, image, certification: word, ...(!isFirst && { firstImage: first }) };
+    const plan = planWith(this.#plan, image, uncertified);
     writeJsonFile(this.#paths.planFile, plan);
     this.#plan = plan;
-    for (const io of this.#ioNames) this.#tellBootImage(io);
+    for (const io of this.#ioNames) this.#links?.send(io, bootImageOf(plan));
     this.#guest.serves(plan, this.#network);
     this.#certification.installed(measured);
-  }
-
-  #tellBootImage(io: string): void {
-    const { firstImage, image } = this.#plan;
-    this.#links?.send(io, { kind: "bootImage", image: firstImage === undefined ? "" : image.digest });
   }
 
   verify(): Promise<VerifyAnswer> {
@@ -477,7 +459,7 @@ export class Leader implements ManagementActions {
   #moduleConnected(module: string): void {
     if (!this.#ioNames.includes(module)) return;
     this.#links?.send(module, { kind: "follow" });
-    if (this.#plan.firstImage !== undefined) this.#tellBootImage(module);
+    if (this.#plan.firstImage !== undefined) this.#links?.send(module, bootImageOf(this.#plan));
     const inUse = modulesInUse(this.#plan);
     for (const { name, presence } of this.#supervisors) {
       const present = presence === "present" && inUse.includes(name);
@@ -577,7 +559,7 @@ export class Leader implements ManagementActions {
     for (const timer of this.#timers) clearInterval(timer);
     this.#guest.close();
     this.#certification.close();
-    this.#changes.close();
+    this.changes.close();
     this.#agent.lost("the server stops");
     await endModules(
       this.#supervisors.filter((each) => each.name !== this.#name),

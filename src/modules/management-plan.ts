@@ -7,7 +7,7 @@ import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import { SteadfastError } from "../foundation/errors.js";
 import { macAddressFor, type HostNetwork } from "../ports/network-host.js";
 import type { GuestWatchPolicy } from "./guest-health.js";
-import type { ModuleKind } from "../wire/control.js";
+import type { ManagementToIo, ModuleKind } from "../wire/control.js";
 import { PASST } from "../ports/user-network.js";
 import type { PublishedPort } from "../ports/published-port.js";
 import { findProgram } from "../image/command.js";
@@ -131,6 +131,18 @@ export function mirrorDirectory(paths: ServerPaths, disk: PlannedDisk, enclosure
 /** Where the mirrors in use are. */
 export function mirrorDirectories(plan: ServerPlan, disk: PlannedDisk, paths: ServerPaths): string[] {
   return Array.from({ length: enclosureCount(plan.redundancy) }, (_, index) => mirrorDirectory(paths, disk, `enclosure${index}`));
+}
+
+/** The machines stay as they were made; what they boot is another image from now on. `uncertified`: why it may have no certificate. */
+export function planWith(plan: ServerPlan, image: PlannedImage, uncertified: string | null): ServerPlan {
+  const { firstImage: first = plan.image, certification, ...rest } = plan;
+  const word = { ...certification, uncertified: uncertified ?? certification.uncertified };
+  return { ...rest, image, certification: word, ...(first.digest !== image.digest && { firstImage: first }) };
+}
+
+/** What an I/O module is told of it. */
+export function bootImageOf({ firstImage, image }: ServerPlan): ManagementToIo {
+  return { kind: "bootImage", image: firstImage === undefined ? "" : image.digest };
 }
 
 /** Modules of all kinds that the planned redundancy takes. */
