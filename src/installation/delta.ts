@@ -105,7 +105,10 @@ function isSame(left: TreeEntry | null, right: TreeEntry | null): boolean {
 }
 
 function isSameBytes(left: Uint8Array, right: Uint8Array): boolean {
-  return left.length === right.length && left.every((byte, at) => byte === right[at]);
+  if (left.length !== right.length) return false;
+  // Tens of megabytes in the process that leads: a plain loop is several times quicker than a callback for each byte.
+  for (let at = 0; at < left.length; at += 1) if (left[at] !== right[at]) return false;
+  return true;
 }
 
 function problemOf(path: string, before: TreeEntry | null, after: TreeEntry | null): string | null {

@@ -25,9 +25,10 @@ export class GuestPower {
     this.#image = context.options.bootImage ?? null;
   }
 
-  /** From the next power-on on. */
-  boots(image: string | null): void {
-    this.#image = image;
+  /** A power cycle, or what the guest is powered on with from the next time on. */
+  order(event: Extract<ServerEvent, { kind: "reset" | "bootImage" }>, isRunning: boolean): void {
+    if (event.kind === "bootImage") this.#image = event.image;
+    else if (isRunning) this.ask();
   }
 
   get isOn(): boolean {

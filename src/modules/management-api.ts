@@ -30,8 +30,7 @@ import { renderMetrics } from "../api/metrics.js";
 import { openApiDocument } from "../api/openapi.js";
 import { PACKAGE_VERSION } from "../api/version.js";
 import { SteadfastError } from "../foundation/errors.js";
-import type { AgentRequest } from "../agent/lines.js";
-import type { AgentAnswer } from "./management-agent.js";
+import type { AgentLink } from "./management-agent.js";
 import type { ChangeInstaller } from "./management-change.js";
 import type { LoggedEvent } from "./management-events.js";
 import type { FaultDetails, FaultDone } from "./management-faults.js";
@@ -67,8 +66,7 @@ export interface ManagementActions {
   power(action: string): void;
   /** `grow` to a size, or `scrub`: look through all of it. */
   disk(action: string, sizeBytes: number): void;
-  /** @throws SteadfastError AGENT_REQUEST, AGENT_BUSY, AGENT_UNANSWERED */
-  agent(request: AgentRequest, id?: string): Promise<AgentAnswer>;
+  readonly agent: Pick<AgentLink, "request">;
   readonly changes: Pick<ChangeInstaller, "install" | "rollback" | "view">;
   verify(): Promise<VerifyAnswer>;
   attachConsole(viewer: Duplex): void;
@@ -241,7 +239,7 @@ async function post(parts: readonly string[], body: bodies.Body, actions: Manage
 async function agent(body: bodies.Body, actions: ManagementActions): Promise<unknown> {
   const { id, request } = bodies.checkBody(bodies.agentBodySchema, body, "/agent");
   const asked = request.verb === "put" ? { ...request, bytes: new Uint8Array(Buffer.from(request.base64, "base64")) } : request;
-  const answered = await actions.agent(asked, id);
+  const answered = await actions.agent.request(asked, id);
   return { id: answered.id, status: answered.status, base64: Buffer.from(answered.output).toString("base64") };
 }
 

@@ -3,8 +3,10 @@
  * in the guest, and written down before each step, so that the next leader goes on where this one was lost.
  */
 import { readFileSync, readdirSync, rmSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { gzipSync } from "node:zlib";
+import { promisify } from "node:util";
+import { gzip } from "node:zlib";
 import { MAX_CHUNK_BYTES, type AgentRequest } from "../agent/lines.js";
 import { readPackage } from "../certification/change-package.js";
 import { SteadfastError } from "../foundation/errors.js";
@@ -361,11 +363,13 @@ export class ChangeInstaller {
       if (found.digest !== digest) throw new SteadfastError("IMAGE_ALTERED", { image: digest });
     const needsStart = startOnly(old, target, oldMeasured, measured);
     if (needsStart !== null) throw new SteadfastError("CHANGE_NEEDS_START", { what: needsStart, server: plan.server });
-    const [fromTree, toTree] = [treeOf(old), treeOf(target)];
+    const [fromTree, toTree] = [await treeOf(old), await treeOf(target)];
     const image = plannedImage(plan, target, measured);
+    await othersFirst();
     const delta = deltaOf(fromTree, toTree, readElfNeeds);
     const ports = image.services.flatMap((service) => service.ports);
-    const payload = gzipSync(writeCpio(payloadOf(delta, fromTree, toTree, ports, sha256)));
+    await othersFirst();
+    const payload = await compressed(writeCpio(payloadOf(delta, fromTree, toTree, ports, sha256)));
     if (payload.length > PAYLOAD_BYTES_LIMIT)
       throw new SteadfastError("CHANGE_TOO_LARGE", { what: "What would be brought into the guest", limit: PAYLOAD_BYTES_LIMIT });
     return { image, measured, delta, payload };
@@ -403,8 +407,16 @@ function imageOf(digest: string): ImageRecord {
   return found;
 }
 
-function treeOf(image: ImageRecord): GuestTree {
-  return readCpio(new Uint8Array(readFileSync(image.initrdPath)));
+const compressed = promisify(gzip);
+
+async function treeOf(image: ImageRecord): Promise<GuestTree> {
+  const archive = await readFile(image.initrdPath);
+  return readCpio(archive);
+}
+
+/** The stand-bys hear of a leader that lives in between: what is computed here takes long on a busy host. */
+function othersFirst(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
 /** What differs and cannot be changed while the guest runs; null: nothing. */

@@ -5,17 +5,15 @@
 import { rmSync } from "node:fs";
 import { assert } from "../foundation/assert.js";
 import { SteadfastError } from "../foundation/errors.js";
-import { BLOCK_BYTES, MAX_DISK_BYTES } from "../storage/limits.js";
 import type { MeasuredImage } from "../image/store.js";
 import type { HostNetwork } from "../ports/network-host.js";
 import type { ModuleConfig } from "./config.js";
 import { serveControlApi, type ControlApi, type ManagementActions, type VerifyAnswer } from "./management-api.js";
 import { CertificationWatch } from "./management-certification.js";
-import type { AgentRequest } from "../agent/lines.js";
-import { AgentLink, agentMessage, type AgentAnswer } from "./management-agent.js";
+import { AgentLink, agentMessage } from "./management-agent.js";
 import { ChangeInstaller } from "./management-change.js";
 import { ConsoleHub } from "./management-console.js";
-import { prepareArbiter, prepareDisk } from "./management-disk.js";
+import { diskOrder, prepareArbiter, prepareDisk } from "./management-disk.js";
 import { EventLog, FIRST_EVENT, LAST_EVENT } from "./management-events.js";
 import { drill, type FaultDetails, type FaultDone } from "./management-faults.js";
 import { GuestWatch } from "./management-guest.js";
@@ -71,7 +69,7 @@ export class Leader implements ManagementActions {
   readonly #standbys = new StandbyView();
   readonly #verify = new VerifyRequests(() => this.#toActiveIo({ kind: "verify" }));
   readonly #console: ConsoleHub;
-  readonly #agent: AgentLink;
+  readonly agent: AgentLink;
   readonly #recordings: Recordings;
   readonly #redundancy: RedundancyChange;
   readonly #operations: Operations;
@@ -104,15 +102,10 @@ export class Leader implements ManagementActions {
       (bytes) => this.#toActiveIo({ kind: "console", base64: bytes.toString("base64") }),
       () => this.#guest.ready(),
     );
-    this.#agent = new AgentLink({ send: (message) => this.#toActiveIo(message), beat: (line) => this.#guest.beat(line) });
+    this.agent = new AgentLink({ send: (message) => this.#toActiveIo(message), beat: (line) => this.#guest.beat(line) });
     this.#guest = new GuestWatch(plan, {
       event: (severity, code, text, data) => this.#events.add(severity, code, text, { ...(data && { data }) }),
-      traffic: () =>
-        this.#io.status && {
-          ...this.#io.counters,
-          committed: this.#io.status.committed,
-          guestTimeMs: Number(BigInt(this.#io.status.guestTimeNs) / 1_000_000n),
-        },
+      traffic: () => this.#io.traffic,
       reset: () => void this.#toActiveIo({ kind: "reset" }),
       nudge: () => void this.#toActiveIo(agentMessage("watch", { verb: "ping" })),
       changed: () => this.#save(),
@@ -121,7 +114,7 @@ export class Leader implements ManagementActions {
       ...{ paths, events: this.#events },
       plan: () => this.#plan,
       isGuestUp: () => this.#guest.state === "ready" || this.#guest.state === "reachable",
-      ask: (request, id) => this.#agent.request(request, id),
+      ask: (request, id) => this.agent.request(request, id),
       record: (image, measured, uncertified) => this.#installed(image, measured, uncertified),
       powerCycle: () => this.#toActiveIo({ kind: "reset" }),
     });
@@ -144,7 +137,7 @@ export class Leader implements ManagementActions {
     });
     this.#talk = new ModuleTalk({
       ...{ paths, events: this.#events, console: this.#console, io: this.#io, recordings: this.#recordings },
-      ...{ agent: this.#agent, changes: this.changes, redundancy: this.#redundancy, verify: this.#verify, guest: this.#guest },
+      ...{ agent: this.agent, changes: this.changes, redundancy: this.#redundancy, verify: this.#verify, guest: this.#guest },
       supervisor: (module) => this.#supervisor(module),
       supervisors: () => this.#supervisors,
       judgeConfig: () => this.#configFor(JUDGE, 1),
@@ -367,16 +360,8 @@ export class Leader implements ManagementActions {
   disk(action: string, sizeBytes: number): void {
     const { disk } = this.#plan;
     if (disk === undefined) throw new SteadfastError("DISK_NONE", { server: this.#plan.server });
-    if (action !== "grow" && action !== "scrub") throw new SteadfastError("DISK_ACTION_UNKNOWN", { action });
-    const present = this.#io.status?.disk?.sizeBytes ?? disk.sizeBytes;
-    const isGrowth = Number.isSafeInteger(sizeBytes) && sizeBytes > present && sizeBytes % BLOCK_BYTES === 0 && sizeBytes <= MAX_DISK_BYTES;
-    if (action === "grow" && !isGrowth) throw new SteadfastError("DISK_GROWTH", { size: sizeBytes, present, most: MAX_DISK_BYTES });
-    if (!this.#toActiveIo({ kind: "disk", action, sizeBytes: action === "grow" ? sizeBytes : present }))
-      throw new SteadfastError("MODULE_NOT_RUNNING", { module: this.#io.active });
-  }
-
-  agent(request: AgentRequest, id?: string): Promise<AgentAnswer> {
-    return this.#agent.request(request, id);
+    const order = diskOrder(action, sizeBytes, this.#io.status?.disk?.sizeBytes ?? disk.sizeBytes);
+    if (!this.#toActiveIo(order)) throw new SteadfastError("MODULE_NOT_RUNNING", { module: this.#io.active });
   }
 
   /** The machines stay as they were made; from what they boot the I/O modules say, whichever is the active one. */
@@ -560,7 +545,7 @@ export class Leader implements ManagementActions {
     this.#guest.close();
     this.#certification.close();
     this.changes.close();
-    this.#agent.lost("the server stops");
+    this.agent.lost("the server stops");
     await endModules(
       this.#supervisors.filter((each) => each.name !== this.#name),
       (module) => void this.#links?.send(module, { kind: "shutdown" }),
