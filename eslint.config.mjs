@@ -8,6 +8,7 @@ const pureLayer = [
   "src/recording/**/*.ts",
   "src/simulator/**/*.ts",
   "src/agent/**/*.ts",
+  "src/installation/**/*.ts",
   "src/support/**/*.ts",
   "src/view/**/*.ts",
   "src/access/**/*.ts",

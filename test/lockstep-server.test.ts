@@ -194,6 +194,32 @@ test("all stopped: a stall is an outage, not for ever", () => {
   assert.ok(world.run(12_000, () => world.redundancy === "DUPLEX"));
 });
 
+test("the guest boots from the image that is named, at the next power cycle and not before, and after an outage", () => {
+  const world = started({ seed: 12 });
+  world.run(100);
+  const images = (): (string | undefined)[] =>
+    world.history.courses.flatMap((course) =>
+      [...course.values()].flatMap(({ inputs }) => inputs.flatMap((input) => (input.kind === "powerOn" ? [input.image] : []))),
+    );
+  assert.deepEqual(images(), [undefined]);
+  const image = "cd".repeat(32);
+  world.input({ kind: "bootImage", image });
+  world.run(world.nowMs + 100);
+  assert.deepEqual(images(), [undefined]);
+  world.input({ kind: "reset" });
+  world.run(world.nowMs + 200);
+  assert.deepEqual(images(), [undefined, image]);
+  world.kill("cpu0");
+  world.kill("cpu1");
+  assert.ok(world.run(world.nowMs + 3000, () => world.redundancy === "DUPLEX"));
+  assert.deepEqual(images().at(-1), image);
+  world.input({ kind: "bootImage", image: null });
+  world.input({ kind: "reset" });
+  world.run(world.nowMs + 200);
+  assert.equal(images().at(-1), undefined);
+  assertEqualMachines(world);
+});
+
 test("the guest's reset, panic and power-off are acted on by all alike", () => {
   const world = started({ seed: 10 });
   world.run(200);

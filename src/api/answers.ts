@@ -196,3 +196,31 @@ export const consoleTicketSchema = z.object({ ticket: z.string(), expiresInSecon
 export const errorSchema = z.object({
   error: z.object({ code: z.string(), message: z.string(), exit: z.int().describe("Exit code of a command that ends by this error.") }),
 });
+
+const serviceAction = z.object({ name: z.string(), deed: z.enum(["start", "launch", "stop", "restart", "reload"]) });
+const installationFacts = {
+  id: z.string(),
+  kind: z.enum(["install", "rollback"]),
+  name: z.string().describe("Of the change."),
+  change: z.string().nullable().describe("Digest of the package; null of a rollback."),
+  from: z.string(),
+  to: z.string(),
+  uncertified: z.string().nullable(),
+  startedAt: z.string(),
+  bytes: count.describe("Brought into the guest."),
+  files: count,
+  services: z.array(serviceAction),
+};
+export const changeBegunSchema = z.object({ ok: z.literal(true), id: z.string() });
+export const changesSchema = z.object({
+  running: z.string().describe("Digest of the image that the guest runs, and boots from next."),
+  current: z.object({ ...installationFacts, phase: z.string(), sentBytes: count, why: z.string().nullable() }).nullable(),
+  history: z.array(
+    z.object({
+      ...installationFacts,
+      outcome: z.enum(["installed", "rolledBack", "refused"]),
+      why: z.string().nullable(),
+      endedAt: z.string(),
+    }),
+  ),
+});

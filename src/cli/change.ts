@@ -10,6 +10,7 @@ import { printable, type Manifest, type ManifestFile } from "../certification/ma
 import { lockOf } from "../image/index.js";
 import { writeOutput, type JsonFlag } from "./certificate.js";
 import { addCertifyCommand } from "./certify.js";
+import { addInstallCommands } from "./change-install.js";
 import { describeImage, withProgress } from "./image.js";
 import { printJson, printLines, table } from "./output.js";
 
@@ -137,6 +138,7 @@ export function addChangeCommand(program: Command): void {
     .description("build the image that a change makes of its base")
     .addHelpText("after", BUILD_EXAMPLES)
     .action(build);
+  addInstallCommands(change);
   change
     .command("inspect")
     .argument("<file>", "a change package")

@@ -6,6 +6,7 @@ import type { Duplex } from "node:stream";
 import { CONSOLE_PROTOCOL } from "../api/console-protocol.js";
 import { openRequest, readAnswer, serverSentEvents, Unanswered, type Call } from "../client/transport.js";
 import { ERRORS, SteadfastError, type ErrorCode } from "../foundation/errors.js";
+import type { ChangeRequest, ChangeView } from "../modules/management-change.js";
 import type { VerifyAnswer } from "../modules/management-api.js";
 import { LAST_EVENT, readEventFile, type LoggedEvent } from "../modules/management-events.js";
 import type { FaultDetails, FaultDone, FaultKind } from "../modules/management-faults.js";
@@ -21,6 +22,8 @@ const ANSWER_LIMIT_MS = 10_000;
 const VERIFY_LIMIT_MS = 70_000;
 /** The longest command, and what an answer may take on top. */
 const AGENT_LIMIT_MS = 700_000;
+/** Two images are read and compared meanwhile. */
+const CHANGE_LIMIT_MS = 120_000;
 /** A guest's memory is compressed meanwhile. */
 const RECORDING_LIMIT_MS = 300_000;
 const ANSWER_BYTES_MAX = 16 * 1024 * 1024;
@@ -99,6 +102,21 @@ export class ServerClient {
   /** One request to the agent in the guest, carried out once even if another management module takes the lead meanwhile. */
   agent(request: Readonly<Record<string, unknown>>, id = newAgentId()): Promise<{ id: string; status: number; base64: string }> {
     return this.#call("POST", "/agent", { request, id }, { limitMs: AGENT_LIMIT_MS });
+  }
+
+  changes(): Promise<ChangeView> {
+    return this.#call<ChangeView>("GET", "/changes");
+  }
+
+  installChange(request: ChangeRequest): Promise<{ readonly id: string }> {
+    return this.#call("POST", "/changes/install", request, { once: true, limitMs: CHANGE_LIMIT_MS });
+  }
+
+  rollBackChange(uncertified?: string): Promise<{ readonly id: string }> {
+    return this.#call("POST", "/changes/rollback", uncertified === undefined ? {} : { uncertified }, {
+      once: true,
+      limitMs: CHANGE_LIMIT_MS,
+    });
   }
 
   verify(): Promise<VerifyAnswer> {

@@ -13,6 +13,7 @@ import {
   type BuildProgress,
   type ImageRecord,
 } from "../image/index.js";
+import { readSource } from "../image/source.js";
 import type { CertificationPlan } from "../modules/management-certification.js";
 import type { PlannedRedundancy } from "../modules/redundancy.js";
 import type { GuestWatchPolicy } from "../modules/guest-health.js";
@@ -118,7 +119,10 @@ async function foundOrBuilt(options: BuildOptions): Promise<ImageRecord> {
 }
 
 /** What the image serves, by the recipe that it was made from; none: it came with an initial RAM disk of its own. */
-function servicesOf(file: ServerFile, flags: UpFlags): PlannedImage["services"] {
+function servicesOf(file: ServerFile, flags: UpFlags, image: ImageRecord): PlannedImage["services"] {
+  // A changed image has its own.
+  const source = image.provenance === undefined ? undefined : readSource(image.directory);
+  if (source !== undefined) return source.recipe.services.map(({ name, ports }) => ({ name, ports }));
   const { initrdPath } = kernelChoice(file, flags);
   if (initrdPath !== undefined) return [];
   return loadRecipe(file.image?.recipe ?? DEFAULT_RECIPE_PATH).services.map(({ name, ports }) => ({ name, ports }));
@@ -161,7 +165,7 @@ export function makePlan({ file, name, network, listen }: Settings, flags: UpFla
           kernelRelease: image.kernelRelease,
           kernelPath: image.kernelPath,
           initrdPath: image.initrdPath,
-          services: servicesOf(file, flags),
+          services: servicesOf(file, flags, image),
           commandLine: extra === "" ? image.commandLine : `${image.commandLine} ${extra}`,
         };
   return {

@@ -2,6 +2,8 @@
 import { Option, type Command } from "commander";
 import { SteadfastError } from "../foundation/errors.js";
 import type { ImageRecord } from "../image/index.js";
+import { installedOver } from "../modules/management-change.js";
+import { serverPaths } from "../modules/management-paths.js";
 import { GUEST_WATCHES } from "../modules/guest-health.js";
 import type { ServerReport } from "../modules/management-status.js";
 import { localHost, publishedText } from "../ports/published-port.js";
@@ -68,7 +70,8 @@ export async function prepareImage(settings: Settings, flags: UpFlags): Promise<
   if (settings.file.engine === "toy") return null;
   const view = new ProgressView(process.stderr);
   try {
-    return await resolveImage(settings.file, flags, (progress) => view.show(progress));
+    const image = await resolveImage(settings.file, flags, (progress) => view.show(progress));
+    return installedOver(serverPaths(settings.name), image.digest) ?? image;
   } finally {
     view.end();
   }

@@ -208,6 +208,57 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/changes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The image that runs, the installation under way, and those that were. */
+        get: operations["changes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/changes/install": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Begins to install a change on the running guest. */
+        post: operations["installChange"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/changes/rollback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Begins to take back the last change. */
+        post: operations["rollBackChange"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/power": {
         parameters: {
             query?: never;
@@ -549,6 +600,76 @@ export interface components {
         };
         Events: {
             events: components["schemas"]["Event"][];
+        };
+        Changes: {
+            /** @description Digest of the image that the guest runs, and boots from next. */
+            running: string;
+            current: {
+                id: string;
+                /** @enum {string} */
+                kind: "install" | "rollback";
+                /** @description Of the change. */
+                name: string;
+                /** @description Digest of the package; null of a rollback. */
+                change: string | null;
+                from: string;
+                to: string;
+                uncertified: string | null;
+                startedAt: string;
+                /** @description Brought into the guest. */
+                bytes: number;
+                files: number;
+                services: {
+                    name: string;
+                    /** @enum {string} */
+                    deed: "start" | "launch" | "stop" | "restart" | "reload";
+                }[];
+                phase: string;
+                sentBytes: number;
+                why: string | null;
+            } | null;
+            history: {
+                id: string;
+                /** @enum {string} */
+                kind: "install" | "rollback";
+                /** @description Of the change. */
+                name: string;
+                /** @description Digest of the package; null of a rollback. */
+                change: string | null;
+                from: string;
+                to: string;
+                uncertified: string | null;
+                startedAt: string;
+                /** @description Brought into the guest. */
+                bytes: number;
+                files: number;
+                services: {
+                    name: string;
+                    /** @enum {string} */
+                    deed: "start" | "launch" | "stop" | "restart" | "reload";
+                }[];
+                /** @enum {string} */
+                outcome: "installed" | "rolledBack" | "refused";
+                why: string | null;
+                endedAt: string;
+            }[];
+        };
+        ChangeBegun: {
+            /** @constant */
+            ok: true;
+            id: string;
+        };
+        ChangeInstall: {
+            /** @description Of the image that the change makes, which is on this host. */
+            image: string;
+            /** @description Of the package, which is in the server's state directory. */
+            change: string;
+            /** @description Why the image may run without a certificate. */
+            uncertified?: string;
+        };
+        ChangeRollback: {
+            /** @description Why the image may run without a certificate. */
+            uncertified?: string;
         };
         Verification: {
             seq: number;
@@ -1081,6 +1202,101 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["RedundancyDone"];
+                };
+            };
+            /** @description Refused, or it went wrong. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    changes: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Changes"];
+                };
+            };
+            /** @description Refused, or it went wrong. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    installChange: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["ChangeInstall"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChangeBegun"];
+                };
+            };
+            /** @description Refused, or it went wrong. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    rollBackChange: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["ChangeRollback"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChangeBegun"];
                 };
             };
             /** @description Refused, or it went wrong. */

@@ -131,3 +131,14 @@ export function fromBase64(text: string): Uint8Array | null {
   }
   return bytes;
 }
+
+/** Small letters. */
+export function toHex(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** The bytes of so many hexadecimal digits. Throws `RangeError` for anything else. */
+export function fromHex(text: string, lengthBytes: number): Uint8Array {
+  if (text.length !== lengthBytes * 2 || !/^[0-9a-f]*$/.test(text)) throw new RangeError(`not ${lengthBytes} bytes in hexadecimal digits`);
+  return Uint8Array.from({ length: lengthBytes }, (_, index) => Number.parseInt(text.slice(index * 2, index * 2 + 2), 16));
+}

@@ -111,6 +111,8 @@ export function serviceFile(service: RecipeService): string {
   if (service.user !== undefined) lines.push(`user=${quote(service.user)}`);
   if (service.directory !== undefined) lines.push(`directory=${quote(service.directory)}`);
   if (service.prepare !== undefined) lines.push(`prepare=${quote(service.prepare)}`);
+  if (service.reads.length > 0) lines.push(`reads=${quote(service.reads.join("\n"))}`);
+  if (service.reload !== undefined) lines.push(`reload=${quote(service.reload)}`);
   return lines.join("\n") + "\n";
 }
 

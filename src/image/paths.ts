@@ -11,6 +11,8 @@ export const RECIPES_DIRECTORY = join(PACKAGE_ROOT, "recipes");
 export const DEFAULT_RECIPE_PATH = join(PACKAGE_ROOT, "recipes", "default.yaml");
 export const HARDENED_CONFIG_PATH = join(PACKAGE_ROOT, "recipes", "kernel", "hardened.config");
 export const DEFAULT_POLICY_PATH = join(PACKAGE_ROOT, "recipes", "policy", "default.yaml");
+/** What an installation runs in the guest. */
+export const CHANGE_STEPS_PATH = join(PACKAGE_ROOT, "recipes", "change", "steps");
 export const GUEST_DIRECTORY = join(PACKAGE_ROOT, "recipes", "guest");
 
 export interface CachePaths {

@@ -42,6 +42,13 @@ export const serviceSchema = z.strictObject({
   /** Shell words run before the command, each time. */
   prepare: z.string().optional(),
   restart: z.enum(["always", "never"]).default("always"),
+  /** Files and directories that it reads while it starts: a change installed there has it reloaded or, if it has no `reload`, restarted. */
+  reads: z.array(absolutePath).default([]),
+  /**
+   * A shell command that has the running service take its changed files without losing a connection. It sees `pid` (of the service) and
+   * `before` (a directory with what the files were, under their paths), and fails if it cannot.
+   */
+  reload: z.string().min(1).optional(),
   /** TCP ports that listen when the service is up; the guest says "ready" when all do. */
   ports: z.array(z.number().int().min(1).max(65535)).default([]),
 });

@@ -16,10 +16,19 @@ export class GuestPower {
   /** Entropy for a power-on has been asked for. */
   #isWanted = false;
   #isOn = false;
+  /** What the guest is powered on with; null: what the machines were made with. */
+  #image: string | null;
 
   constructor(context: ServerContext, disk: GuestDisk) {
     this.#context = context;
     this.#disk = disk;
+    this.#image = context.options.bootImage ?? null;
+  }
+
+  /** A power cycle, or what the guest is powered on with from the next time on. */
+  order(event: Extract<ServerEvent, { kind: "reset" | "bootImage" }>, isRunning: boolean): void {
+    if (event.kind === "bootImage") this.#image = event.image;
+    else if (isRunning) this.ask();
   }
 
   get isOn(): boolean {
@@ -37,7 +46,7 @@ export class GuestPower {
     if (!this.#isWanted) return;
     this.#isWanted = false;
     this.#isOn = true;
-    this.#context.sequencer.input({ kind: "powerOn", entropy });
+    this.#context.sequencer.input({ kind: "powerOn", entropy, ...(this.#image !== null && { image: this.#image }) });
     this.#disk.poweredOn();
     this.#context.event("info", "POWER_ON", "the guest is powered on");
     this.#panicWatch.poweredOn();

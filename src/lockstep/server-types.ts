@@ -29,6 +29,8 @@ export interface ServerOptions {
   readonly disk?: { readonly diskId: string; readonly sizeBytes: number; readonly mirrors: readonly string[] };
   /** False: no checkpoints, so that nothing proves who was right, and members do not look through their own memory. Absent: true. */
   readonly checkpoints?: boolean;
+  /** Digest of the image that the guest is powered on with; `bootImage` changes it. Absent: the one that the machines are made with. */
+  readonly bootImage?: string;
   /** Guest time at `atMs` 0 of the events' clock. */
   readonly anchorNs: bigint;
 }
@@ -62,6 +64,8 @@ export type ServerEvent = { readonly atMs: number } & (
   | { readonly kind: "entropy"; readonly purpose: EntropyPurpose; readonly bytes: Uint8Array }
   | { readonly kind: "powerButton" }
   | { readonly kind: "reset" }
+  /** What the guest is powered on with from now on; null: what the machines were made with. */
+  | { readonly kind: "bootImage"; readonly image: string | null }
   | { readonly kind: "verify" }
   /** `imageTaken`: the checkpoint named by `recordingStarted` is copied. */
   | { readonly kind: "record"; readonly action: RecordAction }

@@ -125,8 +125,8 @@ export class LockstepServer implements ServerContext {
         if (!this.#power.hear(event, this.phase === "running") && event.kind === "frames") this.standby.keep(event.port, event.frames);
         return;
       case "reset":
-        if (this.isRunning) this.#power.ask();
-        return;
+      case "bootImage":
+        return this.#power.order(event, this.isRunning);
       case "verify":
         return this.#verification.ask();
       case "record":

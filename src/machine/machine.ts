@@ -16,8 +16,11 @@ export type DiskOperation = "read" | "write" | "flush";
 
 /** What crosses the line upwards (DESIGN section 1). Inputs enter a machine only at the start of a quantum, in list order. */
 export type MachineInput =
-  /** Cold start or power cycle: RAM cleared, kernel and initrd loaded again, random state seeded from `entropy` (64 bytes). */
-  | { readonly kind: "powerOn"; readonly entropy: Uint8Array }
+  /**
+   * Cold start or power cycle: RAM cleared, kernel and initrd loaded again, random state seeded from `entropy` (64 bytes). `image`: digest
+   * (hex) of the guest image that they are of; absent: the one that the machine was made with.
+   */
+  | { readonly kind: "powerOn"; readonly entropy: Uint8Array; readonly image?: string }
   /** An Ethernet frame (no FCS) that arrived at network port `port`. */
   | { readonly kind: "frame"; readonly port: number; readonly bytes: Uint8Array }
   /** Bytes typed at the serial console. */

@@ -85,6 +85,8 @@ export interface ModuleConfig {
   readonly disk?: DiskConfig;
   /** Wall-clock ns since 1970 at guest time 0, decimal (too long for a JSON number). */
   readonly epochNs: string;
+  /** Of an I/O module: digest of the image that it powers the guest on with. Absent: that of `machine`. */
+  readonly bootImage?: string;
   /** Of a management module: it waits for the lead of a server that runs, instead of starting one. Absent: false. */
   readonly standby?: boolean;
 }
@@ -127,6 +129,7 @@ const FIELDS: Readonly<Record<string, Check>> = {
   machine: isRecord,
   network: isRecord,
   disk: optional((value) => isRecord(value) && anyText(value["diskId"]) && text(value["directory"]) && names(value["mirrors"])),
+  bootImage: optional(text),
   standby: optional((value) => typeof value === "boolean"),
   epochNs: (value) => typeof value === "string" && /^\d{1,19}$/.test(value),
 };

@@ -9,6 +9,7 @@ import type { CourseStep } from "../lockstep/miscompare-report.js";
 import { MirrorLinks } from "../lockstep/mirror-links.js";
 import { LockstepServer } from "../lockstep/server.js";
 import type { ServerEffect, ServerEvent } from "../lockstep/server-types.js";
+import { DIGEST_PATTERN } from "../certification/digest.js";
 import { MAX_AGENT_BYTES } from "../machine/machine.js";
 import { announcement, isFor, parseMac } from "../ports/ethernet.js";
 import type { NetworkPort } from "../ports/port.js";
@@ -87,6 +88,7 @@ class IoModule {
         release: config.release,
         lagLimitMs: config.lagLimitMs,
         checkpoints: config.checkpoints ?? true,
+        ...(config.bootImage !== undefined && { bootImage: config.bootImage }),
         anchorNs: BigInt(Math.round(performance.timeOrigin * 1000)) * 1000n - BigInt(config.epochNs),
       },
       (effect) => this.#execute(effect),
@@ -351,6 +353,12 @@ class IoModule {
         if (control["action"] === "grow" && typeof control["sizeBytes"] === "number")
           this.#dispatch({ kind: "diskGrow", sizeBytes: control["sizeBytes"] });
         return;
+      case "bootImage": {
+        const { image } = control;
+        if (image === "" || (typeof image === "string" && DIGEST_PATTERN.test(image)))
+          this.#dispatch({ kind: "bootImage", image: image === "" ? null : image });
+        return;
+      }
       case "diskDrill": {
         const drill = DISK_DRILLS.find((each) => each === control["drill"]);
         if (drill !== undefined) this.#mirror?.drill(drill);

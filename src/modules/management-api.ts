@@ -14,6 +14,8 @@
  *   POST /faults { kind: "flip", module, address, bit } or { kind: "flip", module, random: true }: answers with the place
  *   POST /power { action }                   off (the power button) | reset (a power cycle)
  *   POST /disk { action, sizeBytes }         grow | scrub
+ *   GET /changes                             what runs, the installation under way, those that were
+ *   POST /changes/install|rollback           { id }; begins it, and says nothing of its end: GET /changes does
  *   POST /verify                             { seq, digests, equal }
  *   POST /console                            with `Upgrade: steadfast-console`: raw bytes of the serial console both ways
  *   POST /console-ticket                     { ticket, expiresInSeconds }: for one console over a front
@@ -42,8 +44,8 @@ import { PACKAGE_VERSION } from "../api/version.js";
 import { SteadfastError } from "../foundation/errors.js";
 import { peerUser } from "../ports/peer-user.js";
 import type { AuditLog } from "./management-audit.js";
-import type { AgentRequest } from "../agent/lines.js";
-import type { AgentAnswer } from "./management-agent.js";
+import type { AgentLink } from "./management-agent.js";
+import type { ChangeInstaller } from "./management-change.js";
 import type { LoggedEvent } from "./management-events.js";
 import type { FaultDetails, FaultDone } from "./management-faults.js";
 import type { RecordingDone } from "./management-recordings.js";
@@ -81,8 +83,8 @@ export interface ManagementActions {
   power(action: string): void;
   /** `grow` to a size, or `scrub`: look through all of it. */
   disk(action: string, sizeBytes: number): void;
-  /** @throws SteadfastError AGENT_REQUEST, AGENT_BUSY, AGENT_UNANSWERED */
-  agent(request: AgentRequest, id?: string): Promise<AgentAnswer>;
+  readonly agent: Pick<AgentLink, "request">;
+  readonly changes: Pick<ChangeInstaller, "install" | "rollback" | "view">;
   verify(): Promise<VerifyAnswer>;
   attachConsole(viewer: Duplex): void;
   down(graceMs: number): void;
@@ -169,6 +171,8 @@ class Api {
         const found = readyAnswer(this.#actions.report());
         return sendJson(response, found.ready ? 200 : 503, found);
       }
+      case "changes":
+        return sendJson(response, 200, this.#actions.changes.view);
       case "whoami": {
         const { name, role } = callerOf(request);
         return sendJson(response, 200, { name, role });
@@ -281,6 +285,12 @@ async function post(parts: readonly string[], body: bodies.Body, actions: Manage
     } else throw new SteadfastError("API_UNKNOWN", { what: `POST ${path}` });
     return { ok: true, module };
   }
+  if (resource === "changes" && parts.length === 2) {
+    if (module === "install")
+      return { ok: true, ...(await actions.changes.install(bodies.checkBody(bodies.changeInstallSchema, body, path))) };
+    if (module === "rollback")
+      return { ok: true, ...(await actions.changes.rollback(bodies.checkBody(bodies.changeRollbackSchema, body, path).uncertified)) };
+  }
   switch (parts.length === 1 ? (resource ?? "") : "") {
     case "faults":
       return fault(body, actions);
@@ -321,7 +331,7 @@ async function post(parts: readonly string[], body: bodies.Body, actions: Manage
 async function agent(body: bodies.Body, actions: ManagementActions): Promise<unknown> {
   const { id, request } = bodies.checkBody(bodies.agentBodySchema, body, "/agent");
   const asked = request.verb === "put" ? { ...request, bytes: new Uint8Array(Buffer.from(request.base64, "base64")) } : request;
-  const answered = await actions.agent(asked, id);
+  const answered = await actions.agent.request(asked, id);
   return { id: answered.id, status: answered.status, base64: Buffer.from(answered.output).toString("base64") };
 }
 

@@ -81,6 +81,14 @@ export class CertificationWatch {
     this.#schedule();
   }
 
+  /** The plan has another image, whose files were just read. */
+  installed(measured: MeasuredImage): void {
+    this.#measured = measured;
+    this.#seen = this.#marks();
+    this.#lookedAtMs = performance.now();
+    this.#judge(false);
+  }
+
   /** Soon: a module could not load the image. */
   lookSoon(): void {
     this.#lookedAtMs = -Infinity;
@@ -119,11 +127,7 @@ export class CertificationWatch {
     this.#seen = this.#marks();
     this.#lookedAtMs = performance.now();
     try {
-      const digests: FileDigests = {
-        kernel: await fileDigest(join(this.#directory, "kernel"), pauseMs),
-        initrd: await fileDigest(join(this.#directory, "initrd"), pauseMs),
-      };
-      this.#measured = measuredBy(this.#directory, digests);
+      this.#measured = await measureImage(this.#directory, pauseMs);
     } catch (error) {
       process.stderr.write(`the image in ${this.#directory} cannot be read: ${(error as Error).message}\n`);
       this.#measured = null;
@@ -154,6 +158,20 @@ export class CertificationWatch {
       process.stderr.write(`${(error as Error).message}\n`);
     }
   }
+}
+
+/** What the gate says of an image that would take the place of the one that runs. `uncertified`: why it may go without a certificate. */
+export function judgeImage(plan: ServerPlan, measured: MeasuredImage, uncertified: string | null): Decision {
+  return gate(gateFacts({ ...plan, certification: { ...plan.certification, uncertified } }, measured));
+}
+
+/** Reads an image's files, with a pause after each piece. */
+export async function measureImage(directory: string, pauseMs = 0): Promise<MeasuredImage> {
+  const digests: FileDigests = {
+    kernel: await fileDigest(join(directory, "kernel"), pauseMs),
+    initrd: await fileDigest(join(directory, "initrd"), pauseMs),
+  };
+  return measuredBy(directory, digests);
 }
 
 function gateFacts({ image, certification }: ServerPlan, measured: MeasuredImage | null): GateFacts {

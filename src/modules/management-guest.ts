@@ -105,6 +105,11 @@ export class GuestWatch {
     return this.#state === "ready" || this.#state === "reachable";
   }
 
+  /** The image that runs is another one than at the start. */
+  serves(plan: ServerPlan, network: HostNetwork | null): void {
+    this.#services = serviceProbesFor(plan, network);
+  }
+
   /** The network is there: from now on the guest can be asked. */
   askThrough(network: HostNetwork | null): void {
     this.#probe = guestProbesFor(this.#plan.network, network)[0] ?? null;

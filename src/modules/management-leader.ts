@@ -5,15 +5,15 @@
 import { rmSync } from "node:fs";
 import { assert } from "../foundation/assert.js";
 import { SteadfastError } from "../foundation/errors.js";
-import { BLOCK_BYTES, MAX_DISK_BYTES } from "../storage/limits.js";
+import type { MeasuredImage } from "../image/store.js";
 import type { HostNetwork } from "../ports/network-host.js";
 import type { ModuleConfig } from "./config.js";
 import { serveControlApi, type ControlApi, type ManagementActions, type VerifyAnswer } from "./management-api.js";
 import { CertificationWatch } from "./management-certification.js";
-import type { AgentRequest } from "../agent/lines.js";
-import type { AgentAnswer, AgentLink } from "./management-agent.js";
+import type { AgentLink } from "./management-agent.js";
+import { ChangeInstaller } from "./management-change.js";
 import type { ConsoleHub } from "./management-console.js";
-import { prepareArbiter, prepareDisk } from "./management-disk.js";
+import { diskOrder, prepareArbiter, prepareDisk } from "./management-disk.js";
 import { AuditLog } from "./management-audit.js";
 import { EventLog, FIRST_EVENT, LAST_EVENT } from "./management-events.js";
 import { drill, type FaultDetails, type FaultDone } from "./management-faults.js";
@@ -26,12 +26,15 @@ import { madeOnHost, setUpNetwork, tearDownNetwork } from "./management-network.
 import { Operations } from "./management-operations.js";
 import type { ServerPaths } from "./management-paths.js";
 import {
+  bootImageOf,
   JUDGE,
   moduleConfigFor,
   modulesInUse,
   plannedManagement,
   plannedModules,
+  planWith,
   writeJsonFile,
+  type PlannedImage,
   type PlannedModule,
   type ServerPlan,
 } from "./management-plan.js";
@@ -71,13 +74,14 @@ export class Leader implements ManagementActions {
   readonly #standbys = new StandbyView();
   readonly #verify = new VerifyRequests(() => this.#toActiveIo({ kind: "verify" }));
   readonly #console: ConsoleHub;
-  readonly #agent: AgentLink;
+  readonly agent: AgentLink;
   readonly #recordings: Recordings;
   readonly #redundancy: RedundancyChange;
   readonly #operations: Operations;
   readonly #talk: ModuleTalk;
   readonly #guest: GuestWatch;
   readonly #certification: CertificationWatch;
+  readonly changes: ChangeInstaller;
   #startedAtMs = Date.now();
   readonly #supportPlan: SupportPlanReader;
   #epochNs = BigInt(Date.now()) * 1_000_000n;
@@ -107,8 +111,16 @@ export class Leader implements ManagementActions {
       changed: () => this.#save(),
     });
     this.#console = guestSide.console;
-    this.#agent = guestSide.agent;
+    this.agent = guestSide.agent;
     this.#guest = guestSide.watch;
+    this.changes = new ChangeInstaller({
+      ...{ paths, events: this.#events },
+      plan: () => this.#plan,
+      isGuestUp: () => this.#guest.state === "ready" || this.#guest.state === "reachable",
+      ask: (request, id) => this.agent.request(request, id),
+      record: (image, measured, uncertified) => this.#installed(image, measured, uncertified),
+      powerCycle: () => this.#toActiveIo({ kind: "reset" }),
+    });
     this.#recordings = new Recordings(
       paths,
       (seq) => headerFor(this.#configFor(JUDGE, 1), seq),
@@ -128,7 +140,7 @@ export class Leader implements ManagementActions {
     });
     this.#talk = new ModuleTalk({
       ...{ paths, events: this.#events, console: this.#console, io: this.#io, recordings: this.#recordings },
-      ...{ agent: this.#agent, redundancy: this.#redundancy, verify: this.#verify, guest: this.#guest },
+      ...{ agent: this.agent, changes: this.changes, redundancy: this.#redundancy, verify: this.#verify, guest: this.#guest },
       supervisor: (module) => this.#supervisor(module),
       supervisors: () => this.#supervisors,
       judgeConfig: () => this.#configFor(JUDGE, 1),
@@ -184,6 +196,7 @@ export class Leader implements ManagementActions {
     if (leftOver)
       this.#events.add("warning", "LEFTOVERS_REMOVED", "What an earlier run of this server had left on the host was ended and removed.");
     this.#certification.begin(true);
+    this.changes.resume(false);
     this.#run();
   }
 
@@ -217,7 +230,7 @@ export class Leader implements ManagementActions {
     // The network stays as it was made: the I/O modules live in it.
     this.#guest.askThrough(state.network);
     this.#guest.resume(state.guest);
-    this.#agent.adopt(state.agentOldestId);
+    this.agent.adopt(state.agentOldestId);
     if (state.isRecording) this.#recordings.cut();
     // At once: from here on it is us whom the stand-bys watch.
     this.#save();
@@ -230,6 +243,7 @@ export class Leader implements ManagementActions {
     if (state.stopAtMs !== null) this.#stopAfter(state.stopAtMs - Date.now());
     this.#run();
     await this.#hearFirst();
+    this.changes.resume(true);
     if (!this.#stopping) this.#api = await serveControlApi(this.#paths.controlSocket, this, this.#audit);
   }
 
@@ -353,16 +367,18 @@ export class Leader implements ManagementActions {
   disk(action: string, sizeBytes: number): void {
     const { disk } = this.#plan;
     if (disk === undefined) throw new SteadfastError("DISK_NONE", { server: this.#plan.server });
-    if (action !== "grow" && action !== "scrub") throw new SteadfastError("DISK_ACTION_UNKNOWN", { action });
-    const present = this.#io.status?.disk?.sizeBytes ?? disk.sizeBytes;
-    const isGrowth = Number.isSafeInteger(sizeBytes) && sizeBytes > present && sizeBytes % BLOCK_BYTES === 0 && sizeBytes <= MAX_DISK_BYTES;
-    if (action === "grow" && !isGrowth) throw new SteadfastError("DISK_GROWTH", { size: sizeBytes, present, most: MAX_DISK_BYTES });
-    if (!this.#toActiveIo({ kind: "disk", action, sizeBytes: action === "grow" ? sizeBytes : present }))
-      throw new SteadfastError("MODULE_NOT_RUNNING", { module: this.#io.active });
+    const order = diskOrder(action, sizeBytes, this.#io.status?.disk?.sizeBytes ?? disk.sizeBytes);
+    if (!this.#toActiveIo(order)) throw new SteadfastError("MODULE_NOT_RUNNING", { module: this.#io.active });
   }
 
-  agent(request: AgentRequest, id?: string): Promise<AgentAnswer> {
-    return this.#agent.request(request, id);
+  /** The machines stay as they were made; from what they boot the I/O modules say, whichever is the active one. */
+  #installed(image: PlannedImage, measured: MeasuredImage, uncertified: string | null): void {
+    const plan = planWith(this.#plan, image, uncertified);
+    writeJsonFile(this.#paths.planFile, plan);
+    this.#plan = plan;
+    for (const io of this.#ioNames) this.#links?.send(io, bootImageOf(plan));
+    this.#guest.serves(plan, this.#network);
+    this.#certification.installed(measured);
   }
 
   verify(): Promise<VerifyAnswer> {
@@ -436,6 +452,7 @@ export class Leader implements ManagementActions {
   #moduleConnected(module: string): void {
     if (!this.#ioNames.includes(module)) return;
     this.#links?.send(module, { kind: "follow" });
+    if (this.#plan.firstImage !== undefined) this.#links?.send(module, bootImageOf(this.#plan));
     const inUse = modulesInUse(this.#plan);
     for (const { name, presence } of this.#supervisors) {
       const present = presence === "present" && inUse.includes(name);
@@ -502,7 +519,7 @@ export class Leader implements ManagementActions {
       epochNs: String(this.#epochNs),
       startedAtMs: this.#startedAtMs,
       guest: this.#guest.record,
-      agentOldestId: this.#agent.oldestId,
+      agentOldestId: this.agent.oldestId,
       io: this.#io.record,
       ...this.#talk.record,
       isRecording: this.#recordings.isUnderWay,
@@ -536,7 +553,8 @@ export class Leader implements ManagementActions {
     for (const timer of this.#timers) clearInterval(timer);
     this.#guest.close();
     this.#certification.close();
-    this.#agent.lost("the server stops");
+    this.changes.close();
+    this.agent.lost("the server stops");
     await endModules(
       this.#supervisors.filter((each) => each.name !== this.#name),
       (module) => void this.#links?.send(module, { kind: "shutdown" }),

@@ -7,7 +7,7 @@ import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import { SteadfastError } from "../foundation/errors.js";
 import { macAddressFor, type HostNetwork } from "../ports/network-host.js";
 import type { GuestWatchPolicy } from "./guest-health.js";
-import type { ModuleKind } from "../wire/control.js";
+import type { ManagementToIo, ModuleKind } from "../wire/control.js";
 import { PASST } from "../ports/user-network.js";
 import type { ListenAddress } from "../ports/shared-listener.js";
 import type { PublishedPort } from "../ports/published-port.js";
@@ -82,7 +82,10 @@ export interface ServerPlan {
   readonly release: "compared" | "logged";
   readonly lagLimitMs: number;
   readonly checkpoints: boolean;
+  /** What the guest boots from next, and runs by now. */
   readonly image: PlannedImage;
+  /** What the machines were made with when the server was started, if changes were installed since. Absent: `image`. */
+  readonly firstImage?: PlannedImage;
   readonly certification: CertificationPlan;
   readonly network: {
     readonly kind: NetworkConfig["kind"];
@@ -144,6 +147,18 @@ export function mirrorDirectories(plan: ServerPlan, disk: PlannedDisk, paths: Se
   return Array.from({ length: enclosureCount(plan.redundancy) }, (_, index) => mirrorDirectory(paths, disk, `enclosure${index}`));
 }
 
+/** The machines stay as they were made; what they boot is another image from now on. `uncertified`: why it may have no certificate. */
+export function planWith(plan: ServerPlan, image: PlannedImage, uncertified: string | null): ServerPlan {
+  const { firstImage: first = plan.image, certification, ...rest } = plan;
+  const word = { ...certification, uncertified: uncertified ?? certification.uncertified };
+  return { ...rest, image, certification: word, ...(first.digest !== image.digest && { firstImage: first }) };
+}
+
+/** What an I/O module is told of it. */
+export function bootImageOf({ firstImage, image }: ServerPlan): ManagementToIo {
+  return { kind: "bootImage", image: firstImage === undefined ? "" : image.digest };
+}
+
 /** Modules of all kinds that the planned redundancy takes. */
 export function modulesInUse(plan: ServerPlan): string[] {
   const managers = managementSlots(plan.redundancy).slice(0, enclosureCount(plan.redundancy));
@@ -174,6 +189,8 @@ export function moduleConfigFor(context: ModuleConfigContext, module: PlannedMod
   const modules = plannedModules(plan);
   const commandLine = commandLineFor(plan, network);
   const inUse = cpusInUse(plan);
+  // The machines of a server are all made alike, as long as it runs; what they boot from the I/O module says.
+  const first = plan.firstImage ?? plan.image;
   return {
     server: plan.server,
     name: module.name,
@@ -193,15 +210,15 @@ export function moduleConfigFor(context: ModuleConfigContext, module: PlannedMod
     checkpoints: plan.checkpoints,
     machine: {
       engine: plan.engine,
-      kernelPath: plan.image.kernelPath,
-      initrdPath: plan.image.initrdPath,
-      ...(plan.image.files !== undefined && { kernelDigest: plan.image.files.kernel, initrdDigest: plan.image.files.initrd }),
+      kernelPath: first.kernelPath,
+      initrdPath: first.initrdPath,
+      ...(first.files !== undefined && { kernelDigest: first.files.kernel, initrdDigest: first.files.initrd }),
       commandLine,
       ramBytes: plan.memoryMiB * 1024 * 1024,
       harts: 1,
       agentPort: plan.engine === "rv64",
       ...(plan.disk !== undefined && { diskBytes: plan.disk.sizeBytes }),
-      imageDigest: createHash("sha256").update(`${plan.image.digest}\n${commandLine}`).digest("hex"),
+      imageDigest: createHash("sha256").update(`${first.digest}\n${commandLine}`).digest("hex"),
     },
     ...(plan.disk !== undefined && {
       disk: {
@@ -213,6 +230,7 @@ export function moduleConfigFor(context: ModuleConfigContext, module: PlannedMod
     network: networkConfigFor(plan, network, module.name),
     epochNs: String(epochNs),
     ...(module.kind === "management" && { standby: true }),
+    ...(module.kind === "io" && plan.firstImage !== undefined && { bootImage: plan.image.digest }),
   };
 }
 

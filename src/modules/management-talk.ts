@@ -6,6 +6,7 @@ import type { MiscompareReport } from "../lockstep/miscompare-report.js";
 import type { CpuToManagement, EventMessage, GuestHappening, ManagementToIo, ServerStatus } from "../wire/control.js";
 import type { ModuleConfig } from "./config.js";
 import type { AgentLink } from "./management-agent.js";
+import type { ChangeInstaller } from "./management-change.js";
 import type { ConsoleHub } from "./management-console.js";
 import type { EventLog } from "./management-events.js";
 import type { GuestWatch } from "./management-guest.js";
@@ -27,6 +28,7 @@ export interface TalkContext {
   readonly events: EventLog;
   readonly console: ConsoleHub;
   readonly agent: AgentLink;
+  readonly changes: ChangeInstaller;
   readonly io: IoView;
   readonly recordings: Recordings;
   readonly redundancy: RedundancyChange;
@@ -228,6 +230,8 @@ export class ModuleTalk {
       return this.#context.stop("because the guest powered itself off");
     }
     if (what === "poweredOn") this.#guestPoweredOn();
+    // First: whoever waits for the agent then knows why it is gone.
+    this.#context.changes.guestRestarted();
     this.#context.agent.lost("the guest was started anew");
     this.#context.guest.booting();
   }

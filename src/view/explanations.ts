@@ -231,6 +231,26 @@ const CERTIFICATION_EVENTS = {
     "Have the change certified again, and install the new certificate.",
   ),
   CERTIFIED_AGAIN: explained("The server runs a certified image again", "A certificate that counts here covers what it runs."),
+  CHANGE_INSTALLED: explained(
+    "A change is installed",
+    "The running guest has it, on all modules alike, and the next boot takes the changed image.",
+  ),
+  CHANGE_REFUSED: explained(
+    "A change was not installed",
+    "Something stood in its way before the guest was touched.",
+    "See the event's text, mend it, and install again.",
+  ),
+  CHANGE_ROLLBACK_FAILED: explained(
+    "A change could not be taken back",
+    "The guest may have a part of it.",
+    "Look into the guest, or power-cycle it: it boots the image that the server is recorded to run.",
+  ),
+  CHANGE_ROLLED_BACK: explained(
+    "A change was taken back",
+    "It did not work in the running guest, or somebody asked for it. The guest is as it was before.",
+    "See the event's text for the reason.",
+  ),
+  CHANGE_STARTED: explained("A change is being installed", "Files go into the running guest; its services go on meanwhile."),
   IMAGE_ALTERED: explained(
     "The image on disk was altered",
     "The files that the guest was loaded from are not what was certified any more. The running guest is not touched by that.",

@@ -164,6 +164,8 @@ export type ManagementToIo =
   | { readonly kind: "disk"; readonly action: "grow" | "scrub"; readonly sizeBytes: number }
   /** Fault drill: the disk below this module's mirror fails (DiskDrill). */
   | { readonly kind: "diskDrill"; readonly drill: string }
+  /** Digest of the image that the guest is powered on with from now on; empty: the one that the machines were made with. */
+  | { readonly kind: "bootImage"; readonly image: string }
   /** Full digests of all members at one tick. */
   | { readonly kind: "verify" }
   | { readonly kind: "record"; readonly action: "start" | "imageTaken" | "stop" }

@@ -1,5 +1,5 @@
 /** Inputs and outputs of machines in messages: a header, for some kinds a few numbers, then bytes. */
-import { NO_BYTES } from "../foundation/bytes.js";
+import { fromHex, NO_BYTES, toHex } from "../foundation/bytes.js";
 import { DISK_BLOCK_BYTES, MAX_DISK_REQUEST_BYTES, type DiskOperation, type MachineInput, type MachineOutput } from "../machine/machine.js";
 import { WireError } from "./frame.js";
 import type { Reader } from "./reader.js";
@@ -27,6 +27,8 @@ const DISK_DONE_BYTES = 4;
 /** Before the bytes of a `disk`: id u32, length u32, offset f64 (exact up to 2^53). */
 const DISK_REQUEST_BYTES = 16;
 const DISK_SIZE_BYTES = 8;
+/** Before the entropy of a `powerOn` whose flag says so: the digest of an image. */
+const IMAGE_DIGEST_BYTES = 32;
 /** kind u8, port or flag u8, length u32 of what follows. */
 export const ITEM_HEADER_BYTES = 6;
 
@@ -47,8 +49,10 @@ function itemBytes(item: MachineInput | MachineOutput): Uint8Array {
 }
 
 /** Bytes of numbers that some items have between their header and their bytes. */
-function numbersBytes(kind: (MachineInput | MachineOutput)["kind"]): number {
-  switch (kind) {
+function numbersBytes(item: MachineInput | MachineOutput): number {
+  switch (item.kind) {
+    case "powerOn":
+      return item.image === undefined ? 0 : IMAGE_DIGEST_BYTES;
     case "diskDone":
       return DISK_DONE_BYTES;
     case "disk":
@@ -62,7 +66,7 @@ function numbersBytes(kind: (MachineInput | MachineOutput)["kind"]): number {
 
 export function itemsBytes(items: readonly (MachineInput | MachineOutput)[]): number {
   let total = 0;
-  for (const item of items) total += ITEM_HEADER_BYTES + numbersBytes(item.kind) + itemBytes(item).length;
+  for (const item of items) total += ITEM_HEADER_BYTES + numbersBytes(item) + itemBytes(item).length;
   return total;
 }
 
@@ -77,8 +81,20 @@ function writeItem(frame: Uint8Array, view: DataView, at: number, code: number, 
 export function writeInput(frame: Uint8Array, view: DataView, at: number, input: MachineInput): number {
   const bytes = itemBytes(input);
   switch (input.kind) {
-    case "powerOn":
-      return writeItem(frame, view, at, INPUT_POWER_ON, 0, bytes.length, bytes);
+    case "powerOn": {
+      if (input.image === undefined) return writeItem(frame, view, at, INPUT_POWER_ON, 0, bytes.length, bytes);
+      const next = writeItem(
+        frame,
+        view,
+        at,
+        INPUT_POWER_ON,
+        1,
+        IMAGE_DIGEST_BYTES + bytes.length,
+        fromHex(input.image, IMAGE_DIGEST_BYTES),
+      );
+      frame.set(bytes, next);
+      return next + bytes.length;
+    }
     case "frame":
       return writeItem(frame, view, at, INPUT_FRAME, input.port, bytes.length, bytes);
     case "console":
@@ -141,6 +157,7 @@ export function readInput(reader: Reader): MachineInput {
     if (length !== DISK_SIZE_BYTES) throw new WireError("the size of a disk that is none");
     return { kind: "diskSize", bytes: wholeBlocks(reader.seq()) };
   }
+  if (code === INPUT_POWER_ON && extra !== 0) return readPowerOn(reader, length);
   const bytes = reader.bytes(length);
   switch (code) {
     case INPUT_POWER_ON:
@@ -160,6 +177,12 @@ export function readInput(reader: Reader): MachineInput {
     default:
       throw new WireError(`unknown input ${code}`);
   }
+}
+
+function readPowerOn(reader: Reader, length: number): MachineInput {
+  if (length < IMAGE_DIGEST_BYTES) throw new WireError("a power-on with an image that has no digest");
+  const image = toHex(reader.bytes(IMAGE_DIGEST_BYTES));
+  return { kind: "powerOn", entropy: reader.bytes(length - IMAGE_DIGEST_BYTES), image };
 }
 
 function wholeBlocks(bytes: number): number {

@@ -41,6 +41,8 @@ export interface Rv64Options {
   readonly harts: number;
   readonly epochNs: bigint;
   readonly imageDigest: string;
+  /** Kernel and initrd of another image, by its digest, for a power-on with that. Absent: there is no other. */
+  readonly bootFilesOf?: (image: string) => { readonly kernel: Uint8Array; readonly initrd: Uint8Array };
   /** Of the guest, `aa:bb:cc:dd:ee:ff`; guests on one network need different ones. */
   readonly macAddress?: string;
   /** Size of the disk, whole blocks; 0 or absent: none. Only at first: what it has grown to since is part of the machine's state. */
@@ -169,7 +171,7 @@ class Rv64Machine implements Machine {
 
   private apply(input: MachineInput): void {
     if (input.kind === "powerOn") {
-      this.powerOn(input.entropy);
+      this.powerOn(input.entropy, input.image);
       return;
     }
     // A disk grows whether the guest runs or not.
@@ -215,12 +217,13 @@ class Rv64Machine implements Machine {
     return timer < alarm ? timer : alarm;
   }
 
-  private powerOn(entropy: Uint8Array): void {
+  private powerOn(entropy: Uint8Array, image?: string): void {
     assert(entropy.length === ENTROPY_BYTES, "power-on takes 64 bytes of entropy");
     const timeNs = this.core.getTime();
     this.clear(timeNs);
     const { harts, epochNs } = this.options;
-    const { entry, deviceTree } = loadBootFiles(this.memory, this.options, harts, entropy, {
+    const files = image === undefined ? this.options : { ...this.otherFiles(image), commandLine: this.options.commandLine };
+    const { entry, deviceTree } = loadBootFiles(this.memory, files, harts, entropy, {
       hasDisk: this.board.disk.isPresent,
       hasAgentPort: this.board.agentPort.isPresent,
     });
@@ -229,6 +232,14 @@ class Rv64Machine implements Machine {
     this.core.initialise();
     // A capture or checkpointer that goes on over the power cycle must take all of RAM again.
     this.memory.bytes.fill(PAGE_DIRTY | PAGE_UNMARKED, PAGE_FLAGS, PAGE_FLAGS + this.memory.ramBytes / PAGE_BYTES);
+  }
+
+  private otherFiles(image: string): { readonly kernel: Uint8Array; readonly initrd: Uint8Array } {
+    const { bootFilesOf, ramBytes, commandLine } = this.options;
+    assert(bootFilesOf !== undefined, "a machine without other images is not powered on with one");
+    const files = bootFilesOf(image);
+    checkMemory(ramBytes, { ...files, commandLine });
+    return files;
   }
 
   /** Back to the state of a machine that was never powered on, but for guest time. */
