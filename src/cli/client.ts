@@ -123,7 +123,10 @@ export class ServerClient {
   }
 
   rollBackChange(uncertified?: string): Promise<{ readonly id: string }> {
-    return this.#call("POST", "/changes/rollback", uncertified === undefined ? {} : { uncertified }, { once: true, limitMs: CHANGE_LIMIT_MS });
+    return this.#call("POST", "/changes/rollback", uncertified === undefined ? {} : { uncertified }, {
+      once: true,
+      limitMs: CHANGE_LIMIT_MS,
+    });
   }
 
   verify(): Promise<VerifyAnswer> {

@@ -238,7 +238,10 @@ export const ERRORS = {
     exit: 5,
     text: "The change is for the image {base}, and the server runs {running}; make it anew with --base {running}.",
   },
-  CHANGE_NOT_THAT: { exit: 5, text: "What was asked for is the change {wanted}, and what is there is of {found}; install it from its package." },
+  CHANGE_NOT_THAT: {
+    exit: 5,
+    text: "What was asked for is the change {wanted}, and what is there is of {found}; install it from its package.",
+  },
   CHANGE_IMAGE_UNKNOWN: { exit: 5, text: "There is no image {image} on this host; `steadfast change build` makes it." },
   CHANGE_NEEDS_START: {
     exit: 4,
@@ -249,7 +252,10 @@ export const ERRORS = {
     text: "The change cannot be installed on a running guest: {what}; build it with `steadfast change build` and start the server with the new image.",
   },
   CHANGE_UNDER_WAY: { exit: 4, text: "Another installation is under way; `steadfast change status` tells how far it is." },
-  CHANGE_GUEST_NOT_READY: { exit: 4, text: "The guest of server {server} is not ready, so nothing is installed; `steadfast status` tells how it is." },
+  CHANGE_GUEST_NOT_READY: {
+    exit: 4,
+    text: "The guest of server {server} is not ready, so nothing is installed; `steadfast status` tells how it is.",
+  },
   CHANGE_NOTHING_INSTALLED: { exit: 4, text: "The server runs the image {running}, to which no change led that could be taken back." },
   CHANGE_NOT_INSTALLED: { exit: 5, text: "The change {name} was not {what} ({outcome}): {why}." },
   CHANGE_BASE_OPAQUE: {
