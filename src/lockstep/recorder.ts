@@ -1,4 +1,4 @@
-/** Records the course of the server from its verified checkpoint on: every tick, and what the members agreed that came of it. */
+X; /** Records the course of the server from its verified checkpoint on: every tick, and what the members agreed that came of it. */
 import type { Checkpoints } from "./checkpoints.js";
 import type { ServerContext } from "./context.js";
 import { RECORDING_MOST_TICKS } from "./limits.js";
@@ -15,6 +15,11 @@ export class Recorder {
   constructor(context: ServerContext, checkpoints: Checkpoints) {
     this.#context = context;
     this.#checkpoints = checkpoints;
+  }
+
+  order(action: RecordAction): void {
+    if (action === "start") return this.start();
+    return action === "stop" ? this.stop() : this.imageTaken();
   }
 
   start(): void {

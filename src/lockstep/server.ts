@@ -130,8 +130,7 @@ export class LockstepServer implements ServerContext {
       case "verify":
         return this.#verification.ask();
       case "record":
-        if (event.action === "start") return this.#recorder.start();
-        return event.action === "stop" ? this.#recorder.stop() : this.#recorder.imageTaken();
+        return this.#recorder.order(event.action);
       case "cpuConnected":
         return this.#connected(event.name, event.incarnation);
       case "cpuDisconnected":
