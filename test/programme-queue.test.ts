@@ -2,7 +2,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { ATTEMPTS_MAX, CERTIFIED_MAX, HISTORY_MAX, PACKAGES_BYTES_MAX, QUEUE_MAX, QUEUE_SHARE_MAX } from "../dist/programme/queue/limits.js";
+import {
+  ATTEMPTS_MAX,
+  CERTIFIED_MAX,
+  HISTORY_MAX,
+  PACKAGES_BYTES_MAX,
+  QUEUE_MAX,
+  QUEUE_SHARE_MAX,
+} from "../dist/programme/queue/limits.js";
 import {
   initialState,
   runningOf,
@@ -185,7 +192,11 @@ test("what a former attempt says late is nobody's", () => {
 
 test("whatever happens, and wherever it dies: one runs at a time, everything ends, nothing is lost or done for nobody", () => {
   const action = fc.oneof(
-    fc.record({ kind: fc.constant("submit" as const), who: fc.constantFrom("anna", "bert", "carl"), change: fc.integer({ min: 1, max: 6 }) }),
+    fc.record({
+      kind: fc.constant("submit" as const),
+      who: fc.constantFrom("anna", "bert", "carl"),
+      change: fc.integer({ min: 1, max: 6 }),
+    }),
     fc.record({ kind: fc.constant("end" as const), isPassed: fc.boolean() }),
     fc.record({ kind: fc.constant("cancel" as const), id: fc.integer({ min: 1, max: 8 }) }),
     fc.record({ kind: fc.constant("crash" as const), after: fc.integer({ min: 0, max: 5 }) }),

@@ -166,7 +166,9 @@ test("a killed programme goes on: a good change is certified, a bad one is not, 
   assert.equal(await refused("bert", ["cancel", String(third.id)]), "SUBMISSION_OTHERS");
   assert.equal((await facts<SubmissionAnswer>(programme("anna", ["cancel", String(third.id)]))).state, "cancelled");
 
-  await until(async () => (await facts<SubmissionAnswer>(programme("viewer", ["status", String(first.id)]))).progress !== null);
+  await until(
+    async () => (await facts<SubmissionAnswer>(programme("viewer", ["status", String(first.id)]))).progress?.name === "Hardening policy",
+  );
   served.child.kill("SIGKILL");
   await exitOf(served.child);
   served = await serve();
@@ -196,7 +198,12 @@ test("the catalogue gives package, certificate and report, and who did what is w
   mkdirSync(dirname(out), { recursive: true });
   const { files } = await facts<{ files: string[] }>(programme("viewer", ["fetch", change, "--out", out]));
   assert.deepEqual(files.map((file) => file.slice(join(out, change).length + 1)).sort(), ["cert", "report.html", "report.json", "tar"]);
-  assert.equal(createHash("sha256").update(readFileSync(join(out, `${change}.tar`))).digest("hex"), change);
+  assert.equal(
+    createHash("sha256")
+      .update(readFileSync(join(out, `${change}.tar`)))
+      .digest("hex"),
+    change,
+  );
   const digests = ["--image", image, "--change", change, "--base", changed, "--policy", policy];
   const verify = ["certificate", "verify", join(out, `${change}.cert`), ...digests];
   assert.equal((await facts<{ verified: boolean }>([...verify, "--partial"])).verified, true);

@@ -67,7 +67,10 @@ function operation({ id, path, summary, body, answers: found, query = {} }: Oper
     return { name, in: "path", required: true, schema: { type: "string" }, description: pathDescription };
   });
   const inQuery = Object.entries(query).map(([name, description]) => ({ name, in: "query", schema: { type: "integer" }, description }));
-  const responses = Object.entries(found).map(([status, answer]) => [status, response(status, answer, typeof answer === "string" && "follow" in query)]);
+  const responses = Object.entries(found).map(([status, answer]) => [
+    status,
+    response(status, answer, typeof answer === "string" && "follow" in query),
+  ]);
   return {
     operationId: id,
     summary,

@@ -131,7 +131,10 @@ async function catalogue(flags: ProgrammeFlags & { readonly base?: string }): Pr
 function catalogueTable({ changes }: CatalogueAnswer): string[] {
   if (changes.length === 0) return ["Nothing is certified here at this time."];
   const head = ["NAME", "LEVEL", "UNTIL", "BASE", "CHANGE"].map((cell) => paint(cell, "dim"));
-  return table([head, ...changes.map((each) => [printable(each.name), each.level, each.expiresAt.slice(0, 10), short(each.base), each.change])]);
+  return table([
+    head,
+    ...changes.map((each) => [printable(each.name), each.level, each.expiresAt.slice(0, 10), short(each.base), each.change]),
+  ]);
 }
 
 interface FetchFlags extends ProgrammeFlags {

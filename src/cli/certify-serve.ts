@@ -1,6 +1,8 @@
 /** `steadfast certify serve`: a certification programme on this host. */
 import { join } from "node:path";
 import { Option, type Command } from "commander";
+import { lockBenchmarks } from "../bench/lock.js";
+import { loadPolicy } from "../certification/policy.js";
 import { SteadfastError } from "../foundation/errors.js";
 import { certificateFacts, keepSelfSigned } from "../front/certificate.js";
 import { keyStore } from "../modules/certificates-on-host.js";
@@ -11,7 +13,6 @@ import { Programme } from "../programme/programme.js";
 import { ProgrammeServer } from "../programme/server.js";
 import { ProgrammeStore } from "../programme/store.js";
 import { CHECKS, LEVELS, type Level } from "../qualification/grading/checks.js";
-import { loadPolicy } from "../certification/policy.js";
 import { several, VALID_DAYS_DEFAULT, VALID_DAYS_MAX } from "./certify.js";
 import { listenFlag, parseListen } from "./listen-choice.js";
 import { printJson, printLines } from "./output.js";
@@ -59,7 +60,7 @@ async function serve(flags: ServeFlags): Promise<void> {
   const { level, check: checks, policy, validDays } = flags;
   const programme = new Programme({
     ...{ store, key, level, checks, policy, validDays, command, say },
-    cleanUp: () => leftovers.removeLeftovers(),
+    cleanUp: () => cleanUp(leftovers),
   });
   const server = new ProgrammeServer({ store, programme, intake: new Intake(store.incoming, command), tls });
   const stopped = untilSignal();
@@ -75,6 +76,22 @@ async function serve(flags: ServeFlags): Promise<void> {
   say(`stopping: ${await stopped}`);
   server.close();
   await programme.close();
+}
+
+/** If another qualification or benchmark has begun meanwhile, that removes what was left, or will. */
+async function cleanUp(servers: CertifyServers): Promise<void> {
+  let unlock: () => void;
+  try {
+    unlock = await lockBenchmarks();
+  } catch (error) {
+    if (error instanceof SteadfastError) return;
+    throw error;
+  }
+  try {
+    await servers.removeLeftovers();
+  } finally {
+    unlock();
+  }
 }
 
 function say(text: string): void {

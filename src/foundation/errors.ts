@@ -158,13 +158,19 @@ export const ERRORS = {
     exit: 4,
     text: "The packages that are kept would be more than {limit} bytes; the operator of the programme has to remove old ones.",
   },
-  PROGRAMME_BUSY: { exit: 4, text: "Another `steadfast certify serve` uses the directory {directory}; end it, or choose another directory." },
+  PROGRAMME_BUSY: {
+    exit: 4,
+    text: "Another `steadfast certify serve` uses the directory {directory}; end it, or choose another directory.",
+  },
   PROGRAMME_STORE: {
     exit: 3,
     text: "The programme's directory {directory} cannot be used ({why}); mend its permissions or its disk, or remove the file that is named.",
   },
   PROGRAMME_NOTHING: { exit: 4, text: "The programme has no {what}; `steadfast certify catalogue` shows what is certified." },
-  PROGRAMME_UNREACHABLE: { exit: 4, text: "The programme at {url} does not answer ({why}); check the address, and the fingerprint if you gave one." },
+  PROGRAMME_UNREACHABLE: {
+    exit: 4,
+    text: "The programme at {url} does not answer ({why}); check the address, and the fingerprint if you gave one.",
+  },
   PROGRAMME_ADDRESS: { exit: 2, text: "{url} is no address of a programme; write it as https://HOST:PORT." },
   SUBMISSION_THERE: { exit: 4, text: "This change waits or runs already, as submission {id}; follow that one." },
   SUBMISSION_UNKNOWN: { exit: 4, text: "There is no submission {id}; `steadfast certify status` shows those that there are." },

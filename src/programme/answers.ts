@@ -89,12 +89,30 @@ export function catalogueAnswer(certified: readonly Submission[]): CatalogueAnsw
   return { changes: certified.flatMap(certifiedAnswer) };
 }
 
-function certifiedAnswer({ id, changeDigest, name, description, baseDigest, bytes, endedAtMs, finding }: Submission): CatalogueAnswer["changes"] {
+function certifiedAnswer({
+  id,
+  changeDigest,
+  name,
+  description,
+  baseDigest,
+  bytes,
+  endedAtMs,
+  finding,
+}: Submission): CatalogueAnswer["changes"] {
   if (finding === null || finding.expiresAt === null || endedAtMs === null) return [];
   const { imageDigest, policyDigest, level, checks, expiresAt } = finding;
   return [
     {
-      ...{ change: changeDigest, name, description, base: baseDigest, image: imageDigest, policy: policyDigest, level, checks: [...checks] },
+      ...{
+        change: changeDigest,
+        name,
+        description,
+        base: baseDigest,
+        image: imageDigest,
+        policy: policyDigest,
+        level,
+        checks: [...checks],
+      },
       ...{ bytes, certifiedAt: text(endedAtMs), expiresAt, submission: id },
     },
   ];

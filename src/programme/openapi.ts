@@ -62,8 +62,11 @@ export type OperationId = (typeof OPERATIONS)[number]["id"];
 export function programmeDocument(version: string): Record<string, unknown> {
   return openApiOf<keyof typeof SCHEMAS>({
     ...{ title: "Steadfast certification programme", version, schemas: SCHEMAS, operations: OPERATIONS, security: [{ token: [] }] },
-    servers: [{ url: "https://{address}", description: "`steadfast certify serve`", variables: { address: { default: "localhost:8444" } } }],
-    tokenDescription: "Made by `steadfast tokens create --directory`. Role view: every GET. Role operate: handing in, and cancelling one's own.",
+    servers: [
+      { url: "https://{address}", description: "`steadfast certify serve`", variables: { address: { default: "localhost:8444" } } },
+    ],
+    tokenDescription:
+      "Made by `steadfast tokens create --directory`. Role view: every GET. Role operate: handing in, and cancelling one's own.",
     pathDescription: "The number of a submission, or a digest.",
   });
 }

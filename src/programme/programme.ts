@@ -9,7 +9,16 @@ import type { QualificationReport } from "../qualification/grading/report.js";
 import { statementOf } from "../qualification/statement.js";
 import type { Arrived, Command } from "./intake.js";
 import { endFormerRun, QualificationRun, type RunEnd } from "./qualification-run.js";
-import { initialState, needsPackage, step, waitingInOrder, type Outcome, type QueueEffect, type QueueEvent, type QueueState } from "./queue/queue.js";
+import {
+  initialState,
+  needsPackage,
+  step,
+  waitingInOrder,
+  type Outcome,
+  type QueueEffect,
+  type QueueEvent,
+  type QueueState,
+} from "./queue/queue.js";
 import type { Finding, Progress, Submission } from "./queue/submission.js";
 import type { ProgrammeStore } from "./store.js";
 
@@ -101,10 +110,9 @@ export class Programme {
     return this.#state.submissions;
   }
 
-  /** Null: it has ended, or runs; 1: it is the next one. */
-  position(id: number): number | null {
-    const index = waitingInOrder(this.#state).findIndex((each) => each.id === id);
-    return index < 0 ? null : index + 1;
+  /** Of those that wait, by their numbers; 1: the next one. */
+  positions(): ReadonlyMap<number, number> {
+    return new Map(waitingInOrder(this.#state).map((each, index) => [each.id, index + 1]));
   }
 
   progressOf(id: number): Progress | null {
@@ -171,7 +179,8 @@ export class Programme {
       case "tell": {
         const { submission, progress } = effect;
         for (const follower of this.#followers.get(submission.id) ?? []) follower(submission, progress);
-        if (progress === null) this.#options.say(`submission ${submission.id} (${submission.name}, of ${submission.submitter}): ${submission.state}`);
+        if (progress === null)
+          this.#options.say(`submission ${submission.id} (${submission.name}, of ${submission.submitter}): ${submission.state}`);
       }
     }
   }
@@ -216,7 +225,10 @@ export class Programme {
   #outcomeOf(end: RunEnd, submission: Submission): Outcome {
     if ("why" in end) return { kind: "error", why: end.why };
     const { report } = end;
-    assert(report.changeDigest === submission.changeDigest && report.baseDigest === submission.baseDigest, "the report is of another change");
+    assert(
+      report.changeDigest === submission.changeDigest && report.baseDigest === submission.baseDigest,
+      "the report is of another change",
+    );
     const statement = statementOf(report, this.#options.validDays, Date.now());
     const isPassed = report.verdict === "PASSED";
     if (isPassed) this.#store.saveCertificate(submission.id, encodeEnvelope(addSignature(envelopeOf(statement), this.#options.key)));
@@ -236,4 +248,3 @@ function findingOf(report: QualificationReport, level: string, expiresAt: string
 function holds({ state, finding }: Submission, nowMs: number): boolean {
   return state === "passed" && finding !== null && finding.expiresAt !== null && Date.parse(finding.expiresAt) > nowMs;
 }
-

@@ -103,7 +103,8 @@ export class ProgrammeServer {
       const token = this.#signIn.identify(request);
       isKnown = true;
       const found = this.#operation(method, path);
-      if (found === null) return sendJson(response, 404, errorAnswer(new SteadfastError("API_UNKNOWN", { what: `${method} ${path}` })).body);
+      if (found === null)
+        return sendJson(response, 404, errorAnswer(new SteadfastError("API_UNKNOWN", { what: `${method} ${path}` })).body);
       const query = new URL(request.url ?? "/", "https://programme").searchParams;
       await this.#permitted(found.id as OperationId, { request, response, token, query, value: found.values[0] ?? "" });
     } catch (error) {
@@ -138,7 +139,7 @@ export class ProgrammeServer {
       case "cancel":
         return this.#cancel(asked);
       case "list":
-        return void sendJson(response, 200, { submissions: this.#programme.submissions.map((each) => this.#told(each)) });
+        return void sendJson(response, 200, { submissions: this.#all() });
       case "submission":
         return void this.#submission(asked);
       case "catalogue":
@@ -190,7 +191,15 @@ export class ProgrammeServer {
   }
 
   #told(submission: Submission, progress = this.#programme.progressOf(submission.id)): SubmissionAnswer {
-    return submissionAnswer(submission, submission.state === "queued" ? this.#programme.position(submission.id) : null, progress);
+    const isWaiting = submission.state === "queued";
+    return submissionAnswer(submission, isWaiting ? (this.#programme.positions().get(submission.id) ?? null) : null, progress);
+  }
+
+  #all(): SubmissionAnswer[] {
+    const positions = this.#programme.positions();
+    return this.#programme.submissions.map((each) =>
+      submissionAnswer(each, positions.get(each.id) ?? null, this.#programme.progressOf(each.id)),
+    );
   }
 
   #catalogue(base: string | null): ReturnType<typeof catalogueAnswer> {

@@ -109,7 +109,16 @@ function submit(state: QueueState, change: SubmittedChange, atMs: number): Step 
   const submission: Submission = {
     ...change,
     id: (state.submissions.at(-1)?.id ?? 0) + 1,
-    ...{ state: "queued", submittedAtMs: atMs, startedAtMs: null, endedAtMs: null, attempts: 0, isCancelling: false, why: null, finding: null },
+    ...{
+      state: "queued",
+      submittedAtMs: atMs,
+      startedAtMs: null,
+      endedAtMs: null,
+      attempts: 0,
+      isCancelling: false,
+      why: null,
+      finding: null,
+    },
   };
   return advanced(withSaved({ ...state, submissions: [...state.submissions, submission] }, submission), atMs);
 }
