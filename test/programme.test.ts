@@ -12,7 +12,10 @@ import { dirname, join } from "node:path";
 import { Readable } from "node:stream";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { createChange } from "../dist/certification/create.js";
+import { KeyStore } from "../dist/certification/keys.js";
 import { openRequest, readAnswer, type Call } from "../dist/client/transport.js";
+import { createToken } from "../dist/front/token-file.js";
 import { findImage } from "../dist/image/index.js";
 import { knownServers } from "../dist/modules/management-paths.js";
 import type { SubmissionAnswer } from "../dist/programme/answers.js";
@@ -28,6 +31,7 @@ const environment = { ...process.env, STEADFAST_STATE: join(folder, "state") };
 const PACKAGE_BYTES_LIMIT = 256 * 1024 * 1024;
 const CHUNK = Buffer.alloc(1024 * 1024);
 const LIMIT_MS = 240_000;
+const POLL_MS = 200;
 
 interface Served {
   readonly child: ChildProcess;
@@ -88,13 +92,13 @@ async function serve(): Promise<Served> {
   });
 }
 
-async function makeChange(name: string, yaml: string, motd: string): Promise<string> {
+function makeChange(name: string, yaml: string, motd: string): string {
   const source = join(folder, name);
   mkdirSync(join(source, "files/etc"), { recursive: true });
   writeFileSync(join(source, "change.yaml"), `name: ${name}\n${yaml}`);
   writeFileSync(join(source, "files/etc/motd"), motd);
   const out = join(folder, `${name}.tar`);
-  await facts(["change", "create", source, "--base", base?.digest ?? "", "--out", out]);
+  writeFileSync(out, createChange(source, base?.digest ?? "").bytes);
   return out;
 }
 
@@ -110,10 +114,10 @@ const exitOf = (child: ChildProcess): Promise<number | null> =>
 
 before(async () => {
   if (options.skip !== false) return;
-  const { publicFile } = await facts<{ publicFile: string }>(["keys", "create", "vendor"]);
-  await facts(["keys", "trust", publicFile]);
-  for (const [who, role] of Object.entries({ anna: "operate", bert: "operate", viewer: "view" })) {
-    const { token } = await facts<{ token: string }>(["tokens", "create", who, "--role", role, "--directory", directory]);
+  const keys = new KeyStore(join(folder, "state", "_keys"));
+  keys.trust(keys.create("vendor").publicFile);
+  for (const [who, role] of Object.entries({ anna: "operate", bert: "operate", viewer: "view" } as const)) {
+    const token = createToken(join(directory, "tokens.json"), who, role, null, Date.now());
     tokens.set(who, token);
     writeFileSync(join(folder, `${who}.token`), `${token}\n`, { mode: 0o600 });
   }
@@ -130,7 +134,7 @@ after(async () => {
 });
 
 test("what is too long, cut, damaged, of another digest or by somebody who may not is refused", options, async () => {
-  const bytes = readFileSync(await makeChange("refused", "", "never\n"));
+  const bytes = readFileSync(makeChange("refused", "", "never\n"));
   const codeOf = ({ status, body }: { status: number; body: string }): [number, string] => {
     return [status, (JSON.parse(body) as { error: { code: string } }).error.code];
   };
@@ -154,10 +158,10 @@ test("what is too long, cut, damaged, of another digest or by somebody who may n
 
 test("a killed programme goes on: a good change is certified, a bad one is not, one is cancelled", options, async () => {
   assert.ok(served);
-  const good = await makeChange("greeting", "", "hello\n");
+  const good = makeChange("greeting", "", "hello\n");
   const commandLine = '"console=ttyS0 loglevel=4 panic=0 oops=panic softlockup_panic=1 hung_task_panic=1 watchdog_thresh=30"';
-  const bad = await makeChange("panics", `commandLine: ${commandLine}\n`, "hello\n");
-  const never = await makeChange("regretted", "", "good bye\n");
+  const bad = makeChange("panics", `commandLine: ${commandLine}\n`, "hello\n");
+  const never = makeChange("regretted", "", "good bye\n");
   const first = await facts<SubmissionAnswer>(programme("anna", ["submit", good]));
   assert.equal(await refused("bert", ["submit", good]), "SUBMISSION_THERE");
   const third = await facts<SubmissionAnswer>(programme("anna", ["submit", never]));
@@ -166,9 +170,10 @@ test("a killed programme goes on: a good change is certified, a bad one is not, 
   assert.equal(await refused("bert", ["cancel", String(third.id)]), "SUBMISSION_OTHERS");
   assert.equal((await facts<SubmissionAnswer>(programme("anna", ["cancel", String(third.id)]))).state, "cancelled");
 
-  await until(
-    async () => (await facts<SubmissionAnswer>(programme("viewer", ["status", String(first.id)]))).progress?.name === "Hardening policy",
-  );
+  await until(async () => {
+    const { body } = await ask("viewer", { method: "GET", path: `/submissions/${first.id}` });
+    return (JSON.parse(body) as SubmissionAnswer).progress?.name === "Hardening policy";
+  });
   served.child.kill("SIGKILL");
   await exitOf(served.child);
   served = await serve();
@@ -181,7 +186,10 @@ test("a killed programme goes on: a good change is certified, a bad one is not, 
 
 async function until(holds: () => Promise<boolean>): Promise<void> {
   const giveUpAt = Date.now() + LIMIT_MS;
-  while (!(await holds())) assert.ok(Date.now() < giveUpAt, "it came to it");
+  while (!(await holds())) {
+    assert.ok(Date.now() < giveUpAt, "it came to it");
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
 }
 
 test("the catalogue gives package, certificate and report, and who did what is written down", options, async () => {

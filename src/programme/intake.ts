@@ -52,6 +52,8 @@ export class Intake {
       const file = join(folder, FILE_NAME);
       const { digest, bytes } = await streamToDisk(request, file);
       if (wanted !== null && wanted !== digest) throw new SteadfastError("SUBMISSION_DIGEST", { arrived: digest, wanted });
+      // Nothing moves on the connection meanwhile, which is no fault of the sender's.
+      request.socket.setTimeout(INSPECT_LIMIT_MS * (UPLOADS_MAX + 1));
       const { manifest } = await this.#inspect(folder);
       const { name, description, base } = manifest;
       return take({ file, change: { changeDigest: digest, name, description, baseDigest: base.sha256, bytes, submitter } });

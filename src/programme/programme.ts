@@ -5,6 +5,7 @@ import { assert } from "../foundation/assert.js";
 import { addSignature, encodeEnvelope, envelopeOf } from "../certification/dsse.js";
 import { SteadfastError } from "../foundation/errors.js";
 import type { Level } from "../qualification/grading/checks.js";
+import type { ProcessRecord } from "../modules/management-process.js";
 import type { QualificationReport } from "../qualification/grading/report.js";
 import { statementOf } from "../qualification/statement.js";
 import type { Arrived, Command } from "./intake.js";
@@ -191,17 +192,25 @@ export class Programme {
     this.#run = new QualificationRun({
       ...{ command, level, checks, policy, packageFile: this.#store.packageFile(changeDigest) },
       ...{ reportPage: this.#store.reportFile(id, "html"), reportFile: this.#store.reportFile(id, "json") },
-      onProcess: (record) => this.#store.noteProcess(record),
+      onProcess: (record) => this.#note(record),
       onProgress: (progress) => this.#dispatch({ kind: "progressed", id, attempt, progress }),
     });
     void this.#finish(this.#run, submission);
   }
 
+  /** One that cannot be noted runs all the same: if this programme is killed, the next one waits for it to end. */
+  #note(record: ProcessRecord): void {
+    try {
+      this.#store.noteProcess(record);
+    } catch (error) {
+      this.#options.say(error instanceof Error ? error.message : String(error));
+    }
+  }
+
   async #finish(run: QualificationRun, submission: Submission): Promise<void> {
-    const outcome = await run.ended.then(
-      (end) => this.#outcomeOf(end, submission),
-      (error: unknown): Outcome => ({ kind: "error", why: error instanceof Error ? error.message : String(error) }),
-    );
+    const outcome = await run.ended
+      .then((end) => this.#outcomeOf(end, submission))
+      .catch((error: unknown): Outcome => ({ kind: "error", why: error instanceof Error ? error.message : String(error) }));
     // It begins anew when the programme is started again.
     if (this.#isClosing) return;
     if (run.wasKilled) await this.#options.cleanUp().catch((error: unknown) => this.#options.say(`servers were left: ${String(error)}`));
