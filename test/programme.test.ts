@@ -224,6 +224,7 @@ test("the catalogue gives package, certificate and report, and who did what is w
   const [, style = ""] = /<style>([^]*?)<\/style>/.exec(page.body) ?? [];
   assert.ok(page.policy.includes(createHash("sha256").update(style).digest("base64")), "the page's own styles are those that are allowed");
 
+  assert.equal((await ask("viewer", { method: "DELETE", path: `/submissions/${submission}` })).status, 403);
   const audit = await steadfast(["audit", "--directory", directory, "--json"]);
   const entries = audit.out
     .trim()

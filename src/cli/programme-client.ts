@@ -1,7 +1,8 @@
 /** Speaks to a certification programme. */
 import type { IncomingMessage } from "node:http";
 import { openRequest, readAnswer, serverSentEvents, Unanswered, type Call, type TlsTarget } from "../client/transport.js";
-import { reportedError, SteadfastError, type ReportedFacts } from "../foundation/errors.js";
+import { SteadfastError } from "../foundation/errors.js";
+import { reportedError, type ReportedFacts } from "../foundation/reported-error.js";
 import type { CatalogueAnswer, SubmissionAnswer } from "../programme/answers.js";
 import { createReadStream } from "node:fs";
 

@@ -8,7 +8,8 @@ import { join } from "node:path";
 import { Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { PACKAGE_BYTES_LIMIT } from "../certification/limits.js";
-import { reportedError, SteadfastError, type ReportedFacts } from "../foundation/errors.js";
+import { SteadfastError } from "../foundation/errors.js";
+import { reportedError, type ReportedFacts } from "../foundation/reported-error.js";
 import { INSPECT_BYTES_MAX, INSPECT_LIMIT_MS, UPLOADS_MAX, UPLOADS_OF_TOKEN_MAX } from "./limits.js";
 import type { SubmittedChange } from "./queue/submission.js";
 

@@ -5,7 +5,8 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { createInterface } from "node:readline";
 import { lockBenchmarks } from "../bench/lock.js";
-import { SteadfastError, type ReportedFacts } from "../foundation/errors.js";
+import { SteadfastError } from "../foundation/errors.js";
+import type { ReportedFacts } from "../foundation/reported-error.js";
 import { isAlive, recordProcess, waitUntilGone, type ProcessRecord } from "../modules/management-process.js";
 import type { Level } from "../qualification/grading/checks.js";
 import type { QualificationReport } from "../qualification/grading/report.js";
