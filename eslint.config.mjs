@@ -13,6 +13,7 @@ const pureLayer = [
   "src/view/**/*.ts",
   "src/access/**/*.ts",
   "src/qualification/grading/**/*.ts",
+  "src/programme/queue/**/*.ts",
   "src/machine/*.ts",
 ];
 /** Rooms of the pure layer whose one adapter lives beside them. */

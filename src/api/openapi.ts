@@ -1,22 +1,9 @@
 /** The OpenAPI 3.1 document of the control API, made of the schemas that check its requests. */
-import { z } from "zod";
 import * as answers from "./answers.js";
 import * as bodies from "./bodies.js";
+import { openApiOf, type Operation as AnyOperation } from "./openapi-document.js";
 
 export const API_TITLE = "Steadfast control API";
-
-interface Operation {
-  readonly method: "get" | "post";
-  /** As OpenAPI writes it: with `{name}` for what varies. */
-  readonly path: string;
-  readonly id: string;
-  readonly summary: string;
-  /** Names in SCHEMAS; a POST without a body takes an empty object. */
-  readonly body?: SchemaName;
-  /** By status; text: another content type than JSON. */
-  readonly answers: Readonly<Record<number, SchemaName | { readonly contentType: string }>>;
-  readonly query?: Readonly<Record<string, string>>;
-}
 
 /** Names of schemas in the document. */
 const SCHEMAS = {
@@ -57,6 +44,7 @@ const SCHEMAS = {
   DownRequest: bodies.downSchema,
 } as const;
 type SchemaName = keyof typeof SCHEMAS;
+type Operation = AnyOperation<SchemaName>;
 
 const STATUS_QUERY = { follow: "1: server-sent events, a whole report whenever it changed, until either side ends it." };
 const EVENTS_QUERY = {
@@ -103,56 +91,10 @@ export const OPERATIONS: readonly Operation[] = [
   post("/down", "down", "Stops the server.", "DownRequest", "Done"),
 ];
 
-type Json = Record<string, unknown>;
-
-/** @returns by name, with references to each other as OpenAPI wants them. */
-function componentSchemas(): Json {
-  const registry = z.registry<{ id?: string | undefined }>();
-  for (const [id, schema] of Object.entries(SCHEMAS)) registry.add(schema, { id });
-  const { schemas } = z.toJSONSchema(registry, { io: "input", uri: (id) => reference(id) });
-  const withoutAddress = Object.entries(schemas).map(([id, { $schema: _schema, $id: _id, ...schema }]) => [id, schema] as const);
-  return Object.fromEntries(withoutAddress);
-}
-
-function reference(name: string): string {
-  return `#/components/schemas/${name}`;
-}
-
-function json(name: SchemaName): Json {
-  return { "application/json": { schema: { $ref: reference(name) } } };
-}
-
-function response(status: string, answer: SchemaName | { readonly contentType: string }, isStream: boolean): Json {
-  const description = status === "503" ? "Not ready." : "Done.";
-  if (typeof answer === "object") {
-    const schema = answer.contentType === "application/json" ? { type: "object" } : { type: "string" };
-    return { description, content: { [answer.contentType]: { schema } } };
-  }
-  return { description, content: { ...json(answer), ...(isStream && { "text/event-stream": { schema: { type: "string" } } }) } };
-}
-
-function operation({ id, path, summary, body, answers: found, query = {} }: Operation): Json {
-  const inPath = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => {
-    return { name, in: "path", required: true, schema: { type: "string" }, description: "A module, or an enclosure." };
-  });
-  const inQuery = Object.entries(query).map(([name, description]) => ({ name, in: "query", schema: { type: "integer" }, description }));
-  const responses = Object.entries(found).map(([status, answer]) => [status, response(status, answer, "follow" in query)]);
-  return {
-    operationId: id,
-    summary,
-    ...(inPath.length + inQuery.length > 0 && { parameters: [...inPath, ...inQuery] }),
-    ...(body !== undefined && { requestBody: { required: false, content: json(body) } }),
-    responses: { ...Object.fromEntries(responses), default: { description: "Refused, or it went wrong.", content: json("Error") } },
-  };
-}
-
 /** @param version of the package */
-export function openApiDocument(version: string): Json {
-  const paths: Record<string, Json> = {};
-  for (const each of OPERATIONS) paths[each.path] = { ...paths[each.path], [each.method]: operation(each) };
-  return {
-    openapi: "3.1.0",
-    info: { title: API_TITLE, version, license: { name: "Apache-2.0", identifier: "Apache-2.0" } },
+export function openApiDocument(version: string): Record<string, unknown> {
+  return openApiOf({
+    ...{ title: API_TITLE, version, schemas: SCHEMAS, operations: OPERATIONS, security: [{}, { token: [] }] },
     servers: [
       { url: "http://localhost", description: "Over the server's Unix socket; needs no token." },
       {
@@ -161,17 +103,7 @@ export function openApiDocument(version: string): Json {
         variables: { address: { default: "localhost:8443" } },
       },
     ],
-    security: [{}, { token: [] }],
-    paths,
-    components: {
-      schemas: componentSchemas(),
-      securitySchemes: {
-        token: {
-          type: "http",
-          scheme: "bearer",
-          description: "Made by `steadfast tokens create`. Role view: every GET. Role operate: everything.",
-        },
-      },
-    },
-  };
+    tokenDescription: "Made by `steadfast tokens create`. Role view: every GET. Role operate: everything.",
+    pathDescription: "A module, or an enclosure.",
+  });
 }

@@ -1,9 +1,11 @@
 /** Whether a server may run an image, decided from facts alone: no clock, no file. */
 import type { KeyObject } from "node:crypto";
+import { assert } from "../foundation/assert.js";
 import { SteadfastError } from "../foundation/errors.js";
 import { sha256 } from "../image/store.js";
 import { decodeBaseStatement } from "./base.js";
 import type { Envelope } from "./dsse.js";
+import { PARTIAL_LEVEL } from "./statement.js";
 import { countedSigners, verifyCertificate, type Accepted } from "./verify.js";
 
 export interface GateFacts {
@@ -111,6 +113,7 @@ function judgeQualified(envelope: Envelope, facts: GateFacts): Certified | Stead
   });
   if (!outcome.ok) return outcome.reason;
   const { level, expiresAt } = outcome.statement.predicate;
+  assert(level !== PARTIAL_LEVEL, "no verification here accepts a partial certificate");
   return { level, expiresAt, certificate: sha256(envelope.payload), signers: outcome.signers };
 }
 

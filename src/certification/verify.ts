@@ -3,7 +3,7 @@ import type { KeyObject } from "node:crypto";
 import { SteadfastError } from "../foundation/errors.js";
 import { isSignedBy, type Envelope } from "./dsse.js";
 import { CLOCK_DIFFERENCE_LIMIT_MS } from "./limits.js";
-import { decodeStatement, type Statement } from "./statement.js";
+import { decodeStatement, PARTIAL_LEVEL, type Statement } from "./statement.js";
 
 /** A digest, or several that will do; null: whatever the signers certified. */
 export type Accepted = string | readonly string[] | null;
@@ -25,6 +25,8 @@ export interface Verification {
   readonly revocations: ReadonlySet<string>;
   readonly nowMs: number;
   readonly expected: Expected;
+  /** A certificate of some checks only will do. */
+  readonly acceptsPartial?: boolean;
 }
 
 export type Outcome =
@@ -42,6 +44,9 @@ export function verifyCertificate(verification: Verification): Outcome {
     if (statement.predicate.verificationResult !== "PASSED") {
       const failed = statement.predicate.results.filter((result) => result.verdict === "FAILED").map((result) => result.check);
       throw new SteadfastError("CERTIFICATE_FAILED_VERDICT", { checks: failed.join(", ") });
+    }
+    if (statement.predicate.level === PARTIAL_LEVEL && verification.acceptsPartial !== true) {
+      throw new SteadfastError("CERTIFICATE_PARTIAL", { checks: statement.predicate.results.map((result) => result.check).join(", ") });
     }
     return { ok: true, statement, signers };
   } catch (error) {

@@ -28,6 +28,7 @@ interface VerifyFlags extends JsonFlag {
   readonly base: string;
   readonly policy: string;
   readonly threshold: string;
+  readonly partial?: boolean;
 }
 
 export function writeOutput(file: string, bytes: Uint8Array): void {
@@ -73,6 +74,7 @@ function verify(file: string, flags: VerifyFlags): void {
     threshold: Number(flags.threshold),
     revocations: store.revoked(),
     nowMs: Date.now(),
+    acceptsPartial: flags.partial === true,
     expected: {
       imageDigest: digestFlag("image", flags.image),
       changeDigest: digestFlag("change", flags.change),
@@ -195,6 +197,7 @@ export function addCertificateCommand(program: Command): void {
     .requiredOption("--base <digest>", "of the image that was changed")
     .requiredOption("--policy <digest>", "of the policy that has to be kept")
     .option("--threshold <number>", "how many different trusted keys must have signed", "1")
+    .option("--partial", "accept one of a programme that ran some checks only, which no server runs an image by")
     .option("--json", "print facts and errors as JSON")
     .description("check that a certificate is for these digests, holds now, and is signed by trusted keys")
     .action(verify);

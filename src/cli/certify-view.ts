@@ -11,8 +11,21 @@ function rowLine({ verdict, name, detail, seconds }: Row, stream: NodeJS.WriteSt
   return `${paint(verdict.padEnd(6), colour, stream)}  ${name.padEnd(NAME_WIDTH)}  ${detail} (${seconds.toFixed(1)} s)`;
 }
 
+export const PROGRESS_KINDS = ["text", "json"] as const;
+export type ProgressKind = (typeof PROGRESS_KINDS)[number];
+
+export interface ProgressShown {
+  show(progress: SuiteProgress): void;
+  end(): void;
+}
+
+export function progressOf(kind: ProgressKind, stream: NodeJS.WriteStream): ProgressShown {
+  if (kind === "text") return new CertifyProgress(stream);
+  return { show: (progress) => void stream.write(`${JSON.stringify(progress)}\n`), end: () => undefined };
+}
+
 /** On a terminal a bar of the check under way; elsewhere a line for each check that has ended. */
-export class CertifyProgress {
+class CertifyProgress implements ProgressShown {
   #bar: cliProgress.SingleBar | undefined;
 
   constructor(private readonly stream: NodeJS.WriteStream) {}

@@ -21,7 +21,7 @@ import { statementOf } from "../qualification/statement.js";
 import { runSuite, type SuiteOptions } from "../qualification/suite.js";
 import type { Subject } from "../qualification/suite-servers.js";
 import { writeOutput } from "./certificate.js";
-import { CertifyProgress, verdictLines } from "./certify-view.js";
+import { PROGRESS_KINDS, progressOf, verdictLines, type ProgressKind } from "./certify-view.js";
 import { withProgress } from "./image.js";
 import { printJson, printLines } from "./output.js";
 import { CertifyServers } from "./suite-servers.js";
@@ -29,8 +29,8 @@ import { wholeNumber } from "./whole-number.js";
 
 /** Raised with every change of the suite after which the same image could get another verdict. */
 const SUITE_VERSION = 1;
-const VALID_DAYS_DEFAULT = 365;
-const VALID_DAYS_MAX = 3650;
+export const VALID_DAYS_DEFAULT = 365;
+export const VALID_DAYS_MAX = 3650;
 const SEED_MAX = 0x7fff_ffff;
 /** What shells give a program that SIGINT ended. */
 const EXIT_INTERRUPTED = 130;
@@ -51,6 +51,7 @@ interface CertifyFlags {
   readonly html?: string;
   readonly report?: string;
   readonly json?: boolean;
+  readonly progress: ProgressKind;
 }
 
 function imageFlag(name: "image" | "base", value: string | undefined): ImageRecord {
@@ -98,7 +99,7 @@ type Qualified = Pick<
 async function qualify(subject: Qualified, flags: CertifyFlags): Promise<QualificationReport> {
   const unlock = await lockBenchmarks();
   const servers = new CertifyServers();
-  const progress = new CertifyProgress(process.stderr);
+  const progress = progressOf(flags.progress, process.stderr);
   const abort = new AbortController();
   let cleaning: Promise<void> | undefined;
   const interrupted = (): void => {
@@ -180,7 +181,7 @@ Examples:
   steadfast change certify --image DIGEST --base DIGEST                      # an image, against another one or itself
 `;
 
-const several = (text: string, before: readonly string[]): string[] => [...before, text];
+export const several = (text: string, before: readonly string[]): string[] => [...before, text];
 
 export function addCertifyCommand(change: Command): void {
   change
@@ -201,6 +202,9 @@ export function addCertifyCommand(change: Command): void {
     .option("--html <file>", "write the report as one page, with plots")
     .option("--report <file>", "write the report as JSON")
     .option("--json", "print the report and errors as JSON")
+    .addOption(
+      new Option("--progress <how>", "how it is told on standard error; json: an object a line").choices(PROGRESS_KINDS).default("text"),
+    )
     .addHelpText("after", EXAMPLES)
     .action(run);
 }

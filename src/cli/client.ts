@@ -5,7 +5,8 @@ import { newAgentId } from "../modules/management-agent.js";
 import type { Duplex } from "node:stream";
 import { CONSOLE_PROTOCOL } from "../api/console-protocol.js";
 import { openRequest, readAnswer, serverSentEvents, Unanswered, type Call } from "../client/transport.js";
-import { ERRORS, SteadfastError, type ErrorCode } from "../foundation/errors.js";
+import { SteadfastError } from "../foundation/errors.js";
+import { reportedError, type ReportedFacts } from "../foundation/reported-error.js";
 import type { ChangeRequest, ChangeView } from "../modules/management-change.js";
 import type { VerifyAnswer } from "../modules/management-api.js";
 import { LAST_EVENT, readEventFile, type LoggedEvent } from "../modules/management-events.js";
@@ -27,20 +28,10 @@ const CHANGE_LIMIT_MS = 120_000;
 /** A guest's memory is compressed meanwhile. */
 const RECORDING_LIMIT_MS = 300_000;
 const ANSWER_BYTES_MAX = 16 * 1024 * 1024;
+/** Of an error whose exit code the server does not tell. */
+const REMOTE_EXIT = 4;
 /** Between attempts while another management module takes the lead. */
 const RETRY_MS = 50;
-
-/** An error that management reported: same code, sentence and exit code as if it had happened here. */
-class RemoteError extends SteadfastError {
-  override readonly message: string;
-  override readonly exit: number;
-
-  constructor(code: ErrorCode, message: string, exit: number) {
-    super(code);
-    this.message = message;
-    this.exit = exit;
-  }
-}
 
 interface CallOptions {
   readonly limitMs?: number;
@@ -217,11 +208,8 @@ export class ServerClient {
     const headers = text === undefined ? {} : { "content-type": "application/json", "content-length": Buffer.byteLength(text) };
     const response = await this.#open({ method, path, headers, limitMs, ...(text !== undefined && { body: text }) });
     const bytes = await readAnswer(response, ANSWER_BYTES_MAX);
-    const value = JSON.parse(bytes.toString("utf8")) as T & { error?: { code: string; message: string; exit?: number } };
-    if (value.error !== undefined) {
-      const { code, message, exit } = value.error;
-      throw code in ERRORS ? new RemoteError(code as ErrorCode, message, exit ?? 4) : new Error(message);
-    }
+    const value = JSON.parse(bytes.toString("utf8")) as T & { error?: ReportedFacts };
+    if (value.error !== undefined) throw reportedError({ exit: REMOTE_EXIT, ...value.error });
     return value;
   }
 

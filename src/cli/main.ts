@@ -16,7 +16,7 @@ const QUICK_COMMANDS = ["down", "status", "top", "events", "verify", "console", 
 async function commandsFor(first: string | undefined): Promise<Adder[]> {
   const quick: Adder[] = [addDownCommand, addInspectCommands, addTopCommand, addConsoleCommand, addOperateCommands];
   if (first !== undefined && QUICK_COMMANDS.includes(first)) return quick;
-  const [up, install, disk, recording, image, change, certificate, policy, bench, engine, quickstart, support, tokens, audit] =
+  const [up, install, disk, recording, image, change, certificate, programme, policy, bench, engine, quickstart, support, tokens, audit] =
     await Promise.all([
       import("./up.js"),
       import("./install.js"),
@@ -25,6 +25,7 @@ async function commandsFor(first: string | undefined): Promise<Adder[]> {
       import("./image.js"),
       import("./change.js"),
       import("./certificate.js"),
+      import("./certify-programme.js"),
       import("./policy.js"),
       import("./bench.js"),
       import("./engine.js"),
@@ -40,6 +41,7 @@ async function commandsFor(first: string | undefined): Promise<Adder[]> {
     change.addChangeCommand,
     certificate.addKeysCommand,
     certificate.addCertificateCommand,
+    programme.addCertifyProgrammeCommand,
     policy.addPolicyCommand,
     bench.addBenchCommand,
     engine.addEngineCommand,

@@ -130,6 +130,11 @@ export class CertifyServers implements SuiteServers {
   /** Removes whatever there is of both, also of a run that was killed; nothing is started any more. */
   async close(): Promise<void> {
     this.#isClosed = true;
+    await this.removeLeftovers();
+  }
+
+  /** Those of a run that was killed. Not while one runs, whoever's. */
+  async removeLeftovers(): Promise<void> {
     for (const side of ["changed", "base"] as const) await remove(side);
   }
 

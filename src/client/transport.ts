@@ -1,6 +1,7 @@
 /** One request to a control API, over its Unix socket or over TLS, and what is read of the answer. */
 import { request as plainRequest, type ClientRequest, type IncomingMessage, type OutgoingHttpHeaders } from "node:http";
 import { request as tlsRequest, type RequestOptions } from "node:https";
+import { Readable } from "node:stream";
 import { connect as tlsConnect, type TLSSocket } from "node:tls";
 
 /** Where a control API is. */
@@ -24,7 +25,7 @@ export interface Call {
   /** With query. */
   readonly path: string;
   readonly headers?: OutgoingHttpHeaders;
-  readonly body?: string | Buffer;
+  readonly body?: string | Buffer | Readable;
   /** How long the other side may say nothing, in ms. */
   readonly limitMs?: number;
   readonly signal?: AbortSignal;
@@ -60,7 +61,11 @@ export function openRequest(target: Target, { method, path, headers = {}, body, 
     });
     call.on("error", (error) => reject(new Unanswered(wasConnected, error)));
     if (limitMs !== undefined) call.setTimeout(limitMs, () => call.destroy(new Error("it took too long")));
-    call.end(body);
+    // Whoever refuses a long body answers before all of it is sent: then the answer counts, not that the rest could not be sent.
+    if (body instanceof Readable) {
+      body.once("error", (error) => call.destroy(error));
+      body.pipe(call);
+    } else call.end(body);
   });
 }
 

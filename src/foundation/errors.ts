@@ -145,6 +145,40 @@ export const ERRORS = {
   TOKEN_UNKNOWN: { exit: 2, text: "There is no token named {name}; `steadfast tokens list` shows them." },
   TOKEN_MANY: { exit: 4, text: "There are {limit} tokens already, the most there can be; revoke one that nobody uses." },
   TOKEN_FILE: { exit: 3, text: "The tokens in {path} cannot be used ({why}); mend the file, or remove it and make tokens anew." },
+  PROGRAMME_QUEUE_FULL: { exit: 4, text: "{limit} changes wait for their qualification, the most there can be; hand it in again later." },
+  PROGRAMME_SHARE_FULL: {
+    exit: 4,
+    text: "{limit} changes of yours wait or run, the most that one submitter can have; cancel one, or hand it in again later.",
+  },
+  PROGRAMME_CATALOGUE_FULL: {
+    exit: 4,
+    text: "The catalogue has room for {limit} certified changes, and there is none left; its operator has to remove old ones.",
+  },
+  PROGRAMME_STORE_FULL: {
+    exit: 4,
+    text: "The packages that are kept would be more than {limit} bytes; the operator of the programme has to remove old ones.",
+  },
+  PROGRAMME_BUSY: {
+    exit: 4,
+    text: "Another `steadfast certify serve` uses the directory {directory}; end it, or choose another directory.",
+  },
+  PROGRAMME_STORE: {
+    exit: 3,
+    text: "The programme's directory {directory} cannot be used ({why}); mend its permissions or its disk, or remove the file that is named.",
+  },
+  PROGRAMME_NOTHING: { exit: 4, text: "The programme has no {what}; `steadfast certify catalogue` shows what is certified." },
+  PROGRAMME_UNREACHABLE: {
+    exit: 4,
+    text: "The programme at {url} does not answer ({why}); check the address, and the fingerprint if you gave one.",
+  },
+  PROGRAMME_ADDRESS: { exit: 2, text: "{url} is no address of a programme; write it as https://HOST:PORT." },
+  SUBMISSION_THERE: { exit: 4, text: "This change waits or runs already, as submission {id}; follow that one." },
+  SUBMISSION_UNKNOWN: { exit: 4, text: "There is no submission {id}; `steadfast certify status` shows those that there are." },
+  SUBMISSION_ENDED: { exit: 4, text: "Submission {id} has ended already ({state}), and cannot be cancelled." },
+  SUBMISSION_OTHERS: { exit: 4, text: "Submission {id} is {submitter}'s; nobody else may cancel it." },
+  SUBMISSION_DIGEST: { exit: 2, text: "What arrived has the digest {arrived} and not {wanted}; send the package again." },
+  SUBMISSION_CUT: { exit: 4, text: "The package did not arrive whole; send it again." },
+  SUBMISSION_UNCHECKED: { exit: 4, text: "The package could not be looked at ({why}); send it again later." },
   LISTEN_ADDRESS: {
     exit: 2,
     text: "{listen} is no address to listen on; write ADDRESS:PORT with an IP address of this host, such as 0.0.0.0:8443 or [::]:8443.",
@@ -394,6 +428,10 @@ export const ERRORS = {
   CERTIFICATE_OTHER_POLICY: {
     exit: 5,
     text: "The certificate was issued under the policy {certified}, not under {wanted}; qualify the change under that policy.",
+  },
+  CERTIFICATE_PARTIAL: {
+    exit: 5,
+    text: "The certificate is of some checks only ({checks}), by which no server runs an image; have the change qualified whole, or verify with --partial.",
   },
   CERTIFICATE_FAILED_VERDICT: {
     exit: 5,

@@ -6,6 +6,7 @@ import { ACTOR_HEADER, TICKET_HEADER } from "../api/caller-headers.js";
 import { CONSOLE_PROTOCOL } from "../api/console-protocol.js";
 import type { Caller } from "../access/roles.js";
 import { CONSOLE_MESSAGE_BYTES_MAX, CONSOLE_PING_MS, CONSOLES_MAX, UPSTREAM_PATIENCE_MS } from "./limits.js";
+import { refuse } from "./bounded-server.js";
 import { callerHeaders, type Upstream } from "./upstream.js";
 
 export const CONSOLE_SOCKET_PATH = "/console/socket";
@@ -90,8 +91,4 @@ export class ConsoleSockets {
       call.end();
     });
   }
-}
-
-export function refuse(socket: Duplex, status: string): void {
-  socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
 }

@@ -1,39 +1,30 @@
 /** The front's server: what comes in over TLS is bounded, identified, and either answered from memory or asked of management. */
-import { readFileSync, statSync } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { createServer, type Server } from "node:https";
 import type { Duplex } from "node:stream";
 import { mayAsk, type Caller } from "../access/roles.js";
 import { readBytes } from "../api/body.js";
 import { EventStream } from "../api/event-stream.js";
 import { errorAnswer } from "../api/http-status.js";
+import { operationOf } from "../api/openapi-document.js";
 import { OPERATIONS } from "../api/openapi.js";
 import { SteadfastError } from "../foundation/errors.js";
 import { listenShared } from "../ports/shared-listener.js";
 import type { FrontConfig } from "./config.js";
 import { CONSOLE_PATH, ConsoleFiles } from "./console-files.js";
-import { CONSOLE_SOCKET_PATH, ConsoleSockets, refuse } from "./console-socket.js";
+import { beginAnswer, BoundedServer, pathOf, refuse, sendError, sendJson } from "./bounded-server.js";
+import { CONSOLE_SOCKET_PATH, ConsoleSockets } from "./console-socket.js";
 import { EventRelay, StatusRelay } from "./feeds.js";
 import * as limits from "./limits.js";
-import { refuseForeignSite, SignIn, TooOften } from "./sign-in.js";
+import { refuseForeignSite, SignIn } from "./sign-in.js";
 import type { TokenRecord } from "./token-file.js";
 import { Upstream } from "./upstream.js";
 
 const LOOK_EVERY_MS = 1000;
 
 /** Scripts and styles come from here alone: what the console's terminal writes of styles goes to adopted sheets (`src/ui/adopted-styles.ts`). */
-const SECURITY_HEADERS: Readonly<Record<string, string>> = {
-  "content-security-policy":
-    "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; " +
-    "form-action 'none'; frame-ancestors 'none'",
-  "x-content-type-options": "nosniff",
-  "x-frame-options": "DENY",
-  "referrer-policy": "no-referrer",
-  "cross-origin-opener-policy": "same-origin",
-  "cross-origin-resource-policy": "same-origin",
-  "permissions-policy": "camera=(), microphone=(), geolocation=()",
-  "strict-transport-security": "max-age=31536000",
-};
+const CONSOLE_POLICY =
+  "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; " +
+  "form-action 'none'; frame-ancestors 'none'";
 
 interface OpenStream {
   readonly token: TokenRecord;
@@ -42,7 +33,7 @@ interface OpenStream {
 
 export class Front {
   readonly #config: FrontConfig;
-  readonly #server: Server;
+  readonly #server: BoundedServer;
   readonly #signIn: SignIn;
   readonly #upstream: Upstream;
   readonly #status: StatusRelay;
@@ -53,7 +44,6 @@ export class Front {
   /** Tokens by name, of those who came in. */
   readonly #known = new Map<string, TokenRecord>();
   #unreadBytes = 0;
-  #certificateVersion = "";
 
   constructor(config: FrontConfig) {
     this.#config = config;
@@ -62,30 +52,15 @@ export class Front {
     this.#status = new StatusRelay(this.#upstream.target);
     this.#events = new EventRelay(this.#upstream.target);
     this.#consoles = new ConsoleSockets(this.#upstream);
-    this.#certificateVersion = this.#versionOfCertificate();
-    this.#server = createServer({
-      ...this.#certificate(),
-      minVersion: "TLSv1.2",
-      handshakeTimeout: limits.HANDSHAKE_LIMIT_MS,
-      maxHeaderSize: limits.HEADER_BYTES_MAX,
-      headersTimeout: limits.HEAD_LIMIT_MS,
-      requestTimeout: limits.REQUEST_LIMIT_MS,
-      connectionsCheckingInterval: limits.LATE_CHECK_EVERY_MS,
-      keepAliveTimeout: limits.KEEP_ALIVE_MS,
-    });
-    this.#server.maxHeadersCount = limits.HEADERS_MAX;
-    this.#server.maxConnections = limits.CONNECTIONS_MAX;
-    this.#server.setTimeout(limits.IDLE_LIMIT_MS);
-    this.#server.on("request", (request, response) => void this.#answer(request, response));
-    this.#server.on("upgrade", (request, socket, head) => this.#upgrade(request, socket, head));
-    this.#server.on("tlsClientError", (_error, socket) => socket.destroy());
-    this.#server.on("clientError", (error: NodeJS.ErrnoException, socket) => refuseBroken(error, socket));
+    this.#server = new BoundedServer(config, limits.REQUEST_LIMIT_MS);
+    this.#server.https.on("request", (request, response) => void this.#answer(request, response));
+    this.#server.https.on("upgrade", (request, socket, head) => this.#upgrade(request, socket, head));
   }
 
   /** Resolves when it listens. */
   async listen(): Promise<void> {
     await this.#files.load();
-    await listenShared(this.#server, this.#config.listen);
+    await listenShared(this.#server.https, this.#config.listen);
     setInterval(() => this.#look(), LOOK_EVERY_MS);
   }
 
@@ -96,31 +71,11 @@ export class Front {
       const token = this.#known.get(name);
       return token === undefined || this.#signIn.holds(token);
     });
-    const version = this.#versionOfCertificate();
-    if (version === this.#certificateVersion) return;
-    this.#certificateVersion = version;
-    try {
-      this.#server.setSecureContext(this.#certificate());
-    } catch (error) {
-      process.stderr.write(`the new certificate cannot be used, the former one stays: ${(error as Error).message}\n`);
-    }
-  }
-
-  #certificate(): { readonly cert: Buffer; readonly key: Buffer } {
-    return { cert: readFileSync(this.#config.certificateFile), key: readFileSync(this.#config.keyFile) };
-  }
-
-  #versionOfCertificate(): string {
-    try {
-      return [this.#config.certificateFile, this.#config.keyFile].map((path) => statSync(path).mtimeMs).join(" ");
-    } catch {
-      return this.#certificateVersion;
-    }
+    this.#server.renewCertificate();
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    for (const [name, value] of Object.entries(SECURITY_HEADERS)) response.setHeader(name, value);
-    response.on("error", () => response.destroy());
+    beginAnswer(response, CONSOLE_POLICY);
     try {
       this.#signIn.admit(request);
       const path = pathOf(request);
@@ -147,7 +102,7 @@ export class Front {
     this.#known.set(token.name, token);
     const { name, role } = token;
     const method = request.method ?? "GET";
-    if (!isKnown(method, path)) throw new SteadfastError("API_UNKNOWN", { what: `${method} ${path}` });
+    if (knownOperation(method, path) === null) throw new SteadfastError("API_UNKNOWN", { what: `${method} ${path}` });
     if (!mayAsk(role, method)) throw new SteadfastError("API_FORBIDDEN", { name, role });
     const caller: Caller = { name, role, from: request.socket.remoteAddress ?? "unknown" };
     const query = new URL(request.url ?? "/", "https://front").searchParams;
@@ -204,51 +159,10 @@ export class Front {
   }
 }
 
-/** @throws SteadfastError API_UNKNOWN */
-function pathOf({ url = "/" }: IncomingMessage): string {
-  if (url.length > limits.PATH_CHARACTERS_MAX || !url.startsWith("/") || !URL.canParse(url, "https://front")) {
-    throw new SteadfastError("API_UNKNOWN", { what: "this path" });
-  }
-  return url.split("?")[0] ?? "/";
-}
-
 /** The console is public: what it shows is not. */
 function isPage({ method }: IncomingMessage, path: string): boolean {
   return (method === "GET" || method === "HEAD") && (path === "/" || `${path}/` === CONSOLE_PATH || path.startsWith(CONSOLE_PATH));
 }
 
-const KNOWN = OPERATIONS.map(({ method, path }) => {
-  return { method: method.toUpperCase(), pattern: new RegExp(`^${path.replaceAll(".", "\\.").replace(/\{\w+\}/g, "[^/]+")}$`) };
-});
-
 /** Management never sees what is no request of the API. */
-function isKnown(method: string, path: string): boolean {
-  return KNOWN.some((each) => each.method === method && each.pattern.test(path));
-}
-
-function sendJson(response: ServerResponse, status: number, value: unknown): void {
-  response.writeHead(status, { "content-type": "application/json", "cache-control": "no-store" });
-  response.end(`${JSON.stringify(value)}\n`);
-}
-
-function sendError(response: ServerResponse, error: unknown): void {
-  if (response.headersSent) {
-    response.destroy();
-    return;
-  }
-  // What is left of a request that was refused is not waited for.
-  if (!response.req.complete) response.setHeader("connection", "close");
-  const { status, body } = errorAnswer(error);
-  if (status === 401) response.setHeader("www-authenticate", 'Bearer realm="steadfast"');
-  if (error instanceof TooOften) response.setHeader("retry-after", error.seconds);
-  if (status >= 500 && !(error instanceof SteadfastError)) process.stderr.write(`${String((error as Error).stack)}\n`);
-  sendJson(response, status, body);
-}
-
-/** Too late, too long, or no HTTP at all. */
-function refuseBroken(error: NodeJS.ErrnoException, socket: Duplex): void {
-  if (!socket.writable) return void socket.destroy();
-  if (error.code === "ERR_HTTP_REQUEST_TIMEOUT") return refuse(socket, "408 Request Timeout");
-  if (error.code === "HPE_HEADER_OVERFLOW") return refuse(socket, "431 Request Header Fields Too Large");
-  refuse(socket, "400 Bad Request");
-}
+const knownOperation = operationOf(OPERATIONS);

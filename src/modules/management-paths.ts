@@ -63,6 +63,11 @@ export function hostKeysDirectory(): string {
   return join(keysDirectory(), "host");
 }
 
+/** Of a certification programme that is not told another one; no server can have that name. */
+export function programmeDirectory(): string {
+  return join(stateBase(), "_programme");
+}
+
 export function serverPaths(server: string): ServerPaths {
   const runDirectory = join(runBase(), server);
   const stateDirectory = join(stateBase(), server);

@@ -1,6 +1,6 @@
 /** From what a qualification found to the statement that a certificate signs. */
 import type { Statement } from "../certification/statement.js";
-import { PREDICATE_TYPE, STATEMENT_TYPE } from "../certification/statement.js";
+import { PARTIAL_LEVEL, PREDICATE_TYPE, STATEMENT_TYPE } from "../certification/statement.js";
 import type { QualificationReport, Row } from "./grading/report.js";
 
 const DETAIL_CHARACTERS_MAX = 4096;
@@ -28,7 +28,7 @@ export function statementOf(report: QualificationReport, validDays: number, nowM
       verifier: { engine: report.engine, suite: report.suite },
       base: { digest: digest(report.baseDigest) },
       policy: { digest: digest(report.policyDigest) },
-      level: report.level,
+      level: report.isComplete ? report.level : PARTIAL_LEVEL,
       seeds: [report.seed],
       results: report.rows.map(resultOf),
       verificationResult: report.verdict,

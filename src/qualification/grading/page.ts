@@ -3,7 +3,8 @@ import { short } from "./regression.js";
 import type { CheckFigure, QualificationReport, Row } from "./report.js";
 import { escapeHtml, plotSvg } from "./svg.js";
 
-const STYLE = `
+/** All of the page's styles: whoever serves it can allow these and nothing else. */
+export const STYLE = `
 :root { color-scheme: light dark; --text: #1b1f24; --soft: #57606a; --back: #ffffff; --card: #f5f7f9; --rule: #d5dae0;
   --good: #116329; --bad: #b3261e; --base: #6b7785; --own: #1f6feb; }
 @media (prefers-color-scheme: dark) { :root { --text: #e6eaef; --soft: #9aa5b1; --back: #12161b; --card: #1b2129; --rule: #333c47;
