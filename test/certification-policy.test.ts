@@ -54,6 +54,7 @@ test("kernels, drivers, services, files and the running guest", () => {
   assert.deepEqual(found({ configuration: `${configuration}\nCONFIG_DEVKMEM=y` }), ["kernel.configuration CONFIG_DEVKMEM=y"]);
   assert.deepEqual(found({ inittab: [...GOOD.inittab, "::respawn:/usr/bin/x"] }), ["init.table ::respawn:/usr/bin/x"]);
   assert.equal(found({ inittab: [] }).length, 4);
+  assert.deepEqual(found({ inittab: [...GOOD.inittab, "::respawn:/usr/lib/steadfast/agent"] }), [], "of a guest with an agent");
   assert.deepEqual(found({ files: [{ path: "/tmp", kind: "directory", mode: 0o777 }] }), ["file.world-writable /tmp"]);
   assert.deepEqual(found({ laidOver: ["/etc/steadfast/services/nginx"] }), ["file.protected /etc/steadfast/services/nginx"]);
   const guest = { listeningPorts: [80, 31337], settings: { "kernel.panic": "0", "kernel.panic_on_oops": "1" } };

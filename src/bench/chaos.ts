@@ -65,7 +65,7 @@ const PULLED_MOST_MS = 1500;
  * is written over before. The run waits for it: a bit that lies undiscovered when the next fault strikes would be a second fault.
  */
 const FLIP_LIMIT_MS = 24_000;
-const VERIFY_TRIES = 4;
+const VERIFY_TURNS = 4;
 const LOCKSTEP = ["SIMPLEX", "DUPLEX", "TRIPLEX"];
 
 interface Card {
@@ -148,16 +148,17 @@ async function strike(source: DrillSource, view: ServerView, card: Card, random:
   }
 }
 
-/** Whether all machines are equal. One that is lost while they are compared (a starved host makes one late) comes back first. */
+/**
+ * Whether all machines are equal. While they are compared one may be lost (a starved host makes one late); what is left is neither equal nor
+ * unequal, and is compared again when all are back. Errors: VERIFY_FAILED.
+ */
 export async function areEqual(source: DrillSource): Promise<boolean> {
-  for (let left = VERIFY_TRIES - 1; ; left -= 1) {
+  for (let turn = 0; turn < VERIFY_TURNS; turn += 1) {
     await untilWell(source, [], () => false);
-    try {
-      return (await source.verify()).equal;
-    } catch (error) {
-      if (left === 0 || !(error instanceof SteadfastError) || error.code !== "VERIFY_FAILED") throw error;
-    }
+    const { digests, equal } = await source.verify();
+    if (Object.keys(digests).length > 1) return equal;
   }
+  throw new SteadfastError("VERIFY_FAILED", { why: `one of them was lost each time, ${VERIFY_TURNS} times in a row` });
 }
 
 /** A bit that nobody found must not be there any more. The comparison that is asked for here finds it, and has its victim replaced. */

@@ -4,6 +4,7 @@
  */
 import { SeededRandom } from "../foundation/random.js";
 import type { LoggedEvent } from "../modules/management-events.js";
+import { areEqual } from "./chaos.js";
 import { pause } from "./faults.js";
 import type { DrillSource, ServerView } from "./server-view.js";
 
@@ -74,7 +75,7 @@ async function settle(source: DrillSource, error: ComputingError, since: number)
     }
     await pause(POLL_MS);
   }
-  error.finding = (await source.verify()).equal ? "masked" : "missed";
+  error.finding = (await areEqual(source)) ? "masked" : "missed";
 }
 
 export const ERROR_KINDS: readonly ErrorKind[] = ["corrupt-output", "skew-clock", "flip"];

@@ -52,14 +52,11 @@ export class VerifyRequests {
   answered(seq: number, digests: VerifyAnswer["digests"]): void {
     const waiters = this.#waiters;
     this.#waiters = [];
-    const [only, ...others] = Object.keys(digests);
     const values = Object.values(digests);
-    const equal = values.every((value) => value === values[0]);
-    // One alone is neither equal nor unequal: the other one was lost meanwhile, or there is none.
-    const why = only === undefined ? "no CPU module could answer" : `only ${only} answered, so there is nothing to compare it with`;
+    const equal = values.length >= 2 && values.every((value) => value === values[0]);
     for (const waiter of waiters) {
-      if (others.length > 0) waiter.resolve({ seq, digests, equal });
-      else waiter.reject(new SteadfastError("VERIFY_FAILED", { why }));
+      if (values.length > 0) waiter.resolve({ seq, digests, equal });
+      else waiter.reject(new SteadfastError("VERIFY_FAILED", { why: "no CPU module could answer, or one was lost meanwhile" }));
     }
   }
 }

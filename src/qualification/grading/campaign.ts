@@ -111,7 +111,7 @@ export function gradeServices(services: readonly ServiceFacts[], faults: readonl
   for (const { name, answers, restarts, isRunning } of services) {
     if (!isRunning) problems.push(`service ${name} does not run any more`);
     else if (answers === false) problems.push(`service ${name} does not answer`);
-    if (restarts > 0) problems.push(`service ${name} ended by itself and was started again ${restarts} times`);
+    if (restarts > 0) problems.push(`service ${name} ended by itself and was started again`);
   }
   return grade(problems, `${services.map((service) => service.name).join(", ")}: up, and never started again`);
 }

@@ -117,7 +117,7 @@ export interface Amounts {
 export const AMOUNTS: Readonly<Record<Level, Amounts>> = {
   quick: {
     ...{ machinesPerNode: 1, recordSeconds: 5, flips: 4, faults: 5, computingErrors: 2, reintegrations: 2 },
-    ...{ rounds: 3, mostRounds: 7, roundSeconds: 1.5, powerLosses: 1 },
+    ...{ rounds: 2, mostRounds: 6, roundSeconds: 1.5, powerLosses: 1 },
   },
   full: {
     ...{ machinesPerNode: 2, recordSeconds: 30, flips: 32, faults: 40, computingErrors: 12, reintegrations: 10 },
