@@ -34,8 +34,8 @@ export interface ComputingError {
   isInnocentAccused: boolean;
 }
 
-/** Longer than a whole round of the memory check and a checkpoint. */
-const FINDING_LIMIT_MS = 8000;
+/** Longer than whole rounds of the memory check, a checkpoint and the third machine's limit, on a starved host too. */
+const FINDING_LIMIT_MS = 24_000;
 const FULL_LIMIT_MS = 60_000;
 const POLL_MS = 40;
 
