@@ -6,7 +6,14 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { checkStatement } from "../dist/certification/statement.js";
-import { gradeCampaign, gradeDisk, gradePowerLoss, gradeServices, reintegrationProblems } from "../dist/qualification/grading/campaign.js";
+import {
+  gradeCampaign,
+  gradeComputingErrors,
+  gradeDisk,
+  gradePowerLoss,
+  gradeServices,
+  reintegrationProblems,
+} from "../dist/qualification/grading/campaign.js";
 import { CHECKS } from "../dist/qualification/grading/checks.js";
 import { flipProblems, gradeCourses, type Course } from "../dist/qualification/grading/determinism.js";
 import { reportPage } from "../dist/qualification/grading/page.js";
@@ -100,6 +107,19 @@ test("the campaign fails by broken promises and by faults that could not be made
   assert.deepEqual(reintegrationProblems(back), []);
   assert.match(reintegrationProblems({ ...back, times: [{ holdMs: null, duplexAfterMs: null }] }).join(), /only 0 of 1/);
   assert.match(reintegrationProblems({ ...back, isEqual: false }).join(), /not equal/);
+});
+
+test("an error that was not found fails, and so does a proof against an innocent module, but not a verdict by record", () => {
+  const error = { kind: "skew-clock", module: "cpu0", finding: "re-execution", isInnocentAccused: false };
+  const facts = { broken: [], wanted: 1, payments: 10, errors: [error] };
+  assert.equal(gradeComputingErrors(facts).verdict, "PASSED");
+  for (const finding of ["missed", "masked"])
+    assert.match(gradeComputingErrors({ ...facts, errors: [{ ...error, finding }] }).detail, /skew-clock of cpu0 was not found/);
+  const accused = { ...error, isInnocentAccused: true };
+  assert.match(gradeComputingErrors({ ...facts, errors: [accused] }).detail, /another module was accused by re-execution/);
+  assert.equal(gradeComputingErrors({ ...facts, errors: [{ ...accused, finding: "record" }] }).verdict, "PASSED");
+  assert.match(gradeComputingErrors({ ...facts, wanted: 2 }).detail, /only 1 of 2/);
+  assert.match(gradeComputingErrors({ ...facts, broken: ["1 requests failed"] }).detail, /1 requests failed/);
 });
 
 test("services, disks and losses of power are graded by what is left", () => {

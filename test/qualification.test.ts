@@ -15,7 +15,8 @@ import { findImage } from "../dist/image/index.js";
 import { knownServers } from "../dist/modules/management-paths.js";
 import type { QualificationReport } from "../dist/qualification/grading/report.js";
 import { statementOf } from "../dist/qualification/statement.js";
-import { steadfast } from "./support/real-server.js";
+import { runProgram, steadfast } from "./support/real-server.js";
+import { makeTestBuild, type PlantedFault } from "./support/test-build.js";
 
 const folder = mkdtempSync(join(tmpdir(), "steadfast-qualification-"));
 after(() => rmSync(folder, { recursive: true, force: true }));
@@ -83,26 +84,78 @@ function keyOf(name: string) {
   return { privateKey: store.privateKey(name), trusted: store.trusted() };
 }
 
-test("bad changes fail by the check that should catch them, twice alike", options, async () => {
+test("a command line that breaks the policy is refused twice alike, before any server stands", options, async () => {
   const change = await makeChange(
-    "listener",
-    'commandLine: "console=ttyS0 loglevel=4 panic=0 oops=panic softlockup_panic=1 hung_task_panic=1 watchdog_thresh=30"\n' +
-      'services:\n  - { name: listener, command: "nc -lk -p 4444 -e cat" }\n' +
-      'checks:\n  - { name: slow, command: "sleep 60", timeoutSeconds: 1 }\n',
+    "panic",
+    'commandLine: "console=ttyS0 loglevel=4 panic=0 oops=panic softlockup_panic=1 hung_task_panic=1 watchdog_thresh=30"\n',
   );
-  const runs = [await certify(change, ["hardening", "own:slow"]), await certify(change, ["hardening"])];
+  const runs = [await certify(change, ["hardening"]), await certify(change, ["hardening"])];
   for (const { code, report } of runs) {
     assert.equal(code, 1);
     const [hardening] = report.rows;
     assert.equal(hardening?.verdict, "FAILED");
-    assert.match(hardening?.detail ?? "", /panic=/);
-    assert.match(hardening?.detail ?? "", /4444/);
+    assert.match(hardening?.detail ?? "", /command-line.required: panic=-1/);
     assert.match(
       hardening?.reproduce ?? "",
-      new RegExp(`change certify .*listener.tar --level quick --check hardening --seed ${report.seed}`),
+      new RegExp(`change certify .*panic.tar --level quick --check hardening --seed ${report.seed}`),
     );
   }
-  assert.equal(runs[0]?.report.rows[1]?.verdict, "FAILED", "the change's own check is ended by its time-out");
   assert.deepEqual([runs[0]?.report.seed, runs[0]?.report.imageDigest], [runs[1]?.report.seed, runs[1]?.report.imageDigest]);
   assert.equal(runs[0]?.report.rows[0]?.detail, runs[1]?.report.rows[0]?.detail);
 });
+
+/** Ends when time jumps, as a service does that takes a short silence of its partner for an end. */
+const BRITTLE = `#!/bin/sh
+look() { read -r uptime _ < /proc/uptime; now="\${uptime%.*}\${uptime#*.}"; }
+look
+while :; do
+  before=$now
+  usleep 50000
+  look
+  [ $((now - before)) -lt 25 ] || exit 1
+done
+`;
+
+test("an unexpected port, a service that ends when it is held up, and an own check that fails are found", options, async () => {
+  const change = await makeChange(
+    "brittle",
+    'services:\n  - { name: listener, command: "/usr/bin/redis-server --port 4444" }\n  - { name: brittle, command: "/bin/sh /usr/bin/brittle" }\n' +
+      'checks:\n  - { name: slow, command: "sleep 60", timeoutSeconds: 1 }\n',
+    { "usr/bin/brittle": BRITTLE },
+  );
+  const { code, report } = await certify(change, ["hardening", "own:slow", "computing-errors", "services"]);
+  assert.equal(code, 1);
+  const detailOf = (id: string): string => report.rows.find((row) => row.id === id)?.detail ?? "";
+  assert.deepEqual(
+    verdicts(report),
+    { hardening: "FAILED", "own:slow": "FAILED", "computing-errors": "PASSED", services: "FAILED" },
+    JSON.stringify(report.rows.map((row) => [row.id, row.detail])),
+  );
+  assert.match(detailOf("hardening"), /port.undeclared: 4444 \(running guest\)/);
+  assert.match(detailOf("services"), /service brittle ended by itself/);
+});
+
+test(
+  "planted in a build of Steadfast: a machine that follows its process, and a voter that compares nothing, are found",
+  options,
+  async () => {
+    const digest = base?.digest ?? "";
+    const run = async (faults: readonly PlantedFault[], check: string): Promise<QualificationReport> => {
+      const program = join(makeTestBuild(folder, faults), "bin/steadfast");
+      const parameters = [program, "change", "certify", "--image", digest, "--base", digest, "--check", check, "--seed", "7", "--json"];
+      const { code, out, error } = await runProgram(process.execPath, parameters, "", RUN_LIMIT_MS);
+      assert.equal(code, 1, out + error);
+      return JSON.parse(out) as QualificationReport;
+    };
+    const entropy = {
+      find: "this.powerOn(input.entropy)",
+      replace: "this.powerOn(input.entropy.map((byte) => byte ^ (process.pid & 255)))",
+    };
+    const parted = await run([{ file: "machine/engines/rv64/rv64.js", ...entropy }], "boot-determinism");
+    assert.deepEqual(verdicts(parted), { "boot-determinism": "FAILED" });
+    assert.match(parted.rows[0]?.detail ?? "", /differ from tick \d+ on .*page 0x/);
+    const compare = { find: "return (left.digest === right.digest &&", replace: "return (true ||" };
+    const blind = await run([{ file: "lockstep/voter.js", ...compare }], "computing-errors");
+    assert.deepEqual(verdicts(blind), { "computing-errors": "FAILED" });
+  },
+);

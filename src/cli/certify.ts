@@ -164,7 +164,7 @@ async function run(file: string | undefined, flags: CertifyFlags): Promise<void>
   const report = await qualify(
     {
       ...{ ...parts, changed: subjectOf(image), base: subjectOf(base), policyDigest: policyDigest(policy) },
-      hardening: (server) => gradeHardening(policy, image, server),
+      hardening: (start) => gradeHardening(policy, image, start),
       parameters: flags.policy === undefined ? parameters : [...parameters, "--policy", flags.policy],
     },
     flags,

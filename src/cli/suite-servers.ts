@@ -22,7 +22,6 @@ const GONE_LIMIT_MS = 10_000;
 const POLL_MS = 20;
 /** Why the gate lets it start: an image is certified by what comes out of this. */
 const REASON = "under qualification";
-const RECORDING_TRIES = 5;
 /** The campaign is to go on however often it strikes the same module. */
 const FAULTS_ALLOWED = 1000;
 
@@ -39,25 +38,13 @@ function planFor(side: Side, { image, services }: Subject): ServerPlan {
   return { ...plan, image: { ...plan.image, services } };
 }
 
-/** It begins with a checkpoint that the next one may replace while it is copied: then it is tried again. */
-async function startRecording(client: ServerClient): Promise<void> {
-  for (let left = RECORDING_TRIES - 1; ; left -= 1) {
-    try {
-      await client.startRecording();
-      return;
-    } catch (error) {
-      if (left === 0 || !(error instanceof SteadfastError) || error.code !== "RECORDING_STATE") throw error;
-    }
-  }
-}
-
 function suiteSource(client: ServerClient): SuiteSource {
   return {
     ...sourceOf(client),
     scrub: () => client.disk("scrub"),
     // One that a failed work leaves is ended with the server.
     record: async (work) => {
-      await startRecording(client);
+      await client.startRecording();
       await work();
       return client.stopRecording();
     },

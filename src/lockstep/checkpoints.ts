@@ -65,6 +65,11 @@ export class Checkpoints {
     this.#adjudication = adjudication;
   }
 
+  /** Members make one at this moment. It may replace the verified one, and where that is written down. */
+  get isUnderWay(): boolean {
+    return this.#stage.kind !== "off" && this.#stage.kind !== "waiting";
+  }
+
   get verified(): VerifiedCheckpoint | null {
     return this.#verified;
   }

@@ -42,11 +42,12 @@ export class Recorder {
   /** Begins, and records what is settled by now. */
   consider(): void {
     const { verified } = this.#checkpoints;
-    if (this.#isWanted && verified !== null) {
+    // One that is being made ends first: it would be written over the one that is to be copied.
+    if (this.#isWanted) this.#checkpoints.isHeld = verified !== null;
+    if (this.#isWanted && verified !== null && !this.#checkpoints.isUnderWay) {
       this.#isWanted = false;
       this.#seq = verified.seq;
       this.#ticks = 0;
-      this.#checkpoints.isHeld = true;
       this.#context.emit({ kind: "recordingStarted", seq: verified.seq, store: verified.store });
     }
     const { voter } = this.#context;

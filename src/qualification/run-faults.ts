@@ -1,5 +1,6 @@
 /** The fault campaign, reintegration, faults of disks and losses of power, on the server with the changed image. */
-import { CHAOS_KINDS, runChaosUnderLoad } from "../bench/chaos.js";
+import { areEqual, CHAOS_KINDS, runChaosUnderLoad } from "../bench/chaos.js";
+import { runComputingErrors, type ComputingError } from "../bench/computing-errors.js";
 import { REDIS_PORT, redisReady } from "../bench/connection.js";
 import { pause } from "../bench/faults.js";
 import { runPayments, type PaymentOptions } from "../bench/payments.js";
@@ -7,7 +8,7 @@ import { SteadfastError } from "../foundation/errors.js";
 import { SeededRandom } from "../foundation/random.js";
 import type { DiskDrill } from "../storage/faulty-file.js";
 import type { Amounts, Level } from "./grading/checks.js";
-import type { CampaignFacts, DiskFacts, PowerLossFacts, ReintegrationFacts } from "./grading/campaign.js";
+import type { CampaignFacts, ComputingErrorFacts, DiskFacts, PowerLossFacts, ReintegrationFacts } from "./grading/campaign.js";
 import { inGuest } from "./guest.js";
 import { ACCOUNTS, CLIENTS, commonLoad, HTTP_CLIENTS, HTTP_PORT } from "./run-load.js";
 import type { SuiteServer } from "./suite-servers.js";
@@ -38,12 +39,26 @@ export async function runCampaign(server: SuiteServer, amounts: Amounts, seed: n
   return { broken, wanted: amounts.faults, faults, payments: report.payments.load.requests, pages: report.http.requests, figures };
 }
 
+/** Outputs and clocks only: whether a flipped bit is found is another check. */
+const COMPUTING_KINDS = ["corrupt-output", "skew-clock"] as const;
+const ERROR_PAUSE_MOST_MS = 1000;
+
+export async function runErrors(server: SuiteServer, amounts: Amounts, seed: number, tell: Tell): Promise<ComputingErrorFacts> {
+  await untilInSync(server);
+  const count = amounts.computingErrors;
+  const errors: ComputingError[] = [];
+  const plan = { kinds: COMPUTING_KINDS, count, seed, pauseMostMs: ERROR_PAUSE_MOST_MS };
+  const onError = ({ kind, module }: ComputingError): void => tell(`${kind} of ${module}`, errors.length / count);
+  const drive = (stopped: () => boolean): Promise<boolean> => runComputingErrors(server.source, plan, errors, stopped, onError);
+  const { report } = await runPayments({ ...paymentsOn(server, seed), source: server.source, untilFaultsDone: true, drive });
+  return { broken: report.broken, wanted: count, payments: report.load.requests, errors };
+}
+
 export async function runReintegrations(server: SuiteServer, amounts: Amounts, seed: number): Promise<ReintegrationFacts> {
   await untilInSync(server);
   const faults = { mix: "kill", seed, pauseMinimumMs: 300, pauseMaximumMs: 1000, count: amounts.reintegrations } as const;
   const { report } = await runPayments({ ...paymentsOn(server, seed), source: server.source, faults, untilFaultsDone: true });
-  const { equal } = await server.source.verify();
-  return { broken: report.broken, wanted: amounts.reintegrations, times: report.faults, isEqual: equal };
+  return { broken: report.broken, wanted: amounts.reintegrations, times: report.faults, isEqual: await areEqual(server.source) };
 }
 
 function paymentsOn(server: SuiteServer, seed: number): PaymentOptions {

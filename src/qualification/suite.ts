@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { areEqual } from "../bench/chaos.js";
 import { SteadfastError } from "../foundation/errors.js";
 import {
   AMOUNTS,
@@ -17,6 +18,7 @@ import {
 import { grade, overallVerdict, reproducingCommand, type Grade, type QualificationReport, type Row } from "./grading/report.js";
 import {
   gradeCampaign,
+  gradeComputingErrors,
   gradeDisk,
   gradePowerLoss,
   gradeServices,
@@ -28,7 +30,7 @@ import { gradeComparisons, MARGINS, regressionProblem } from "./grading/regressi
 import { scriptInGuest, serviceFacts, serviceStarts, untilServing, usedMemoryMiB, type ServiceStarts } from "./guest.js";
 import { nodePrograms, runSideBySide, type Courses, type NodeProgram } from "./machines.js";
 import { runBothLoads, measureLoads, type Servers } from "./run-load.js";
-import { runCampaign, runDiskFaults, runPowerLosses, runReintegrations, untilInSync, type Tell } from "./run-faults.js";
+import { runCampaign, runDiskFaults, runErrors, runPowerLosses, runReintegrations, untilInSync, type Tell } from "./run-faults.js";
 import type { Subject, SuiteServer, SuiteServers } from "./suite-servers.js";
 
 export interface OwnCheck {
@@ -55,8 +57,8 @@ export interface SuiteOptions {
   readonly base: Subject;
   readonly changeDigest: string;
   readonly policyDigest: string;
-  /** Grades the image, and the running guest unless it does not stand. */
-  readonly hardening: (server: SuiteServer | null) => Promise<Grade>;
+  /** Grades the image, and the running guest of the server that `start` gives, unless it does not stand. */
+  readonly hardening: (start: () => Promise<SuiteServer | null>) => Promise<Grade>;
   readonly ownChecks: readonly OwnCheck[];
   readonly level: Level;
   readonly seed: number;
@@ -163,6 +165,7 @@ class Run {
       "load-regression": () => this.#loadRegression(tell),
       "workload-determinism": () => this.#workloadDeterminism(tell),
       faults: () => this.#faults(tell),
+      "computing-errors": () => this.#computingErrors(tell),
       "disk-faults": () => this.#diskFaults(tell),
       reintegration: () => this.#reintegration(tell),
       services: () => this.#services(tell),
@@ -228,15 +231,14 @@ class Run {
       if (error instanceof SteadfastError) return grade([error.message], "");
       throw error;
     }
-    const { equal } = await server.source.verify();
+    const equal = await areEqual(server.source);
     const figures = [{ name: "from start to DUPLEX and ready", value: server.upMs / 1000, unit: "s" }];
     return grade(equal ? [] : ["its machines are not equal"], "DUPLEX, its services answer, its machines are equal", figures);
   }
 
-  async #hardening(tell: Tell): Promise<Grade> {
+  #hardening(tell: Tell): Promise<Grade> {
     // A guest that does not stand is judged by its image alone; that it does not is the finding of another check.
-    const server = await this.#changed(tell).catch(() => null);
-    return this.options.hardening(server);
+    return this.options.hardening(() => this.#changed(tell).catch(() => null));
   }
 
   async #memoryRegression(tell: Tell): Promise<Grade> {
@@ -282,6 +284,10 @@ class Run {
 
   async #faults(tell: Tell): Promise<Grade> {
     return gradeCampaign(await runCampaign(await this.#changed(tell), this.#amounts, this.options.seed, tell));
+  }
+
+  async #computingErrors(tell: Tell): Promise<Grade> {
+    return gradeComputingErrors(await runErrors(await this.#changed(tell), this.#amounts, this.options.seed, tell));
   }
 
   async #diskFaults(tell: Tell): Promise<Grade> {

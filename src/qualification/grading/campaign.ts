@@ -39,6 +39,32 @@ export function gradeCampaign(facts: CampaignFacts): Grade {
   ]);
 }
 
+export interface ComputingErrorFacts {
+  /** One sentence for each promise that the workload found broken. */
+  readonly broken: readonly string[];
+  readonly wanted: number;
+  readonly payments: number;
+  readonly errors: readonly {
+    readonly kind: string;
+    readonly module: string;
+    /** How it was found; `missed` and `masked`: it was not. */
+    readonly finding: string;
+    readonly isInnocentAccused: boolean;
+  }[];
+}
+
+/** Without a checkpoint to prove it by ("record") the wrong module may be taken for the right one; that is told by the server itself. */
+export function gradeComputingErrors({ broken, wanted, payments, errors }: ComputingErrorFacts): Grade {
+  const problems = [...broken];
+  if (errors.length < wanted) problems.push(`only ${errors.length} of ${wanted} errors could be made`);
+  for (const { kind, module, finding, isInnocentAccused } of errors) {
+    if (finding === "missed" || finding === "masked") problems.push(`${kind} of ${module} was not found`);
+    else if (isInnocentAccused && finding !== "record") problems.push(`${kind} of ${module}: another module was accused by ${finding}`);
+  }
+  const found = errors.map(({ kind, module, finding }) => `${kind} of ${module} by ${finding}`).join(", ");
+  return grade(problems, `under ${payments} payments, found: ${found}`);
+}
+
 export interface ReintegrationFacts {
   readonly broken: readonly string[];
   readonly wanted: number;
@@ -85,7 +111,7 @@ export function gradeServices(services: readonly ServiceFacts[], faults: readonl
   for (const { name, answers, restarts, isRunning } of services) {
     if (!isRunning) problems.push(`service ${name} does not run any more`);
     else if (answers === false) problems.push(`service ${name} does not answer`);
-    if (restarts > 0) problems.push(`service ${name} ended by itself and was started again ${restarts} times`);
+    if (restarts > 0) problems.push(`service ${name} ended by itself and was started again`);
   }
   return grade(problems, `${services.map((service) => service.name).join(", ")}: up, and never started again`);
 }

@@ -63,6 +63,12 @@ export const CHECKS = [
     levels: LEVELS,
   },
   {
+    id: "computing-errors",
+    name: "Computing errors",
+    proves: "A machine that computes wrongly under payments is found by comparison, and no other one is taken for it.",
+    levels: LEVELS,
+  },
+  {
     id: "disk-faults",
     name: "Faults of disks",
     proves: "Faults of a disk below its mirror are found and mended, and the guest sees none of them.",
@@ -97,6 +103,8 @@ export interface Amounts {
   readonly recordSeconds: number;
   readonly flips: number;
   readonly faults: number;
+  /** Modules made to compute wrongly. */
+  readonly computingErrors: number;
   /** Of each side, the image's and the base's. */
   readonly reintegrations: number;
   readonly rounds: number;
@@ -108,11 +116,11 @@ export interface Amounts {
 
 export const AMOUNTS: Readonly<Record<Level, Amounts>> = {
   quick: {
-    ...{ machinesPerNode: 1, recordSeconds: 5, flips: 4, faults: 5, reintegrations: 2 },
-    ...{ rounds: 3, mostRounds: 7, roundSeconds: 1.5, powerLosses: 1 },
+    ...{ machinesPerNode: 1, recordSeconds: 5, flips: 4, faults: 5, computingErrors: 2, reintegrations: 2 },
+    ...{ rounds: 2, mostRounds: 6, roundSeconds: 1.5, powerLosses: 1 },
   },
   full: {
-    ...{ machinesPerNode: 2, recordSeconds: 30, flips: 32, faults: 40, reintegrations: 10 },
+    ...{ machinesPerNode: 2, recordSeconds: 30, flips: 32, faults: 40, computingErrors: 12, reintegrations: 10 },
     ...{ rounds: 9, mostRounds: 21, roundSeconds: 4, powerLosses: 3 },
   },
 };
