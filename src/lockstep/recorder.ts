@@ -1,7 +1,8 @@
-X; /** Records the course of the server from its verified checkpoint on: every tick, and what the members agreed that came of it. */
+/** Records the course of the server from its verified checkpoint on: every tick, and what the members agreed that came of it. */
 import type { Checkpoints } from "./checkpoints.js";
 import type { ServerContext } from "./context.js";
 import { RECORDING_MOST_TICKS } from "./limits.js";
+import type { RecordAction } from "./server-types.js";
 
 export class Recorder {
   readonly #context: ServerContext;

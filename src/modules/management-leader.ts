@@ -16,7 +16,7 @@ import type { ConsoleHub } from "./management-console.js";
 import { diskOrder, prepareArbiter, prepareDisk } from "./management-disk.js";
 import { AuditLog } from "./management-audit.js";
 import { EventLog, FIRST_EVENT, LAST_EVENT } from "./management-events.js";
-import { drill, type FaultDetails, type FaultDone } from "./management-faults.js";
+import type { FaultDetails, FaultDone } from "./management-faults.js";
 import { endFrontOf, frontReport, prepareFront, type FrontReport } from "./management-front.js";
 import type { GuestWatch } from "./management-guest.js";
 import { GuestSide } from "./management-guest-side.js";
@@ -137,6 +137,12 @@ export class Leader implements ManagementActions {
       report: () => this.report(),
       supervisors: () => this.#supervisors.filter((each) => modulesInUse(this.#plan).includes(each.name)),
       expect: (module, present) => this.#expect(module, present),
+      plan: () => this.#plan,
+      send: (module, message) => this.#links?.send(module, message) === true,
+      drilled: (module) => {
+        this.#talk.noteDrilled(module);
+        this.#save();
+      },
     });
     this.#talk = new ModuleTalk({
       ...{ paths, events: this.#events, console: this.#console, io: this.#io, recordings: this.#recordings },
@@ -320,27 +326,7 @@ export class Leader implements ManagementActions {
   }
 
   fault(kind: string, module: string, details: FaultDetails): FaultDone {
-    const supervisor = this.#operations.find(module);
-    const isMachine = supervisor.module.kind === "cpu";
-    const done = drill(kind, details, this.#plan.memoryMiB, {
-      hang: () => supervisor.hang(),
-      kill: () => supervisor.kill("drill"),
-      tell: (message) => {
-        if (!isMachine) throw new SteadfastError("FAULT_CPU_ONLY", { kind, module });
-        return this.#links?.send(supervisor.name, message) === true;
-      },
-      disk: (fault) => {
-        if (supervisor.module.kind !== "io") throw new SteadfastError("FAULT_IO_ONLY", { kind, module });
-        if (this.#plan.disk === undefined) throw new SteadfastError("DISK_NONE", { server: this.#plan.server });
-        return this.#links?.send(supervisor.name, { kind: "diskDrill", drill: fault }) === true;
-      },
-    });
-    if (done === null) throw new SteadfastError("MODULE_NOT_RUNNING", { module });
-    this.#events.add("info", "FAULT_DRILL", `Drill: ${kind} ${module}.`, { module, data: { kind, ...done } });
-    if (kind === "hang" || kind === "kill") return done;
-    if (isMachine) this.#talk.noteDrilled(module);
-    this.#save();
-    return done;
+    return this.#operations.fault(kind, module, details);
   }
 
   setRedundancy(text: string): PlannedRedundancy {
