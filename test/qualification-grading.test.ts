@@ -17,7 +17,14 @@ import {
 import { CHECKS } from "../dist/qualification/grading/checks.js";
 import { flipProblems, gradeCourses, type Course } from "../dist/qualification/grading/determinism.js";
 import { reportPage } from "../dist/qualification/grading/page.js";
-import { gradeComparisons, isClear, MARGINS, type Comparison, type Margin } from "../dist/qualification/grading/regression.js";
+import {
+  gradeComparisons,
+  isClear,
+  MARGINS,
+  regressionProblem,
+  type Comparison,
+  type Margin,
+} from "../dist/qualification/grading/regression.js";
 import { overallVerdict, reproducingCommand, seedOf, type QualificationReport, type Row } from "../dist/qualification/grading/report.js";
 import { firstParting, nodePrograms, runSideBySide } from "../dist/qualification/machines.js";
 import { plannedChecks } from "../dist/qualification/suite.js";
@@ -107,6 +114,11 @@ test("the campaign fails by broken promises and by faults that could not be made
   assert.deepEqual(reintegrationProblems(back), []);
   assert.match(reintegrationProblems({ ...back, times: [{ holdMs: null, duplexAfterMs: null }] }).join(), /only 0 of 1/);
   assert.match(reintegrationProblems({ ...back, isEqual: false }).join(), /not equal/);
+});
+
+test("holds of a few milliseconds are not judged by the ratios of single ones", () => {
+  assert.equal(regressionProblem({ margin: MARGINS.hold, base: [2, 15], changed: [14, 12] }), undefined);
+  assert.match(regressionProblem({ margin: MARGINS.hold, base: [2, 15], changed: [30, 32] }) ?? "", /hold of a reintegration/);
 });
 
 test("an error that was not found fails, and so does a proof against an innocent module, but not a verdict by record", () => {
