@@ -1,7 +1,9 @@
 // `npm test`: everything, on a fresh Debian machine too. Installs the Debian packages that the tests use (root), or prints the
 // exact line; builds the guest images that are missing; runs the tests on this Node, and the ones that must not depend on the
 // Node version on the other supported one as well. At the end it says how long each file took.
-//   node scripts/test.mjs [--only SUBSTRING] [--skip-other-node]
+//   node scripts/test.mjs [--only SUBSTRING] [--long] [--skip-other-node]
+//
+// `--long` (`npm run test:long`) adds whole qualifications and installations of changes: minutes each, too many for every commit.
 //
 // Two phases, since two cores are all there may be. Packed: what only computes, two files at a time, the longest first, while the guest
 // images are made. Alone: whatever starts real servers or has limits of time; then nothing else runs.
@@ -16,6 +18,7 @@ const startMs = performance.now();
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const argument = (name) => (process.argv.includes(name) ? (process.argv[process.argv.indexOf(name) + 1] ?? "") : undefined);
 const only = argument("--only");
+const long = process.argv.includes("--long");
 
 /** Program (or file, from the root) that shows a package is there, and the package. */
 const HOST_PACKAGES = [
@@ -49,6 +52,8 @@ const ANY_NODE = /^(wire|lockstep|storage|board|rv64|softfloat)/;
 const STARTS_SERVERS = /support\/(real-server|toy-servers|module-processes)\.js/;
 /** Others that need the machine for themselves. */
 const ALONE = /^(bench-(faults|payments|tools)|image-boot|tap)/;
+/** Only with --long, or by name. They run alone. */
+const LONG = /^(image-change|programme\.|qualification\.|server-change)/;
 /** They start a guest of an image. (Those that run alone come after the images in any case.) */
 const NEEDS_IMAGE = /^(rv64-engine|disk-boot)/;
 /** Of the packed ones: the longest first, so that none runs on at the end while a core has nothing to do. */
@@ -128,7 +133,7 @@ async function makeImages() {
 
 function testFiles(pattern) {
   return readdirSync(join(root, "dist-test"))
-    .filter((name) => name.endsWith(".test.js") && pattern(name) && (only === undefined || name.includes(only)))
+    .filter((name) => name.endsWith(".test.js") && pattern(name) && (only === undefined ? long || !LONG.test(name) : name.includes(only)))
     .sort()
     .map((name) => join("dist-test", name));
 }
@@ -139,7 +144,7 @@ function rank(file) {
 }
 
 function isAlone(name) {
-  return ALONE.test(name) || STARTS_SERVERS.test(readFileSync(join(root, "dist-test", name), "utf8"));
+  return ALONE.test(name) || LONG.test(name) || STARTS_SERVERS.test(readFileSync(join(root, "dist-test", name), "utf8"));
 }
 
 /** [Node, its major, which files] of the packed phase. */
@@ -169,4 +174,5 @@ await images;
 const alone = testFiles(isAlone).map((file) => ({ file, node: process.execPath, major: THIS_MAJOR, phase: "alone" }));
 outcomes.push(...(await timed("alone phase", () => runJobs(root, alone, 1))));
 tellTimes(steps, outcomes, startMs);
+if (!long && only === undefined) console.log("Whole qualifications and installations of changes are tested by `npm run test:long`.");
 process.exit(outcomes.some(({ failed }) => failed) || outcomes.length === 0 ? 1 : 0);
