@@ -14,8 +14,6 @@
  */
 import { fromBase64, toBase64, utf8Encode } from "../foundation/bytes.js";
 
-/** From beat to beat, in the guest's own time. */
-export const BEAT_EVERY_MS = 5000;
 /** A longer line is none: what came since the last end of a line is dropped, up to the next. */
 export const MAX_LINE_BYTES = 2048;
 export const MAX_SERVICES = 64;

@@ -1,14 +1,13 @@
 /** `steadfast certify …`: hands changes in to a certification programme, and gets what it has certified. */
-import { createHash } from "node:crypto";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { Command } from "commander";
 import { readLimited, readPackage } from "../certification/change-package.js";
 import { parseDigest } from "../certification/digest.js";
 import { printable } from "../certification/manifest.js";
 import { SteadfastError } from "../foundation/errors.js";
+import { sha256 } from "../image/store.js";
 import type { CatalogueAnswer, SubmissionAnswer } from "../programme/answers.js";
-import { statSync } from "node:fs";
 import { writeOutput } from "./certificate.js";
 import { addServeCommand } from "./certify-serve.js";
 import { paint, printJson, printLines, table } from "./output.js";
@@ -172,7 +171,7 @@ async function fetchWhat(what: string, flags: FetchFlags): Promise<void> {
 }
 
 function checkDigest(bytes: Buffer, wanted: string): void {
-  const arrived = createHash("sha256").update(bytes).digest("hex");
+  const arrived = sha256(bytes);
   if (arrived !== wanted) throw new SteadfastError("SUBMISSION_DIGEST", { arrived, wanted });
 }
 

@@ -2,10 +2,11 @@
 import { BASE_CLAIM, type CertificationState } from "../certification/standing.js";
 import type { LoggedEvent } from "../modules/management-events.js";
 import type { ModuleReport, ServerReport } from "../modules/management-status.js";
-import { HOUR_MS, type PlanStanding } from "../support/plan.js";
+import { HOUR_MS } from "../foundation/durations.js";
+import type { PlanStanding } from "../support/plan.js";
 import { publishedText } from "../ports/published-port.js";
 import { USER_NETWORK_LIMIT } from "./network-choice.js";
-import { duration, paint, table, type Colour } from "./output.js";
+import { dayText, duration, paint, table, type Colour } from "./output.js";
 
 const MIB = 1024 * 1024;
 
@@ -84,11 +85,10 @@ function diskLines({ disk }: ServerReport): string[] {
 
 /** "support premium, reaction within 1 h, warranty until 2029-01-01, +49 30 000000" */
 export function planLine({ level, warranty, warrantyFromMs, warrantyUntilMs, contact, reactionMs }: PlanStanding): string {
-  const day = (ms: number): string => new Date(ms).toISOString().slice(0, 10);
   const until = {
-    upcoming: `from ${day(warrantyFromMs)}`,
-    running: `until ${day(warrantyUntilMs)}`,
-    ended: `ended on ${day(warrantyUntilMs)}`,
+    upcoming: `from ${dayText(warrantyFromMs)}`,
+    running: `until ${dayText(warrantyUntilMs)}`,
+    ended: `ended on ${dayText(warrantyUntilMs)}`,
   };
   const parts = [
     `support ${level}`,
@@ -116,7 +116,7 @@ function certificationLines({ certification }: ServerReport): string[] {
 /** How the server is reached from outside, and how a browser knows that it is this server; nothing: it is not. */
 export function frontLines({ front }: ServerReport): string[] {
   if (front === null) return [];
-  const until = new Date(front.expiresAtMs).toISOString().slice(0, 10);
+  const until = dayText(front.expiresAtMs);
   return [`control API and console: https://${front.listen}/`, `  certificate until ${until}, SHA-256 ${front.fingerprint}`];
 }
 

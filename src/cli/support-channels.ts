@@ -2,8 +2,8 @@
 import { createHmac } from "node:crypto";
 import { appendFile, rename, stat } from "node:fs/promises";
 import { createTransport } from "nodemailer";
+import { HOUR_MS } from "../foundation/durations.js";
 import type { Notice } from "../support/alerts.js";
-import { HOUR_MS } from "../support/plan.js";
 import type { WatchConfig } from "./support-config.js";
 
 /** Whoever does not answer within it has failed. */

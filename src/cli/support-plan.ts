@@ -5,7 +5,7 @@ import { SteadfastError } from "../foundation/errors.js";
 import { makeServerDirectories } from "../modules/management-paths.js";
 import { CONTACT_LENGTH_MAX, readSupportPlan, writeSupportPlan } from "../modules/support-plan-file.js";
 import { PLAN_LEVELS, purchasedPlan, standingOf, upgradedPlan, upgradeRefusal, type PlanLevel, type SupportPlan } from "../support/plan.js";
-import { printJson, printLines } from "./output.js";
+import { dayText, printJson, printLines } from "./output.js";
 import { planLine } from "./report-view.js";
 import { chosenServer, withServerOptions, type ServerFlags } from "./server-choice.js";
 
@@ -21,7 +21,7 @@ const DATE_PATTERN = /^\d{4}-\d{2}-\d{2}$/;
 function dateMs(option: string, text: string): number {
   const ms = DATE_PATTERN.test(text) ? Date.parse(`${text}T00:00:00Z`) : NaN;
   // 2026-02-30 is taken for a day of March by some parsers.
-  if (Number.isNaN(ms) || new Date(ms).toISOString().slice(0, 10) !== text) throw new SteadfastError("PLAN_DATE", { option, value: text });
+  if (Number.isNaN(ms) || dayText(ms) !== text) throw new SteadfastError("PLAN_DATE", { option, value: text });
   return ms;
 }
 
@@ -36,7 +36,7 @@ function show(plan: SupportPlan | null, server: string, flags: ServerFlags): voi
   if (plan === null)
     return printLines([`Server ${server} has no support plan; \`steadfast support plan purchase LEVEL --until DATE\` sets one.`]);
   const steps = plan.history.map(({ atMs, level }, index) => {
-    return `  ${new Date(atMs).toISOString().slice(0, 10)}  ${index === 0 ? "purchased as" : "raised to"} ${level}`;
+    return `  ${dayText(atMs)}  ${index === 0 ? "purchased as" : "raised to"} ${level}`;
   });
   printLines([planLine(standingOf(plan, Date.now())), ...steps]);
 }
@@ -72,7 +72,7 @@ function upgrade(text: string, flags: ServerFlags): void {
   if (refusal === "lower") throw new SteadfastError("PLAN_LOWER", { level, present: plan.level });
   if (refusal !== null) {
     const ms = refusal === "ended" ? plan.warrantyUntilMs : plan.warrantyFromMs;
-    const why = `${refusal === "ended" ? "ended" : "begins only"} on ${new Date(ms).toISOString().slice(0, 10)}`;
+    const why = `${refusal === "ended" ? "ended" : "begins only"} on ${dayText(ms)}`;
     throw new SteadfastError("PLAN_WARRANTY", { server, why });
   }
   const raised = upgradedPlan(plan, level, Date.now());

@@ -5,6 +5,7 @@
 import { randomUUID } from "node:crypto";
 import { existsSync } from "node:fs";
 import { statfs } from "node:fs/promises";
+import { DAY_MS } from "../foundation/durations.js";
 import { SteadfastError } from "../foundation/errors.js";
 import { LAST_EVENT, readEventFile, type LoggedEvent } from "../modules/management-events.js";
 import { mirrorDirectory, readJsonFile, type ServerPlan } from "../modules/management-plan.js";
@@ -67,7 +68,7 @@ function alertDispatcher(config: WatchConfig): (event: AlertEvent) => void {
     unreachableForMs: unreachableForSeconds * 1000,
     fullShare: diskFullPercent / 100,
     quietMs: quietMinutes * 60_000,
-    certificateMs: certificateDays * 86_400_000,
+    certificateMs: certificateDays * DAY_MS,
   });
   const dispatch = (event: AlertEvent): void => {
     for (const effect of alerts.step(event)) {

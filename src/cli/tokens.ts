@@ -2,12 +2,12 @@
 import { join } from "node:path";
 import { InvalidArgumentError, Option, type Command } from "commander";
 import { ROLES, type Role } from "../access/roles.js";
+import { DAY_MS } from "../foundation/durations.js";
 import { SteadfastError } from "../foundation/errors.js";
 import { createToken, isInForce, readTokens, revokeToken, type TokenRecord } from "../front/token-file.js";
-import { paint, printJson, printLines, table } from "./output.js";
+import { dayText, paint, printJson, printLines, table } from "./output.js";
 import { chosenServer, withServerOptions, type ServerFlags } from "./server-choice.js";
 
-const DAY_MS = 86_400_000;
 const DAYS_MAX = 3650;
 
 /** Whose tokens: a server's, or a certification programme's. */
@@ -44,7 +44,7 @@ function create(name: string, flags: CreateFlags): void {
   if (flags.json === true) return printJson({ ...facts, name, role: flags.role, expiresAtMs, token });
   // The token alone on standard output, so that a script can keep it.
   printLines([token]);
-  const end = expiresAtMs === null ? "it does not expire" : `it expires on ${dayOf(expiresAtMs)}`;
+  const end = expiresAtMs === null ? "it does not expire" : `it expires on ${dayText(expiresAtMs)}`;
   process.stderr.write(`This is the token ${name} of ${owner}, role ${flags.role}; ${end}. It cannot be shown again.\n`);
 }
 
@@ -62,13 +62,9 @@ function tokenRow(token: TokenRecord): string[] {
   return [
     name,
     role,
-    dayOf(createdAtMs),
-    expiresAtMs === null ? "never" : `${dayOf(expiresAtMs)}${isOver ? paint(" (over)", "yellow") : ""}`,
+    dayText(createdAtMs),
+    expiresAtMs === null ? "never" : `${dayText(expiresAtMs)}${isOver ? paint(" (over)", "yellow") : ""}`,
   ];
-}
-
-function dayOf(atMs: number): string {
-  return new Date(atMs).toISOString().slice(0, 10);
 }
 
 function revoke(name: string, flags: TokensFlags): void {

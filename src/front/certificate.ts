@@ -1,13 +1,14 @@
 /** The TLS certificate of the control API: one that is given, or a self-signed one that is made once and kept. */
 import { X509Certificate } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { hostname, networkInterfaces } from "node:os";
 import { dirname } from "node:path";
 import { createSecureContext } from "node:tls";
+import { DAY_MS } from "../foundation/durations.js";
 import { SteadfastError } from "../foundation/errors.js";
+import { replaceFile } from "../modules/replace-file.js";
 
-const DAY_MS = 86_400_000;
 const VALID_DAYS = 730;
 /** A self-signed one that would end within this time is made anew when the server starts. */
 const RENEW_DAYS = 30;
@@ -65,10 +66,4 @@ function addressesFor(address: string): string[] {
   const own = Object.values(networkInterfaces()).flatMap((each) => each ?? []);
   const all = own.map((each) => each.address).filter((each) => isIP(each) !== 0 && !each.startsWith("fe80:"));
   return [...new Set(isAny ? ["127.0.0.1", ...all] : ["127.0.0.1", address])];
-}
-
-function replaceFile(path: string, text: string): void {
-  const temporary = `${path}.${process.pid}.new`;
-  writeFileSync(temporary, text, { mode: 0o600 });
-  renameSync(temporary, path);
 }

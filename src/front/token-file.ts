@@ -3,11 +3,12 @@
  * read. The command line writes it; fronts read it again when it changed.
  */
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
-import { mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { z } from "zod";
 import { ROLES, type Role } from "../access/roles.js";
 import { SteadfastError } from "../foundation/errors.js";
+import { replaceFile } from "../modules/replace-file.js";
 
 const TOKEN_BYTES = 32;
 /** So that programs that look for leaked secrets find one. */
@@ -50,11 +51,9 @@ export function readTokens(path: string): TokenRecord[] {
 }
 
 function writeTokens(path: string, tokens: readonly TokenRecord[]): void {
-  const temporary = `${path}.${process.pid}.new`;
   try {
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-    writeFileSync(temporary, `${JSON.stringify({ tokens }, null, 2)}\n`, { mode: 0o600 });
-    renameSync(temporary, path);
+    replaceFile(path, `${JSON.stringify({ tokens }, null, 2)}\n`);
   } catch (error) {
     throw new SteadfastError("TOKEN_FILE", { path, why: (error as Error).message });
   }

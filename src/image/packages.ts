@@ -1,12 +1,11 @@
 /** Debian packages on disk: a cache of verified .deb files, and their contents. */
 
-import { createHash } from "node:crypto";
-import { createReadStream, existsSync, renameSync, rmSync } from "node:fs";
+import { existsSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { SteadfastError } from "../foundation/errors.js";
 import type { AptPackage, PrivateApt } from "./apt.js";
 import { runCommand, stepError } from "./command.js";
-import { explaining, makeDirectory, makeTemporaryDirectory } from "./files.js";
+import { explaining, hashFile, makeDirectory, makeTemporaryDirectory } from "./files.js";
 import type { CachePaths } from "./paths.js";
 import { TarError, TarReader, type TarMember } from "./tar.js";
 
@@ -72,10 +71,4 @@ export async function readPackage(
     broken = error as TarError;
   }
   if (broken !== undefined) throw new SteadfastError("IMAGE_STEP_FAILED", { step: `unpacking ${deb}`, detail: broken.message });
-}
-
-export async function hashFile(path: string): Promise<string> {
-  const hash = createHash("sha256");
-  for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
-  return hash.digest("hex");
 }

@@ -4,6 +4,7 @@
  * make a guest look dead. Rounds in which the machines did not run are not for it: those are the modules' doing.
  */
 import type { ReportedService } from "../agent/lines.js";
+import { HOUR_MS } from "../foundation/durations.js";
 import { GUEST_ITSELF, type ProbeOutcome } from "./guest-probe.js";
 
 /** `report`: events and status only. `restart`: a guest that hangs is power-cycled too. */
@@ -21,7 +22,6 @@ export const SILENT_ROUNDS_LIMIT = 6;
 export const MAX_RESTARTS_PER_HOUR = 4;
 /** From a restart to the next one at the earliest; doubled for each within the hour. */
 export const RESTART_PAUSE_MS = 60_000;
-const HOUR_MS = 3_600_000;
 
 export interface HealthRound {
   /** By service, the outcomes of its ports; null: it could not be asked. */

@@ -2,13 +2,12 @@
  * Whether the image that this server runs is certified: decided before it starts, and looked at again while it runs. What was wrong then
  * stops nothing, it is reported; but no CPU module loads other bytes than those that were admitted.
  */
-import { createHash } from "node:crypto";
 import { statSync } from "node:fs";
-import { open } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { gate, type Decision, type GateDemands, type GateFacts } from "../certification/gate.js";
 import { standingAfter, tidingsOf, type Certification } from "../certification/standing.js";
 import { SteadfastError } from "../foundation/errors.js";
+import { hashFile } from "../image/files.js";
 import { measuredBy, type FileDigests, type MeasuredImage } from "../image/store.js";
 import { factsOnHost } from "./certificates-on-host.js";
 import type { EventLog } from "./management-events.js";
@@ -25,7 +24,6 @@ const TURN_EVERY_MS = 5000;
 /** All bytes of the image are read again so often, even if no file seems to have changed. */
 const LOOK_EVERY_MS = 600_000;
 /** So slowly that nobody notices: well below one percent of a processor. */
-const LOOK_CHUNK_BYTES = 64 * 1024;
 const LOOK_PAUSE_MS = 30;
 /** Of a file that seems to have changed: some percent of a processor, for seconds. */
 const CHANGED_PAUSE_MS = 4;
@@ -168,8 +166,8 @@ export function judgeImage(plan: ServerPlan, measured: MeasuredImage, uncertifie
 /** Reads an image's files, with a pause after each piece. */
 export async function measureImage(directory: string, pauseMs = 0): Promise<MeasuredImage> {
   const digests: FileDigests = {
-    kernel: await fileDigest(join(directory, "kernel"), pauseMs),
-    initrd: await fileDigest(join(directory, "initrd"), pauseMs),
+    kernel: await hashFile(join(directory, "kernel"), pauseMs),
+    initrd: await hashFile(join(directory, "initrd"), pauseMs),
   };
   return measuredBy(directory, digests);
 }
@@ -198,22 +196,5 @@ function markOf(path: string): string {
     return [ino, size, mtimeMs, ctimeMs].join(" ");
   } catch (error) {
     return String((error as NodeJS.ErrnoException).code);
-  }
-}
-
-/** SHA-256 of a file, with a pause after each piece. */
-async function fileDigest(path: string, pauseMs: number): Promise<string> {
-  const hash = createHash("sha256");
-  const file = await open(path, "r");
-  try {
-    const buffer = Buffer.allocUnsafe(LOOK_CHUNK_BYTES);
-    for (;;) {
-      const { bytesRead } = await file.read(buffer, 0, buffer.length, null);
-      if (bytesRead === 0) return hash.digest("hex");
-      hash.update(buffer.subarray(0, bytesRead));
-      if (pauseMs > 0) await new Promise((resolve) => setTimeout(resolve, pauseMs));
-    }
-  } finally {
-    await file.close();
   }
 }

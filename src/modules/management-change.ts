@@ -44,7 +44,8 @@ const STAGE = "/run/steadfast/change";
 const PAYLOAD_BYTES_LIMIT = 64 * 1024 * 1024;
 /** Of what a step says when it fails. */
 const WHY_LENGTH_LIMIT = 400;
-const SECONDS: Partial<Record<InstallationEffect, number>> = {
+/** Of the effects that a program in the guest carries out. */
+const SECONDS: Record<Exclude<InstallationEffect, "stage" | "commit" | "powerCycle" | "end">, number> = {
   verify: 300,
   switch: 300,
   apply: 300,
@@ -121,7 +122,7 @@ export class ChangeInstaller {
    */
   install({ image, change, uncertified }: ChangeRequest): Promise<{ readonly id: string }> {
     const { paths } = this.#hooks;
-    return this.#begin(async () => {
+    return this.#begin(() => {
       const { manifest, digest } = readPackage(packageFile(paths, change));
       if (digest !== change) throw new SteadfastError("CHANGE_NOT_THAT", { wanted: change, found: digest });
       const running = this.#hooks.plan().image.digest;
@@ -135,7 +136,7 @@ export class ChangeInstaller {
 
   /** Begins to take back the last change that was installed. */
   rollback(uncertified?: string): Promise<{ readonly id: string }> {
-    return this.#begin(async () => {
+    return this.#begin(() => {
       const running = this.#hooks.plan().image.digest;
       const undone = toUndo(this.#records, running);
       if (undone === null) throw new SteadfastError("CHANGE_NOTHING_INSTALLED", { running });
@@ -144,13 +145,13 @@ export class ChangeInstaller {
   }
 
   async #begin(
-    choose: () => Promise<Omit<InstallationFacts, "id" | "startedAt" | "bytes" | "files" | "services">>,
+    choose: () => Omit<InstallationFacts, "id" | "startedAt" | "bytes" | "files" | "services">,
   ): Promise<{ readonly id: string }> {
     if (this.#records.current !== null || this.#isPreparing) throw new SteadfastError("CHANGE_UNDER_WAY");
     if (!this.#hooks.isGuestUp()) throw new SteadfastError("CHANGE_GUEST_NOT_READY", { server: this.#hooks.plan().server });
     this.#isPreparing = true;
     try {
-      const chosen = await choose();
+      const chosen = choose();
       const prepared = await this.#prepare(chosen);
       const decision = judgeImage({ ...this.#hooks.plan(), image: prepared.image }, prepared.measured, chosen.uncertified);
       if (!decision.allowed) throw decision.refusal;
@@ -212,19 +213,18 @@ export class ChangeInstaller {
     const course = this.#course;
     for (const effect of effects) {
       if (effect === "end") return this.#end();
-      else
-        void this.#effect(effect)
-          .catch((error: unknown): InstallationEvent => {
-            const isSilent = error instanceof SteadfastError && (error.code === "AGENT_UNANSWERED" || error.code === "AGENT_BUSY");
-            return { kind: isSilent ? "unanswered" : "failed", why: (error as Error).message };
-          })
-          .then((event) => {
-            if (course === this.#course) this.#happened(event);
-          });
+      void this.#effect(effect)
+        .catch((error: unknown): InstallationEvent => {
+          const isSilent = error instanceof SteadfastError && (error.code === "AGENT_UNANSWERED" || error.code === "AGENT_BUSY");
+          return { kind: isSilent ? "unanswered" : "failed", why: (error as Error).message };
+        })
+        .then((event) => {
+          if (course === this.#course) this.#happened(event);
+        });
     }
   }
 
-  async #effect(effect: InstallationEffect): Promise<InstallationEvent> {
+  async #effect(effect: Exclude<InstallationEffect, "end">): Promise<InstallationEvent> {
     switch (effect) {
       case "stage":
         return this.#stage();
@@ -237,9 +237,9 @@ export class ChangeInstaller {
         await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
         return { kind: "unanswered", why: "no I/O module is there" };
       case "clean":
-        return this.#run(`rm -rf ${STAGE}`, SECONDS.clean ?? PREPARE_SECONDS);
+        return this.#run(`rm -rf ${STAGE}`, SECONDS.clean);
       default:
-        return this.#run(`sh ${STAGE}/steps ${effect}`, SECONDS[effect] ?? PREPARE_SECONDS);
+        return this.#run(`sh ${STAGE}/steps ${effect}`, SECONDS[effect]);
     }
   }
 
@@ -266,7 +266,7 @@ export class ChangeInstaller {
   }
 
   async #check(): Promise<InstallationEvent> {
-    const well = await this.#run(`sh ${STAGE}/steps check`, SECONDS.check ?? PREPARE_SECONDS);
+    const well = await this.#run(`sh ${STAGE}/steps check`, SECONDS.check);
     if (well.kind !== "done") return well;
     const change = this.#records.current?.change ?? null;
     if (change === null) return well;

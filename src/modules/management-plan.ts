@@ -3,7 +3,7 @@
  * module's configuration of it. Also the naming of modules and enclosures.
  */
 import { createHash } from "node:crypto";
-import { readFileSync, renameSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { SteadfastError } from "../foundation/errors.js";
 import { macAddressFor, type HostNetwork } from "../ports/network-host.js";
 import type { GuestWatchPolicy } from "./guest-health.js";
@@ -26,6 +26,7 @@ import {
   type PlannedRedundancy,
 } from "./redundancy.js";
 import type { ServerPaths } from "./management-paths.js";
+import { replaceFile } from "./replace-file.js";
 
 /** The management module that `steadfast up` starts; it starts all others. */
 export const FIRST_MANAGEMENT: PlannedModule = { name: "mgmt0", kind: "management", enclosure: "enclosure0" };
@@ -247,10 +248,8 @@ function networkConfigFor({ network: planned }: ServerPlan, network: HostNetwork
 
 /** Replaces a JSON file in one step: a reader sees the old or the new one, never half of it. */
 export function writeJsonFile(path: string, value: unknown): void {
-  const temporary = `${path}.${process.pid}.new`;
   try {
-    writeFileSync(temporary, `${JSON.stringify(value, null, 2)}\n`, { mode: 0o600 });
-    renameSync(temporary, path);
+    replaceFile(path, `${JSON.stringify(value, null, 2)}\n`);
   } catch (error) {
     throw new SteadfastError("DIRECTORY_FAILED", { path, why: (error as Error).message });
   }

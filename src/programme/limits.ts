@@ -1,4 +1,5 @@
 /** Every bound of a certification programme's server besides those of its queue (`queue/limits.ts`) and of any front. */
+import { HOUR_MS } from "../foundation/durations.js";
 import type { Level } from "../qualification/grading/checks.js";
 
 /** Packages that arrive at one time, and of one token. */
@@ -14,7 +15,7 @@ export const INSPECT_LIMIT_MS = 120_000;
 /** A manifest as JSON. */
 export const INSPECT_BYTES_MAX = 32 * 1024 * 1024;
 /** One that takes longer hangs. Building a kernel is part of it. */
-export const RUN_LIMIT_MS: Readonly<Record<Level, number>> = { quick: 2 * 3_600_000, full: 12 * 3_600_000 };
+export const RUN_LIMIT_MS: Readonly<Record<Level, number>> = { quick: 2 * HOUR_MS, full: 12 * HOUR_MS };
 /** From the request to end to SIGKILL: it takes its servers down meanwhile. */
 export const STOP_LIMIT_MS = 30_000;
 /** Another benchmark or qualification runs on this host. */

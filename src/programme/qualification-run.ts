@@ -5,6 +5,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { createInterface } from "node:readline";
 import { lockBenchmarks } from "../bench/lock.js";
+import { HOUR_MS } from "../foundation/durations.js";
 import { SteadfastError } from "../foundation/errors.js";
 import type { ReportedFacts } from "../foundation/reported-error.js";
 import { isAlive, recordProcess, waitUntilGone, type ProcessRecord } from "../modules/management-process.js";
@@ -69,7 +70,7 @@ export class QualificationRun {
     if (!(await this.#hostIsFree())) return { why: this.#why };
     const child = this.#start();
     const limitMs = RUN_LIMIT_MS[this.#options.level];
-    const limit = setTimeout(() => this.stop(`Its qualification took longer than ${limitMs / 3_600_000} hours.`), limitMs);
+    const limit = setTimeout(() => this.stop(`Its qualification took longer than ${limitMs / HOUR_MS} hours.`), limitMs);
     const said = { out: "", rest: "" };
     this.#listen(child, said);
     // Something of its group may be left when it was ended from outside, and holds its output open.

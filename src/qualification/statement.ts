@@ -1,10 +1,10 @@
 /** From what a qualification found to the statement that a certificate signs. */
 import type { Statement } from "../certification/statement.js";
 import { PARTIAL_LEVEL, PREDICATE_TYPE, STATEMENT_TYPE } from "../certification/statement.js";
+import { DAY_MS } from "../foundation/durations.js";
 import type { QualificationReport, Row } from "./grading/report.js";
 
 const DETAIL_CHARACTERS_MAX = 4096;
-const DAY_MS = 86_400_000;
 
 /**
  * Measured figures are in the report, not here: two qualifications of the same change by the same seed that both pass say the same, apart

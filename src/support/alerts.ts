@@ -4,6 +4,7 @@
  * Deliveries wait in bounded queues, one for each channel and one delivery at a time, so that a channel that hangs holds up no other.
  */
 import { assert, unreachable } from "../foundation/assert.js";
+import { DAY_MS } from "../foundation/durations.js";
 import { callsHomeFor, reminderAfterMs, WARRANTY_NOTICE_MS, type PlanStanding } from "./plan.js";
 
 /** Notices that wait for one channel; the oldest go first. */
@@ -14,7 +15,6 @@ export const RETRY_FIRST_MS = 1000;
 export const RETRY_LAST_MS = 300_000;
 /** About a day of trying. */
 export const ATTEMPTS_MAX = 300;
-const MS_PER_DAY = 86_400_000;
 /** A directory around the limit must not raise and clear with every file. */
 const FULL_HYSTERESIS_SHARE = 0.02;
 
@@ -243,7 +243,7 @@ export class Alerts {
       return finding("CERTIFICATE_EXPIRED", "warning", `Server ${server} runs without a valid certificate: ${reason}`);
     if (state === "uncertified") return finding("UNCERTIFIED", "warning", `Server ${server} runs an uncertified image: ${reason}`);
     if (expiresAtMs === null || expiresAtMs - atMs > certificateMs) return [];
-    const days = Math.ceil((expiresAtMs - atMs) / MS_PER_DAY);
+    const days = Math.ceil((expiresAtMs - atMs) / DAY_MS);
     return finding("CERTIFICATE_EXPIRING", "warning", `The certificate of the image of server ${server} expires within ${days} days.`);
   }
 

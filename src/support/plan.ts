@@ -2,13 +2,12 @@
  * What level of support and warranty a server has: chosen when it is bought, raised while the warranty runs and not after. Whoever calls
  * home asks here what may be told to the vendor, and what reaction was promised.
  */
+import { DAY_MS, HOUR_MS } from "../foundation/durations.js";
 import type { AlertSeverity } from "./alerts.js";
 
 export const PLAN_LEVELS = ["standard", "enhanced", "premium"] as const;
 export type PlanLevel = (typeof PLAN_LEVELS)[number];
 
-export const HOUR_MS = 3_600_000;
-const DAY_MS = 24 * HOUR_MS;
 /** Its end is worth a word this long before. */
 export const WARRANTY_NOTICE_MS = 30 * DAY_MS;
 

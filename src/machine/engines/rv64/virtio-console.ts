@@ -12,6 +12,7 @@ import type { OutputLog } from "./outputs.js";
 import type { Plic } from "./plic.js";
 import { DEVICE_WORDS_AT, FEATURE_EVENT_INDEX, FEATURE_INDIRECT, VirtioMmio } from "./virtio-mmio.js";
 import type { VirtioDevice } from "./virtio-mmio.js";
+import { transmitAll } from "./virtio-transmit.js";
 import { Chain } from "./virtqueue.js";
 
 /** By this name the guest finds the port (`/sys/class/virtio-ports/…/name`). */
@@ -157,20 +158,8 @@ export class VirtioConsole implements VirtioDevice {
 
   private transmit(): void {
     const queue = this.transport.queues[TRANSMIT]!;
-    const words = this.words;
-    words[P_TRANSMIT_HELD] = 0;
-    for (;;) {
-      if (this.outputs.full) {
-        words[P_TRANSMIT_HELD] = 1;
-        break;
-      }
-      if (!queue.pop(this.chain, this.transport.has(FEATURE_INDIRECT))) break;
-      this.send();
-      queue.push(this.chain.head, 0);
-    }
-    if (!this.transport.running) return;
-    this.transport.complete(queue);
-    queue.requestNotification(this.transport.has(FEATURE_EVENT_INDEX), true);
+    const isHeld = transmitAll(this.transport, queue, this.chain, this.outputs, () => this.send());
+    this.words[P_TRANSMIT_HELD] = isHeld ? 1 : 0;
   }
 
   private send(): void {
