@@ -256,7 +256,7 @@ describe(
       await server.until((report) => report.guest === "ready", "ready again");
       assert.ok((await events(since)).some(({ code }) => code === "POWER_ON"));
       assert.equal(await reader.once(), "one");
-      assert.match(await server.inGuest("redis-cli config get maxmemory; [ -e /usr/bin/sqlite3 ] || echo gone"), /50331648\s+gone/);
+      assert.match(await server.inGuest("redis-cli config get maxmemory; [ -e /usr/bin/sqlite3 ] || echo gone"), /"50331648"\s+gone/);
       await server.assertEqual();
     });
   },
