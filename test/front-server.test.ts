@@ -10,6 +10,7 @@ import { WebSocket } from "ws";
 import { statusSchema } from "../dist/api/answers.js";
 import { ControlClient, type ServerEvent } from "../dist/client/index.js";
 import { readAudit } from "../dist/modules/management-audit.js";
+import { localUserName, ownUser } from "../dist/ports/peer-user.js";
 import { runProgram } from "./support/real-server.js";
 import { isAlive, ToyServers, type ToyServer } from "./support/toy-servers.js";
 
@@ -275,7 +276,7 @@ describe("the control API over TLS", { timeout: 180_000 }, () => {
       "anna 127.0.0.1 POST /console-ticket done",
       "anna 127.0.0.1 POST /console done",
       "a ticket 127.0.0.1 POST /console API_TICKET",
-      `local uid ${process.getuid?.() ?? 0} unix socket POST /modules/cpu0/clear done`,
+      `${localUserName(ownUser())} unix socket POST /modules/cpu0/clear done`,
     ])
       assert.ok(said.includes(wanted), `${wanted}\n${said.join("\n")}`);
     assert.equal(said.filter((each) => each === "anna 127.0.0.1 POST /verify done").length, 1);
