@@ -1,4 +1,4 @@
-/** The load generator against a front, as a process of its own. Its weight is that of any other program of the host. */
+/** The load generator against a front, as a process of its own. It weighs as any other program of the host. */
 import { spawn, type ChildProcessByStdio } from "node:child_process";
 import { createInterface, type Interface } from "node:readline";
 import type { Readable, Writable } from "node:stream";

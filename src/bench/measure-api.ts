@@ -126,14 +126,14 @@ async function withBench(context: BenchContext, measure: (bench: ApiBench) => Pr
   }
 }
 
-/** Quiet, flood, quiet, the flood without a front, … */
+/** Quiet, the flood without a front, the flood, quiet, … */
 export async function measureApi(context: BenchContext): Promise<Figure[]> {
   const { rounds, onProgress } = context.options;
   const turns = await withBench(context, async (bench) => {
     const done: Turn[] = [];
     for (let round = 0; round < rounds; round += 1) {
-      for (const attack of ["flood", "sink"] as const) {
-        const quiet = await bench.payments();
+      const quiet = await bench.payments();
+      for (const attack of ["sink", "flood"] as const) {
         await bench.begin(attack);
         const turn = { attack, quiet, loaded: await bench.paymentsUnder() };
         await bench.end();
@@ -143,7 +143,21 @@ export async function measureApi(context: BenchContext): Promise<Figure[]> {
     }
     return done;
   });
-  return [ratioFigure(turns, "flood", "api"), ratioFigure(turns, "sink", "api")];
+  const p99s = (attack: AttackName): number[] => turns.filter((turn) => turn.attack === attack).map(({ loaded }) => loaded.p99Ms);
+  const share = pairedRatio(p99s("flood"), p99s("sink"));
+  return [
+    {
+      name: `payments' p99 under ${TITLES.flood}, against ${TITLES.sink}`,
+      target: `<= ${P99_RATIO_MOST}`,
+      measured: `${share.toFixed(3)} (${formatMs(median(p99s("flood")))} / ${formatMs(median(p99s("sink")))})`,
+      value: share,
+      verdict: judge(share, { atMost: P99_RATIO_MOST }),
+      command: "steadfast bench api",
+      note: "the generator runs on the server's own processors: what it takes itself shows against the listener that closes at once",
+    },
+    ratioFigure(turns, "flood", "api"),
+    ratioFigure(turns, "sink", "api"),
+  ];
 }
 
 /** It takes a minute until so many streams are there, so that all quiet turns come before and all others after that. */
@@ -180,9 +194,9 @@ function ratioFigure(turns: readonly Turn[], attack: AttackName, command: string
   const own = turns.filter((turn) => turn.attack === attack);
   const [loaded, quiet] = [own.map((turn) => turn.loaded.p99Ms), own.map((turn) => turn.quiet.p99Ms)] as const;
   const ratio = pairedRatio(loaded, quiet);
-  const isJudged = attack !== "sink";
+  const isJudged = attack === "streams";
   return {
-    name: `payments' p99 under ${TITLES[attack]}, against without`,
+    name: `payments' p99 under ${TITLES[attack]}, against none`,
     target: isJudged ? `<= ${P99_RATIO_MOST}` : "-",
     measured: `${ratio.toFixed(3)} (${formatMs(median(loaded))} / ${formatMs(median(quiet))})`,
     value: ratio,
