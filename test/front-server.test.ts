@@ -2,13 +2,14 @@
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { Agent, get as httpsGet } from "node:https";
-import { createServer, type AddressInfo } from "node:net";
+import { connect, createServer, type AddressInfo } from "node:net";
 import { join } from "node:path";
 import { connect as tlsConnect } from "node:tls";
 import { after, before, describe, test } from "node:test";
 import { WebSocket } from "ws";
 import { statusSchema } from "../dist/api/answers.js";
 import { ControlClient, type ServerEvent } from "../dist/client/index.js";
+import { GATE_RULES } from "../dist/front/limits.js";
 import { readAudit } from "../dist/modules/management-audit.js";
 import { localUserName, ownUser } from "../dist/ports/peer-user.js";
 import { runProgram } from "./support/real-server.js";
@@ -18,6 +19,9 @@ const servers = new ToyServers();
 const LIMIT_MS = 20_000;
 /** Of each of two fronts. */
 const STREAMS_MAX = 6;
+const CONNECTIONS_TOO_MANY = 500;
+/** What the limits grant while the connections are made. */
+const SLACK = 100;
 let server: ToyServer;
 let port = 0;
 let operator = "";
@@ -208,6 +212,19 @@ describe("the control API over TLS", { timeout: 180_000 }, () => {
     const late = answers.filter(({ status }) => status === 429);
     assert.ok(late.length > 0 && late.every(({ wait }) => wait >= 1), JSON.stringify(answers));
     assert.equal((await curl("/whoami", viewer)).status, 200, "a right token is not kept out by wrong ones");
+  });
+
+  test("closes connections that are too many before their handshake, and lets in who is known", async () => {
+    const sockets = Array.from({ length: CONNECTIONS_TOO_MANY }, () =>
+      connect({ port, host: "127.0.0.1", localAddress: "127.0.0.77" }).on("error", () => undefined),
+    );
+    let closed = 0;
+    for (const socket of sockets) socket.on("close", () => (closed += 1));
+    // Each front has its own limit, and the kernel spreads connections over both.
+    await until("those beyond the limits are closed", () => closed >= CONNECTIONS_TOO_MANY - 2 * GATE_RULES.ofAddress.burst - SLACK);
+    assert.ok(closed < CONNECTIONS_TOO_MANY, "as many as it may have are waited for");
+    assert.equal((await client.get("/whoami")).name, "grafana");
+    for (const socket of sockets) socket.destroy();
   });
 
   test("gives the console to the holder of a ticket, once", async () => {

@@ -93,7 +93,11 @@ describe("mail over TLS, signed in", () => {
       assert.deepEqual([received.length, mail?.user, mail?.isEncrypted], [1, "steadfast", true]);
       assert.match(mail?.text ?? "", /Subject: \[steadfast bank\] raised: SIMPLEX \(warning\)/);
       assert.deepEqual(inTheClear, []);
-      await assert.rejects(send(port, `secure: ${String(secure)}, ${signedIn}`), /self-signed|certificate/, "a certificate of nobody known");
+      await assert.rejects(
+        send(port, `secure: ${String(secure)}, ${signedIn}`),
+        /self-signed|certificate/,
+        "a certificate of nobody known",
+      );
       assert.deepEqual([received, inTheClear], [[], []]);
     });
 

@@ -131,7 +131,13 @@ interface Delays {
   readonly states: readonly number[];
 }
 
-async function factDelays(browser: Browser, url: string, token: string, source: DrillSource, onProgress: (text: string) => void): Promise<Delays> {
+async function factDelays(
+  browser: Browser,
+  url: string,
+  token: string,
+  source: DrillSource,
+  onProgress: (text: string) => void,
+): Promise<Delays> {
   const context = await freshContext(browser, token);
   try {
     const page = await context.newPage();
@@ -147,7 +153,9 @@ async function factDelays(browser: Browser, url: string, token: string, source: 
     }
     const facts = await source.events(lastEventId);
     const seen = await seenFacts(page);
-    const events = facts.map(({ id, atMs }) => (seen.events[id] === undefined || seen.events[id] === 0 ? Number.NaN : seen.events[id] - atMs));
+    const events = facts.map(({ id, atMs }) =>
+      seen.events[id] === undefined || seen.events[id] === 0 ? Number.NaN : seen.events[id] - atMs,
+    );
     const pulled = seen.states.filter(({ state }) => state === "PULLED");
     const states = facts
       .filter(({ code }) => code === "MODULE_PULLED")
@@ -181,7 +189,9 @@ export async function measureConsole(context: BenchContext): Promise<Figure[]> {
     for (let load = 1; load <= LOADS; load += 1) {
       forms.push(await loadMs(browser, url, null));
       panels.push(await loadMs(browser, url, token));
-      onProgress(`load ${load} of ${LOADS}: sign-in after ${formatMs(forms.at(-1) ?? 0)}, the whole console after ${formatMs(panels.at(-1) ?? 0)}`);
+      onProgress(
+        `load ${load} of ${LOADS}: sign-in after ${formatMs(forms.at(-1) ?? 0)}, the whole console after ${formatMs(panels.at(-1) ?? 0)}`,
+      );
     }
     const { events, states } = await factDelays(browser, url, token, server.source, onProgress);
     return [

@@ -293,8 +293,11 @@ export function addBenchCommand(program: Command): void {
   addFigureCommand(bench, "all", "Every figure in one table.", (context) => measureAll(context));
   addFigureCommand(bench, "api", "The payment workload's p99 under a flood of the control API.", (context) => measureApi(context));
   addFigureCommand(bench, "boot", "From `up` to the first HTTP answer.", (context) => measureBoot(context));
-  addFigureCommand(bench, "console", "The web console in a real browser: first load, and how far the screen is behind the facts.", (context) =>
-    measureConsole(context),
+  addFigureCommand(
+    bench,
+    "console",
+    "The web console in a real browser: first load, and how far the screen is behind the facts.",
+    (context) => measureConsole(context),
   );
   addFigureCommand(bench, "cpu", "A processor-bound guest job, duplex against unprotected.", (context) => measureCpu(context, false));
   addFigureCommand(bench, "disk", "The guest's disk, mirrored against a single copy, and the return of a mirror.", (context) =>

@@ -28,7 +28,11 @@ export async function startServer(plan: ServerPlan): Promise<ServerClient> {
   makeServerDirectories(client.paths);
   writeJsonFile(client.paths.planFile, plan);
   const { image, certification, redundancy } = plan;
-  const details = { image: image.digest, redundancy, ...(certification.uncertified !== null && { uncertified: certification.uncertified }) };
+  const details = {
+    image: image.digest,
+    redundancy,
+    ...(certification.uncertified !== null && { uncertified: certification.uncertified }),
+  };
   await audited(client, "up", details, () => spawnManagement(client, plan, { standby: false, incarnation: 1 }));
   return client;
 }

@@ -97,7 +97,8 @@ export function readWatchConfig(file: string): WatchConfig {
       return {
         ...each,
         password: each.passwordFile === undefined ? "" : readSecret(file, at(each.passwordFile), 1),
-        authorities: each.caFile === undefined ? null : readText(file, at(each.caFile), `the certificates in ${at(each.caFile)}`, FILE_BYTES_MAX),
+        authorities:
+          each.caFile === undefined ? null : readText(file, at(each.caFile), `the certificates in ${at(each.caFile)}`, FILE_BYTES_MAX),
       };
     }),
     journals: journals.map((each) => ({ ...each, path: at(each.path) })),

@@ -30,10 +30,20 @@ function days(text: string): number {
   return value;
 }
 
-function chosenFile({ directory, ...flags }: TokensFlags): { readonly owner: string; readonly facts: object; readonly file: string; readonly auditFile: string } {
+function chosenFile({ directory, ...flags }: TokensFlags): {
+  readonly owner: string;
+  readonly facts: object;
+  readonly file: string;
+  readonly auditFile: string;
+} {
   if (directory !== undefined) {
     if (flags.server !== undefined) throw new SteadfastError("USAGE", { what: "Give --server or --directory, not both." });
-    return { owner: `the programme in ${directory}`, facts: { directory }, file: join(directory, "tokens.json"), auditFile: join(directory, "audit.jsonl") };
+    return {
+      owner: `the programme in ${directory}`,
+      facts: { directory },
+      file: join(directory, "tokens.json"),
+      auditFile: join(directory, "audit.jsonl"),
+    };
   }
   const { server, paths } = chosenServer(flags);
   return { owner: `server ${server}`, facts: { server }, file: paths.tokensFile, auditFile: paths.auditFile };

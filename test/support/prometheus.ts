@@ -39,7 +39,9 @@ scrape_configs:
     );
     this.#port = await freePort();
     const parameters = [`--config.file=${config}`, `--storage.tsdb.path=${join(this.#directory, "data")}`];
-    this.#child = spawn("prometheus", [...parameters, `--web.listen-address=127.0.0.1:${this.#port}`], { stdio: ["ignore", "pipe", "pipe"] });
+    this.#child = spawn("prometheus", [...parameters, `--web.listen-address=127.0.0.1:${this.#port}`], {
+      stdio: ["ignore", "pipe", "pipe"],
+    });
     for (const stream of [this.#child.stdout, this.#child.stderr]) stream?.on("data", (bytes: Buffer) => (this.#said += bytes.toString()));
     const giveUpAt = Date.now() + START_LIMIT_MS;
     while ((await this.query("up == 1").catch(() => [])).length === 0) {
@@ -49,9 +51,13 @@ scrape_configs:
   }
 
   /** The series of an expression since it was started. */
-  async query(expression: string): Promise<readonly { readonly metric: Record<string, string>; readonly values: readonly [number, string][] }[]> {
+  async query(
+    expression: string,
+  ): Promise<readonly { readonly metric: Record<string, string>; readonly values: readonly [number, string][] }[]> {
     const range = { start: String(this.#startedAtSeconds), end: String(Date.now() / 1000), step: String(STEP_SECONDS) };
-    const response = await fetch(`http://127.0.0.1:${this.#port}/api/v1/query_range?${new URLSearchParams({ query: expression, ...range })}`);
+    const response = await fetch(
+      `http://127.0.0.1:${this.#port}/api/v1/query_range?${new URLSearchParams({ query: expression, ...range })}`,
+    );
     const { status, data, error } = (await response.json()) as { status: string; data?: { result: [] }; error?: string };
     assert.equal(status, "success", `${expression}: ${error ?? ""}`);
     return data?.result ?? [];

@@ -48,7 +48,7 @@ const OVERSIZED_PER_SECOND = 10;
 export const STREAMS_ASKED = 10_000;
 const STREAMS_PER_SECOND = 1000;
 const STREAMS_AGAIN_PER_SECOND = 20;
-const OPEN_AFTER_MS = 3000;
+const OPEN_AFTER_MS = 10_000;
 
 const head = (token: string): string => `host: front\r\nauthorization: Bearer ${token}\r\n`;
 const statusRequest = (token: string): string => `GET /status HTTP/1.1\r\n${head(token)}\r\n`;

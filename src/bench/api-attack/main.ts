@@ -6,8 +6,7 @@ import { clientHello, type Aim } from "./connection.js";
 
 /** `opened`: wait until no more streams are let in, within a limit. */
 export type Order =
-  | { readonly order: "begin"; readonly attack: AttackName; readonly aim: Aim }
-  | { readonly order: "report" | "opened" | "stop" };
+  { readonly order: "begin"; readonly attack: AttackName; readonly aim: Aim } | { readonly order: "report" | "opened" | "stop" };
 
 const POLL_MS = 100;
 const OPENED_LIMIT_MS = 90_000;
