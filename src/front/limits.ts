@@ -26,6 +26,9 @@ export const CONSOLES_MAX = 32;
 /** A token may have this share of the event streams: one alone cannot keep all others out. */
 export const STREAMS_SHARE_OF_TOKEN = 0.5;
 
+/** Between two reports to all who follow the status: so long for each of them. 100 streams get every report, 1000 one in two seconds. */
+export const STATUS_PAUSE_OF_STREAM_MS = 2;
+
 export const HEADER_BYTES_MAX = 16 * 1024;
 export const HEADERS_MAX = 64;
 export const PATH_CHARACTERS_MAX = 2048;
