@@ -17,8 +17,8 @@ const CHROMIUM = "/usr/bin/chromium";
 const LOADS = 20;
 /** Each brings at least two events and two changes of a state. */
 const PULLS = 10;
-const LOAD_MOST_MS = 1000;
-const FACT_MOST_MS = 250;
+const LOAD = { mostMs: 1000, by: "median" } as const;
+const FACT = { mostMs: 250, by: "worst" } as const;
 const STEP_LIMIT_MS = 60_000;
 const LOOK_EVERY_MS = 100;
 const VIEWPORT = { width: 1360, height: 900 };
@@ -166,12 +166,15 @@ async function factDelays(
   }
 }
 
-function delayFigure(name: string, delays: readonly number[], mostMs: number): Figure {
-  const worst = delays.some(Number.isNaN) || delays.length === 0 ? Number.NaN : maximum(delays);
+/** Loads are judged by their median, since each begins a process of the browser's; facts by the worst. */
+function delayFigure(name: string, delays: readonly number[], target: { readonly mostMs: number; readonly by: "median" | "worst" }): Figure {
+  const isWhole = delays.length > 0 && !delays.some(Number.isNaN);
+  const found = { median: isWhole ? median(delays) : Number.NaN, worst: isWhole ? maximum(delays) : Number.NaN };
+  const value = found[target.by];
   return {
-    ...{ name, target: `<= ${mostMs} ms`, value: worst, command: COMMAND },
-    measured: `median ${formatMs(median(delays))}, worst ${formatMs(worst)} of ${delays.length}`,
-    verdict: judge(worst, { atMost: mostMs }),
+    ...{ name, target: `${target.by} <= ${target.mostMs} ms`, value, command: COMMAND },
+    measured: `median ${formatMs(found.median)}, worst ${formatMs(found.worst)} of ${delays.length}`,
+    verdict: judge(value, { atMost: target.mostMs }),
   };
 }
 
@@ -195,10 +198,10 @@ export async function measureConsole(context: BenchContext): Promise<Figure[]> {
     }
     const { events, states } = await factDelays(browser, url, token, server.source, onProgress);
     return [
-      delayFigure("console: cold first load, until one can sign in", forms, LOAD_MOST_MS),
-      delayFigure("console: cold first load of who is signed in, until all buttons are there", panels, LOAD_MOST_MS),
-      delayFigure("console: from an event to the frame that shows it", events, FACT_MOST_MS),
-      delayFigure("console: from a pulled module to the frame that shows its lamp", states, FACT_MOST_MS),
+      delayFigure("console: cold first load, until one can sign in", forms, LOAD),
+      delayFigure("console: cold first load of who is signed in, until all buttons are there", panels, LOAD),
+      delayFigure("console: from an event to the frame that shows it", events, FACT),
+      delayFigure("console: from a pulled module to the frame that shows its lamp", states, FACT),
     ];
   } finally {
     await browser.close();

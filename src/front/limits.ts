@@ -15,7 +15,7 @@ export const BUCKETS_MAX = 10_000;
 /** New connections; what is over is closed before its handshake. */
 export const GATE_RULES: GateRules = {
   ofAddress: { perSecond: 10, burst: 100 },
-  ofKnown: { perSecond: 10, burst: 200 },
+  ofKnown: { perSecond: 5, burst: 200 },
   ofStrangers: { perSecond: 5, burst: 100 },
   addressesMax: BUCKETS_MAX,
   knownForMs: 24 * HOUR_MS,
