@@ -167,7 +167,11 @@ async function factDelays(
 }
 
 /** Loads are judged by their median, since each begins a process of the browser's; facts by the worst. */
-function delayFigure(name: string, delays: readonly number[], target: { readonly mostMs: number; readonly by: "median" | "worst" }): Figure {
+function delayFigure(
+  name: string,
+  delays: readonly number[],
+  target: { readonly mostMs: number; readonly by: "median" | "worst" },
+): Figure {
   const isWhole = delays.length > 0 && !delays.some(Number.isNaN);
   const found = { median: isWhole ? median(delays) : Number.NaN, worst: isWhole ? maximum(delays) : Number.NaN };
   const value = found[target.by];
