@@ -231,7 +231,9 @@ test("the catalogue gives package, certificate and report, and who did what is w
     .split("\n")
     .map((line) => JSON.parse(line) as { who: string; from: string; what: string; outcome: string });
   // Beside them, who made the tokens at the command line.
-  const done = entries.filter((entry) => entry.outcome === "done" && entry.from !== "command line").map(({ who, what }) => `${who} ${what.split(" ")[0]}`);
+  const done = entries
+    .filter((entry) => entry.outcome === "done" && entry.from !== "command line")
+    .map(({ who, what }) => `${who} ${what.split(" ")[0]}`);
   assert.deepEqual(done, ["anna POST", "anna POST", "bert POST", "anna DELETE"]);
   assert.ok(entries.some(({ who, outcome }) => who === "viewer" && outcome === "API_FORBIDDEN"));
 });
