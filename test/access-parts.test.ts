@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import fc from "fast-check";
+import { ConnectionGate, type GateRules } from "../dist/access/connection-gate.js";
 import { mayAsk } from "../dist/access/roles.js";
 import { Tickets } from "../dist/access/tickets.js";
 import { TokenBuckets } from "../dist/access/token-bucket.js";
@@ -53,6 +54,45 @@ describe("token buckets", () => {
     const wait = buckets.take("a", 0);
     assert.equal(wait, 1000);
     assert.equal(buckets.take("a", wait), 0);
+  });
+});
+
+describe("the gate before the handshake", () => {
+  const RULES: GateRules = {
+    ofAddress: { perSecond: 1, burst: 5 },
+    ofKnown: { perSecond: 2, burst: 8 },
+    ofStrangers: { perSecond: 1, burst: 6 },
+    addressesMax: 4,
+    knownForMs: 10_000,
+  };
+  const admitted = (gate: ConnectionGate, addresses: readonly string[], now: number): number =>
+    addresses.filter((address) => gate.admits(address, now)).length;
+  const many = (count: number): string[] => Array.from({ length: count }, (_, index) => `10.0.0.${index}`);
+
+  test("lets each address have its share, and all strangers together theirs", () => {
+    const gate = new ConnectionGate(RULES);
+    assert.equal(admitted(gate, Array<string>(20).fill("10.1.1.1"), 0), 5);
+    assert.equal(admitted(gate, many(100), 0), 1, "what the first one was refused took nothing from the others");
+    assert.equal(admitted(gate, many(100), 3000), 3);
+  });
+
+  test("a flood of strangers does not lock out who had a right token", () => {
+    const gate = new ConnectionGate(RULES);
+    gate.know("10.1.1.1", 0);
+    admitted(gate, many(1000), 0);
+    assert.equal(admitted(gate, Array<string>(9).fill("10.1.1.1"), 0), 5);
+    assert.equal(gate.admits("10.1.1.1", 11_000), true, "from now on as a stranger");
+    assert.equal(admitted(gate, many(1000), 11_000), 5);
+  });
+
+  test("remembers so many known addresses, and forgets the one that was known longest ago", () => {
+    const gate = new ConnectionGate(RULES);
+    for (const address of ["a", "b", "c", "d", "e"]) gate.know(address, 0);
+    admitted(gate, many(1000), 0);
+    assert.deepEqual(
+      ["a", "b", "e"].map((address) => gate.admits(address, 0)),
+      [false, true, true],
+    );
   });
 });
 

@@ -1,23 +1,50 @@
 /** The control API of a running server, asked by curl over its Unix socket, with what a client may get wrong or mean badly. */
 import assert from "node:assert/strict";
 import { request } from "node:http";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { eventsSchema, liveSchema, readySchema, statusSchema } from "../dist/api/answers.js";
 import { METRICS } from "../dist/api/metrics.js";
+import { readAudit } from "../dist/modules/management-audit.js";
+import { localUserName, ownUser } from "../dist/ports/peer-user.js";
+import { freePort } from "./support/free-port.js";
 import { runProgram } from "./support/real-server.js";
 import { ToyServers, type ToyServer } from "./support/toy-servers.js";
 
 const servers = new ToyServers();
 const LIMIT_MS = 10_000;
 const BODY_BYTES_MAX = 64 * 1024;
+/** Beside what was compiled of the tests, so that packages are found. */
+const GENERATED = fileURLToPath(new URL("./generated-client/", import.meta.url));
+const PACKAGES = fileURLToPath(new URL("../node_modules/", import.meta.url));
+const stateDirectory = join(servers.base, "state", "api");
 let server: ToyServer;
+let port = 0;
 
 interface Answer {
   readonly status: number;
   readonly type: string;
   readonly text: string;
 }
+
+/** What a user of the generated client writes. */
+const USE_OF_CLIENT = `
+import * as api from "./client.js";
+api.defaults.baseUrl = process.env["URL"] ?? "";
+api.defaults.headers = { authorization: "Bearer " + process.env["TOKEN"] };
+const status = await api.status();
+const events = await api.events({ since: 0 });
+const verified = await api.verify();
+const refused = await api.pull("cpu9", { force: false });
+process.stdout.write(JSON.stringify({
+  redundancy: "redundancy" in status.data ? status.data.redundancy : status.data.error.code,
+  firstEvent: "events" in events.data ? events.data.events[0]?.code : events.data.error.code,
+  equal: "equal" in verified.data ? verified.data.equal : verified.data.error.code,
+  refused: [refused.status, "error" in refused.data ? refused.data.error.code : "done"],
+}));
+`;
 
 async function curl(path: string, parameters: readonly string[] = [], input = ""): Promise<Answer> {
   const form = ["-sS", "--path-as-is", "-w", "\n%{http_code} %{content_type}", "--unix-socket", join(server.runDirectory, "control.sock")];
@@ -41,11 +68,13 @@ async function assertRefused(answered: Promise<Answer>, status: number, code: st
 
 describe("the control API", { timeout: 60_000 }, () => {
   before(async () => {
-    server = await servers.up("api");
+    port = await freePort();
+    server = await servers.up("api", [`api: { listen: "127.0.0.1:${port}" }`]);
   });
   after(async () => {
     await servers.downAll();
     servers.remove();
+    rmSync(GENERATED, { recursive: true, force: true });
   });
 
   test("answers as its schemas say", async () => {
@@ -56,6 +85,40 @@ describe("the control API", { timeout: 60_000 }, () => {
     const { openapi, paths } = (await json("/openapi.json")) as { openapi: string; paths: Record<string, unknown> };
     assert.equal(openapi, "3.1.0");
     assert.ok("/health/ready" in paths);
+  });
+
+  test("a client that somebody else's generator makes of its description compiles, and works", { timeout: 120_000 }, async () => {
+    rmSync(GENERATED, { recursive: true, force: true });
+    mkdirSync(GENERATED, { recursive: true });
+    writeFileSync(join(GENERATED, "openapi.json"), (await curl("/openapi.json")).text);
+    writeFileSync(join(GENERATED, "use.ts"), USE_OF_CLIENT);
+    const node = async (parameters: readonly string[], environment: NodeJS.ProcessEnv = process.env): Promise<string> => {
+      const { code, out, error } = await runProgram(process.execPath, parameters, "", LIMIT_MS * 6, environment);
+      assert.equal(code, 0, out + error);
+      return out;
+    };
+    await node([join(PACKAGES, "oazapfts/dist/cli.js"), join(GENERATED, "openapi.json"), join(GENERATED, "client.ts")]);
+    const strict = ["--strict", "--module", "nodenext", "--target", "es2022", "--lib", "es2023,dom", "--types", "node"];
+    await node([join(PACKAGES, "typescript/bin/tsc"), ...strict, join(GENERATED, "use.ts")]);
+    const token = (await server.must(["tokens", "create", "generated", "--role", "operate"])).out.trim();
+    const certificate = join(stateDirectory, "tls", "certificate.pem");
+    assert.ok(existsSync(certificate));
+    const environment = { ...process.env, NODE_EXTRA_CA_CERTS: certificate, URL: `https://127.0.0.1:${port}`, TOKEN: token };
+    const found = JSON.parse(await node([join(GENERATED, "use.js")], environment)) as Record<string, unknown>;
+    assert.deepEqual(found, { redundancy: "DUPLEX", firstEvent: "SERVER_STARTED", equal: true, refused: [400, "MODULE_UNKNOWN"] });
+  });
+
+  test("notes who started the server and who made a token", () => {
+    const entries = readAudit(join(stateDirectory, "audit.jsonl")).filter(({ from }) => from === "command line");
+    for (const { who } of entries) assert.equal(who, localUserName(ownUser()));
+    assert.deepEqual(
+      entries.map(({ what, details, outcome }) => [what, details, outcome]),
+      [
+        ["up", { image: "toy", redundancy: "duplex" }, "done"],
+        ["tokens create", { name: "generated", role: "operate", expiresAtMs: null }, "done"],
+      ],
+    );
+    assert.doesNotMatch(readFileSync(join(stateDirectory, "audit.jsonl"), "utf8"), /steadfast_/);
   });
 
   test("gives metrics that Prometheus' own check accepts", async () => {

@@ -2,14 +2,16 @@
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { Agent, get as httpsGet } from "node:https";
-import { createServer, type AddressInfo } from "node:net";
+import { connect, createServer, type AddressInfo } from "node:net";
 import { join } from "node:path";
 import { connect as tlsConnect } from "node:tls";
 import { after, before, describe, test } from "node:test";
 import { WebSocket } from "ws";
 import { statusSchema } from "../dist/api/answers.js";
 import { ControlClient, type ServerEvent } from "../dist/client/index.js";
+import { GATE_RULES } from "../dist/front/limits.js";
 import { readAudit } from "../dist/modules/management-audit.js";
+import { localUserName, ownUser } from "../dist/ports/peer-user.js";
 import { runProgram } from "./support/real-server.js";
 import { isAlive, ToyServers, type ToyServer } from "./support/toy-servers.js";
 
@@ -17,6 +19,9 @@ const servers = new ToyServers();
 const LIMIT_MS = 20_000;
 /** Of each of two fronts. */
 const STREAMS_MAX = 6;
+const CONNECTIONS_TOO_MANY = 500;
+/** What the limits grant while the connections are made. */
+const SLACK = 100;
 let server: ToyServer;
 let port = 0;
 let operator = "";
@@ -209,6 +214,19 @@ describe("the control API over TLS", { timeout: 180_000 }, () => {
     assert.equal((await curl("/whoami", viewer)).status, 200, "a right token is not kept out by wrong ones");
   });
 
+  test("closes connections that are too many before their handshake, and lets in who is known", async () => {
+    const sockets = Array.from({ length: CONNECTIONS_TOO_MANY }, () =>
+      connect({ port, host: "127.0.0.1", localAddress: "127.0.0.77" }).on("error", () => undefined),
+    );
+    let closed = 0;
+    for (const socket of sockets) socket.on("close", () => (closed += 1));
+    // Each front has its own limit, and the kernel spreads connections over both.
+    await until("those beyond the limits are closed", () => closed >= CONNECTIONS_TOO_MANY - 2 * GATE_RULES.ofAddress.burst - SLACK);
+    assert.ok(closed < CONNECTIONS_TOO_MANY, "as many as it may have are waited for");
+    assert.equal((await client.get("/whoami")).name, "grafana");
+    for (const socket of sockets) socket.destroy();
+  });
+
   test("gives the console to the holder of a ticket, once", async () => {
     const origin = `https://127.0.0.1:${port}`;
     const ticket = async (): Promise<string> =>
@@ -275,7 +293,7 @@ describe("the control API over TLS", { timeout: 180_000 }, () => {
       "anna 127.0.0.1 POST /console-ticket done",
       "anna 127.0.0.1 POST /console done",
       "a ticket 127.0.0.1 POST /console API_TICKET",
-      `local uid ${process.getuid?.() ?? 0} unix socket POST /modules/cpu0/clear done`,
+      `${localUserName(ownUser())} unix socket POST /modules/cpu0/clear done`,
     ])
       assert.ok(said.includes(wanted), `${wanted}\n${said.join("\n")}`);
     assert.equal(said.filter((each) => each === "anna 127.0.0.1 POST /verify done").length, 1);

@@ -90,7 +90,7 @@ describe("support watch", () => {
       () => mail.server.close(),
     );
     const server = await servers.up("watched");
-    writeFileSync(join(servers.base, "hook.secret"), `${SECRET}\n`);
+    writeFileSync(join(servers.base, "hook.secret"), `${SECRET}\n`, { mode: 0o600 });
     const config = join(servers.base, "support.yaml");
     writeFileSync(
       config,
@@ -148,7 +148,8 @@ describe("support file and journal", () => {
   after(() => rmSync(directory, { recursive: true, force: true }));
 
   test("a wrong file is one sentence that says where", () => {
-    writeFileSync(join(directory, "short"), "abc");
+    writeFileSync(join(directory, "short"), "abc", { mode: 0o600 });
+    writeFileSync(join(directory, "open"), SECRET, { mode: 0o644 });
     const cases: [string, RegExp][] = [
       ["", /it names nobody to tell/],
       ["a: [", /line 1: is not YAML/],
@@ -158,6 +159,7 @@ describe("support file and journal", () => {
       ["webhooks: [{ url: 'ftp://a/', secretFile: short }]", /webhooks\[0\]\.url \(line 1\): must be an http or https address/],
       ["webhooks: [{ url: 'http://a/', secretFile: none }]", /cannot be read \(ENOENT\)/],
       ["webhooks: [{ url: 'http://a/', secretFile: short }]", /shorter than 16 bytes/],
+      ["webhooks: [{ url: 'http://a/', secretFile: open }]", /can be read by others than its owner/],
       ["mail: [{ host: a, port: 25, from: a@b, to: [c@d], user: x }]", /user and passwordFile go together/],
     ];
     for (const [text, message] of cases) {

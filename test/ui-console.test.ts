@@ -9,6 +9,7 @@ import { chromium, type Browser, type BrowserContext, type Page } from "playwrig
 import { serverPaths } from "../dist/modules/management-paths.js";
 import type { ServerReport } from "../dist/modules/management-status.js";
 import { freePort } from "./support/free-port.js";
+import { Prometheus } from "./support/prometheus.js";
 import { RealServer } from "./support/real-server.js";
 
 const CHROMIUM = "/usr/bin/chromium";
@@ -87,6 +88,7 @@ describe("the console of a real server", { timeout: 400_000 }, () => {
   let operator = "";
   let guestUrl = "";
   const problems: string[] = [];
+  const prometheus = new Prometheus();
 
   async function untilShown(redundancy: string): Promise<void> {
     await page.locator(`[data-redundancy="${redundancy}"]`).waitFor({ timeout: STEP_MS });
@@ -114,6 +116,8 @@ describe("the console of a real server", { timeout: 400_000 }, () => {
     base = `https://127.0.0.1:${port}`;
     guestUrl = `http://${report.address}/`;
     operator = await makeToken("anna", "operate");
+    const certificateFile = join(stateDirectory, "tls", "certificate.pem");
+    await prometheus.start({ address: base.replace("https://", ""), token: await makeToken("prometheus", "view"), certificateFile });
     browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox"] });
     // The certificate is the server's own.
     context = await browser.newContext({ ignoreHTTPSErrors: true, viewport: { width: 1360, height: 900 }, colorScheme: "dark" });
@@ -126,6 +130,7 @@ describe("the console of a real server", { timeout: 400_000 }, () => {
   });
 
   after(async () => {
+    prometheus.stop();
     await browser?.close();
     await server.down();
     rmSync(stateDirectory, { recursive: true, force: true });
@@ -245,6 +250,24 @@ describe("the console of a real server", { timeout: 400_000 }, () => {
     assert.equal(await page.evaluate("document.documentElement.scrollWidth"), 360, "nothing is wider than the phone");
     await assertAccessible(page, "phone");
     await page.setViewportSize({ width: 1360, height: 900 });
+  });
+
+  test("all panels of the Grafana dashboard have data of it in Prometheus", async () => {
+    const text = readFileSync(fileURLToPath(new URL("../docs/grafana/steadfast.json", import.meta.url)), "utf8");
+    const { panels } = JSON.parse(text) as { panels: { title: string; targets: { expr: string }[] }[] };
+    assert.ok(panels.length > 10);
+    const empty: string[] = [];
+    for (const { title, targets } of panels) {
+      let series = 0;
+      // As Grafana fills them in with all servers chosen.
+      for (const { expr } of targets) series += (await prometheus.query(expr.replaceAll("$server", ".*"))).length;
+      if (series === 0) empty.push(title);
+    }
+    // A mirror this small is in sync between two looks, and the base certificate does not expire.
+    assert.deepEqual(
+      empty.filter((title) => !["Resync", "Certificate expires in"].includes(title)),
+      [],
+    );
   });
 
   test("who may only view has nothing to press", async () => {

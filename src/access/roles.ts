@@ -1,14 +1,17 @@
-/** Roles of those who ask the control API: `view` sees everything, `operate` may change things too. */
+/**
+ * Roles of those who ask the control API: `view` sees everything, `operate` may change things too, and is root in the guest: through its
+ * console, and through the agent.
+ */
 
 export const ROLES = ["view", "operate"] as const;
 export type Role = (typeof ROLES)[number];
 
 /** Who asks, as the audit log names them. */
 export interface Caller {
-  /** Of the token, or `local uid 0`. */
+  /** Of the token, or `local uid 0`, or `local uid 0 (logged in as uid 1000)`. */
   readonly name: string;
   readonly role: Role;
-  /** An address, or `unix socket`. */
+  /** An address, `unix socket`, or `command line`. */
   readonly from: string;
 }
 

@@ -2,7 +2,7 @@
 import type { ServerResponse } from "node:http";
 
 const BUFFER_BYTES_MAX = 1024 * 1024;
-const KEEP_ALIVE_MS = 10_000;
+const KEEP_ALIVE_MS = 15_000;
 
 export class EventStream {
   readonly #response: ServerResponse;

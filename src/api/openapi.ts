@@ -77,14 +77,14 @@ export const OPERATIONS: readonly Operation[] = [
   post("/changes/install", "installChange", "Begins to install a change on the running guest.", "ChangeInstall", "ChangeBegun"),
   post("/changes/rollback", "rollBackChange", "Begins to take back the last change.", "ChangeRollback", "ChangeBegun"),
   post("/power", "power", "Presses the guest's power button, or cycles its power.", "PowerRequest", "Done"),
-  post("/agent", "agent", "Asks the agent in the guest: to run a command, or to take a file.", "AgentRequest", "AgentAnswer"),
+  post("/agent", "agent", "Asks the agent in the guest: to run a command as root, or to take a file.", "AgentRequest", "AgentAnswer"),
   post("/disk", "disk", "Grows the guest's disk, or looks through all of it.", "DiskRequest", "Done"),
   post("/verify", "verify", "Compares the full digests of all members at one tick.", "Nothing", "Verification"),
   post("/recording", "recording", "Begins or ends a recording.", "RecordingRequest", "Recording"),
   post(
     "/console-ticket",
     "consoleTicket",
-    "For one WebSocket at `GET /console/socket?ticket=...`, within 30 s, with the guest's console both ways.",
+    "For one WebSocket at `GET /console/socket?ticket=...`, within 30 s, with the guest's console (root's) both ways.",
     "Nothing",
     "ConsoleTicket",
   ),
@@ -103,7 +103,9 @@ export function openApiDocument(version: string): Record<string, unknown> {
         variables: { address: { default: "localhost:8443" } },
       },
     ],
-    tokenDescription: "Made by `steadfast tokens create`. Role view: every GET. Role operate: everything.",
+    tokenDescription:
+      "Made by `steadfast tokens create`. Role view: every GET. Role operate: everything, which includes running any command as root in " +
+      "the guest (`POST /agent`, and its console).",
     pathDescription: "A module, or an enclosure.",
   });
 }

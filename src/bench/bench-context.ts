@@ -33,6 +33,8 @@ const TRIPLEX_SUBNET = 104;
 const UNCHECKED_NAME = "bench-unchecked";
 const UNCHECKED_SUBNET = 105;
 const DISK_SUBNETS = { 1: 106, 2: 107 } as const;
+const LISTENING_NAME = "bench-seat";
+const LISTENING_SUBNET = 108;
 const DISK_MIB = 256;
 const SUBNETS = { 1: SIMPLEX_SUBNET, 2: DUPLEX_SUBNET, 3: TRIPLEX_SUBNET } as const;
 
@@ -41,6 +43,7 @@ export class BenchContext {
   private simplexServer: Promise<BenchServer> | undefined;
   private triplexServer: Promise<BenchServer> | undefined;
   private uncheckedServer: Promise<BenchServer> | undefined;
+  private listeningServer: Promise<BenchServer> | undefined;
   private readonly diskServers: Promise<BenchServer>[] = [];
   private qemuGuest: Promise<QemuGuest> | undefined;
 
@@ -72,6 +75,12 @@ export class BenchContext {
     return this.uncheckedServer;
   }
 
+  /** Duplex, with control API and web console at that address of this host. */
+  listening(listen: string): Promise<BenchServer> {
+    this.listeningServer ??= this.start(LISTENING_NAME, 2, LISTENING_SUBNET, ["--listen", listen]);
+    return this.listeningServer;
+  }
+
   /** With a disk for the guest: mirrored, or a single copy. */
   async withDisk(cpuModules: 1 | 2, mebibytes = DISK_MIB): Promise<BenchServer> {
     const started = this.start(`bench-disk${cpuModules}`, cpuModules, DISK_SUBNETS[cpuModules], ["--disk", String(mebibytes)]);
@@ -91,10 +100,11 @@ export class BenchContext {
 
   /** A measurement that is disturbed by other servers (idle, boot) says so by ending them first. */
   async stopAll(): Promise<void> {
-    const started = [this.duplexServer, this.simplexServer, this.triplexServer, this.uncheckedServer, this.qemuGuest];
+    const started = [this.duplexServer, this.simplexServer, this.triplexServer, this.uncheckedServer, this.listeningServer, this.qemuGuest];
     started.push(...this.diskServers.splice(0));
     this.triplexServer = undefined;
     this.uncheckedServer = undefined;
+    this.listeningServer = undefined;
     this.duplexServer = undefined;
     this.simplexServer = undefined;
     this.qemuGuest = undefined;

@@ -12,6 +12,8 @@ import { hostFacts, hostLine } from "../bench/host.js";
 import { runHttpFaults } from "../bench/http-run.js";
 import { lockBenchmarks } from "../bench/lock.js";
 import { measureFlips, measureMiscompares } from "../bench/measure-errors.js";
+import { measureApi, measureStreams } from "../bench/measure-api.js";
+import { measureConsole } from "../bench/measure-console.js";
 import { measureDisk } from "../bench/measure-disk.js";
 import { measureProtection } from "../bench/measure-protection.js";
 import { measureBoot, measureIdle, measureMemory } from "../bench/measure-host.js";
@@ -289,7 +291,14 @@ export function addBenchCommand(program: Command): void {
     .option("--json", "print the report as JSON")
     .action(chaos);
   addFigureCommand(bench, "all", "Every figure in one table.", (context) => measureAll(context));
+  addFigureCommand(bench, "api", "The payment workload's p99 under a flood of the control API.", (context) => measureApi(context));
   addFigureCommand(bench, "boot", "From `up` to the first HTTP answer.", (context) => measureBoot(context));
+  addFigureCommand(
+    bench,
+    "console",
+    "The web console in a real browser: first load, and how far the screen is behind the facts.",
+    (context) => measureConsole(context),
+  );
   addFigureCommand(bench, "cpu", "A processor-bound guest job, duplex against unprotected.", (context) => measureCpu(context, false));
   addFigureCommand(bench, "disk", "The guest's disk, mirrored against a single copy, and the return of a mirror.", (context) =>
     measureDisk(context),
@@ -315,6 +324,9 @@ export function addBenchCommand(program: Command): void {
   );
   addFigureCommand(bench, "reintegration", "Hold, time to DUPLEX and throughput while a killed CPU module comes back.", (context) =>
     measureReintegration(context),
+  );
+  addFigureCommand(bench, "streams", "The payment workload's p99 while ten thousand event streams are asked for.", (context) =>
+    measureStreams(context),
   );
   addFigureCommand(bench, "takeover", "What clients see when the active I/O module is killed and when it hangs.", (context) =>
     measureTakeover(context),

@@ -2,6 +2,7 @@
 import { existsSync, rmSync } from "node:fs";
 import { InvalidArgumentError, type Command } from "commander";
 import { SteadfastError } from "../foundation/errors.js";
+import { auditCommand } from "../modules/management-audit.js";
 import { cleanUpServer, isAlive, livingManagement, type ProcessRecord } from "../modules/management-process.js";
 import type { ServerClient } from "./client.js";
 import { printJson, printLines } from "./output.js";
@@ -63,4 +64,5 @@ export async function stopServer(client: ServerClient, graceMs: number): Promise
   const directory = existsSync(paths.runDirectory);
   rmSync(paths.runDirectory, { recursive: true, force: true });
   if (!isAccepted && !left && !directory) throw new SteadfastError("SERVER_NOT_RUNNING", { server });
+  if (existsSync(paths.stateDirectory)) auditCommand(paths.auditFile, "down", { withoutManagement: true }, "done");
 }

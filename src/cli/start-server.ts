@@ -4,6 +4,7 @@ import { closeSync } from "node:fs";
 import { connect } from "node:net";
 import { fileURLToPath } from "node:url";
 import { ERRORS, SteadfastError, type ErrorCode } from "../foundation/errors.js";
+import { auditCommand } from "../modules/management-audit.js";
 import { STARTUP_DESCRIPTOR_VARIABLE } from "../modules/management.js";
 import { makeServerDirectories } from "../modules/management-paths.js";
 import { FIRST_MANAGEMENT, moduleConfigFor, readJsonFile, writeJsonFile, type ServerPlan } from "../modules/management-plan.js";
@@ -26,7 +27,13 @@ export async function startServer(plan: ServerPlan): Promise<ServerClient> {
   if ((await client.statusOrNull()) !== null) throw new SteadfastError("SERVER_RUNNING", { server: plan.server });
   makeServerDirectories(client.paths);
   writeJsonFile(client.paths.planFile, plan);
-  await spawnManagement(client, plan, { standby: false, incarnation: 1 });
+  const { image, certification, redundancy } = plan;
+  const details = {
+    image: image.digest,
+    redundancy,
+    ...(certification.uncertified !== null && { uncertified: certification.uncertified }),
+  };
+  await audited(client, "up", details, () => spawnManagement(client, plan, { standby: false, incarnation: 1 }));
   return client;
 }
 
@@ -40,8 +47,20 @@ export async function resumeManagement(client: ServerClient): Promise<boolean> {
   const made = readJsonFile<MadeRecord>(client.paths.madeFile);
   if (plan === null || made === null) return false;
   const incarnation = (made.state.modules[FIRST_MANAGEMENT.name]?.incarnation ?? 0) + 1;
-  await spawnManagement(client, plan, { standby: true, incarnation });
+  await audited(client, "up", { resumed: true }, () => spawnManagement(client, plan, { standby: true, incarnation }));
   return true;
+}
+
+/** There is no management yet that could note who asks. */
+async function audited(client: ServerClient, what: string, details: unknown, work: () => Promise<void>): Promise<void> {
+  const note = (outcome: string): void => auditCommand(client.paths.auditFile, what, details, outcome);
+  try {
+    await work();
+    note("done");
+  } catch (error) {
+    note(error instanceof SteadfastError ? error.code : "INTERNAL");
+    throw error;
+  }
 }
 
 async function spawnManagement(

@@ -49,10 +49,14 @@ async function post({ url, secret }: WatchConfig["webhooks"][number], notice: No
   if (!response.ok) throw new Error(`it answered ${response.status}`);
 }
 
-function mailChannel({ name, host, port, secure, user, password, from, to }: WatchConfig["mail"][number]): Channel {
+function mailChannel({ name, from, to, ...server }: WatchConfig["mail"][number]): Channel {
+  const { host, port, secure, requireTls, user, password, authorities } = server;
   const transport = createTransport({
     ...{ host, port, secure },
-    ...(user !== undefined && { auth: { user, pass: password }, requireTLS: !secure }),
+    // A password goes over TLS or not at all.
+    requireTLS: !secure && (requireTls || user !== undefined),
+    ...(user !== undefined && { auth: { user, pass: password } }),
+    ...(authorities !== null && { tls: { ca: authorities } }),
     connectionTimeout: DELIVERY_LIMIT_MS,
     greetingTimeout: DELIVERY_LIMIT_MS,
     socketTimeout: DELIVERY_LIMIT_MS,

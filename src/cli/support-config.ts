@@ -1,5 +1,5 @@
 /** The file that says what `steadfast support watch` tells, and whom. */
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { z } from "zod";
 import { SteadfastError } from "../foundation/errors.js";
@@ -9,6 +9,7 @@ import { SERVER_NAME_PATTERN } from "./server-choice.js";
 const FILE_BYTES_MAX = 256 * 1024;
 const SECRET_BYTES_MIN = 16;
 const SECRET_BYTES_MAX = 4096;
+const OTHERS_MAY_READ = 0o077;
 const CHANNELS_MAX = 16;
 const SECONDS_MAX = 86_400;
 
@@ -32,8 +33,11 @@ const mail = z.strictObject({
   callHome,
   host: z.string().min(1, "must be a host"),
   port: z.number().int().min(1).max(65_535),
-  /** TLS from the beginning; else STARTTLS where it is offered. */
+  /** TLS from the beginning; else STARTTLS: where it is offered, or, with a user or `requireTls`, always. */
   secure: z.boolean().default(false),
+  requireTls: z.boolean().default(false),
+  /** PEM certificates of authorities that the mail server's certificate may be of, instead of those that Node knows. */
+  caFile: path.optional(),
   user: z.string().min(1).optional(),
   passwordFile: path.optional(),
   from: address,
@@ -70,7 +74,8 @@ export interface WatchConfig {
   readonly server: string;
   readonly rules: z.infer<typeof rules>;
   readonly webhooks: readonly (z.infer<typeof webhook> & { readonly secret: string })[];
-  readonly mail: readonly (z.infer<typeof mail> & { readonly password: string })[];
+  /** `authorities`: PEM; null: those that Node knows. */
+  readonly mail: readonly (z.infer<typeof mail> & { readonly password: string; readonly authorities: string | null })[];
   readonly journals: readonly z.infer<typeof journal>[];
 }
 
@@ -89,7 +94,12 @@ export function readWatchConfig(file: string): WatchConfig {
     mail: mails.map((each) => {
       if ((each.user === undefined) !== (each.passwordFile === undefined))
         throw wrong(file, `${each.name}: user and passwordFile go together`);
-      return { ...each, password: each.passwordFile === undefined ? "" : readSecret(file, at(each.passwordFile), 1) };
+      return {
+        ...each,
+        password: each.passwordFile === undefined ? "" : readSecret(file, at(each.passwordFile), 1),
+        authorities:
+          each.caFile === undefined ? null : readText(file, at(each.caFile), `the certificates in ${at(each.caFile)}`, FILE_BYTES_MAX),
+      };
     }),
     journals: journals.map((each) => ({ ...each, path: at(each.path) })),
   };
@@ -113,6 +123,8 @@ function readText(file: string, place: string, what: string, limit: number): str
 /** Never in the file itself, which is shown around more easily. */
 function readSecret(file: string, place: string, leastBytes: number): string {
   const secret = readText(file, place, `the secret in ${place}`, SECRET_BYTES_MAX).trim();
+  if ((statSync(place).mode & OTHERS_MAY_READ) !== 0)
+    throw wrong(file, `the secret in ${place} can be read by others than its owner, so \`chmod 600\` it`);
   if (Buffer.byteLength(secret) < leastBytes) throw wrong(file, `the secret in ${place} is shorter than ${leastBytes} bytes`);
   return secret;
 }

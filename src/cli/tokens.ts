@@ -5,10 +5,13 @@ import { ROLES, type Role } from "../access/roles.js";
 import { DAY_MS } from "../foundation/durations.js";
 import { SteadfastError } from "../foundation/errors.js";
 import { createToken, isInForce, readTokens, revokeToken, type TokenRecord } from "../front/token-file.js";
+import { auditCommand } from "../modules/management-audit.js";
 import { dayText, paint, printJson, printLines, table } from "./output.js";
 import { chosenServer, withServerOptions, type ServerFlags } from "./server-choice.js";
 
 const DAYS_MAX = 3650;
+/** Of a server; a programme's roles say what they are in its own words. */
+const ROLE_HELP = "view: see everything; operate: change things too, which includes running any command as root in the guest";
 
 /** Whose tokens: a server's, or a certification programme's. */
 interface TokensFlags extends ServerFlags {
@@ -27,20 +30,31 @@ function days(text: string): number {
   return value;
 }
 
-function chosenFile({ directory, ...flags }: TokensFlags): { readonly owner: string; readonly facts: object; readonly file: string } {
+function chosenFile({ directory, ...flags }: TokensFlags): {
+  readonly owner: string;
+  readonly facts: object;
+  readonly file: string;
+  readonly auditFile: string;
+} {
   if (directory !== undefined) {
     if (flags.server !== undefined) throw new SteadfastError("USAGE", { what: "Give --server or --directory, not both." });
-    return { owner: `the programme in ${directory}`, facts: { directory }, file: join(directory, "tokens.json") };
+    return {
+      owner: `the programme in ${directory}`,
+      facts: { directory },
+      file: join(directory, "tokens.json"),
+      auditFile: join(directory, "audit.jsonl"),
+    };
   }
   const { server, paths } = chosenServer(flags);
-  return { owner: `server ${server}`, facts: { server }, file: paths.tokensFile };
+  return { owner: `server ${server}`, facts: { server }, file: paths.tokensFile, auditFile: paths.auditFile };
 }
 
 function create(name: string, flags: CreateFlags): void {
-  const { owner, facts, file } = chosenFile(flags);
+  const { owner, facts, file, auditFile } = chosenFile(flags);
   const now = Date.now();
   const expiresAtMs = flags.expires === undefined ? null : now + flags.expires * DAY_MS;
   const token = createToken(file, name, flags.role, expiresAtMs, now);
+  auditCommand(auditFile, "tokens create", { name, role: flags.role, expiresAtMs }, "done");
   if (flags.json === true) return printJson({ ...facts, name, role: flags.role, expiresAtMs, token });
   // The token alone on standard output, so that a script can keep it.
   printLines([token]);
@@ -68,8 +82,9 @@ function tokenRow(token: TokenRecord): string[] {
 }
 
 function revoke(name: string, flags: TokensFlags): void {
-  const { owner, facts, file } = chosenFile(flags);
+  const { owner, facts, file, auditFile } = chosenFile(flags);
   revokeToken(file, name);
+  auditCommand(auditFile, "tokens revoke", { name }, "done");
   if (flags.json === true) printJson({ ...facts, name, revoked: true });
   else printLines([`The token ${name} of ${owner} is revoked; what it had open ends within a second or two.`]);
 }
@@ -83,11 +98,12 @@ export function addTokensCommand(program: Command): void {
   withTokensOptions(tokens.command("create"))
     .description("make a token and print it once")
     .argument("<name>", "whose it is, as the audit log will name it")
-    .addOption(new Option("--role <role>", "view: see everything; operate: change things too").choices(ROLES).makeOptionMandatory())
+    .addOption(new Option("--role <role>", ROLE_HELP).choices(ROLES).makeOptionMandatory())
     .option("--expires <days>", "how long it holds (default: until it is revoked)", days)
     .addHelpText(
       "after",
-      "\nExamples:\n  steadfast tokens create grafana --role view\n  steadfast tokens create anna --role operate --expires 90",
+      "\nExamples:\n  steadfast tokens create grafana --role view\n  steadfast tokens create anna --role operate --expires 90\n\n" +
+        "Whoever has the role operate is root in the guest: by its console, and by POST /agent. Give it to whom you would give that.",
     )
     .action(create);
   withTokensOptions(tokens.command("list")).description("show names, roles and ends of all tokens").action(list);

@@ -5,12 +5,15 @@
 import { readFileSync, statSync } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { createServer, type Server } from "node:https";
+import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import { ConnectionGate } from "../access/connection-gate.js";
 import { errorAnswer } from "../api/http-status.js";
+import { assert } from "../foundation/assert.js";
 import { SteadfastError } from "../foundation/errors.js";
 import type { CertificateFiles } from "./certificate.js";
 import * as limits from "./limits.js";
-import { TooOften } from "./sign-in.js";
+import { networkOf, TooOften } from "./sign-in.js";
 
 const SECURITY_HEADERS: Readonly<Record<string, string>> = {
   "x-content-type-options": "nosniff",
@@ -25,6 +28,7 @@ const SECURITY_HEADERS: Readonly<Record<string, string>> = {
 export class BoundedServer {
   readonly https: Server;
   readonly #files: CertificateFiles;
+  readonly #gate = new ConnectionGate(limits.GATE_RULES);
   #version: string;
 
   /** `requestLimitMs`: within this all of a request has to be there. */
@@ -41,11 +45,33 @@ export class BoundedServer {
       connectionsCheckingInterval: limits.LATE_CHECK_EVERY_MS,
       keepAliveTimeout: limits.KEEP_ALIVE_MS,
     });
+    this.#guard();
     this.https.maxHeadersCount = limits.HEADERS_MAX;
     this.https.maxConnections = limits.CONNECTIONS_MAX;
     this.https.setTimeout(limits.IDLE_LIMIT_MS);
     this.https.on("tlsClientError", (_error, socket) => socket.destroy());
     this.https.on("clientError", (error: NodeJS.ErrnoException, socket) => refuseBroken(error, socket));
+  }
+
+  /** A right token came with it: its address is no stranger's from now on. */
+  know({ socket }: IncomingMessage): void {
+    this.#gate.know(networkOf(socket.remoteAddress ?? ""), performance.now());
+  }
+
+  /** Node begins the handshake where it hears of a connection: the gate stands before that. */
+  #guard(): void {
+    const begin = this.https.listeners("connection") as ((socket: Socket) => void)[];
+    assert(begin.length > 0, "an HTTPS server listens to its connections");
+    this.https.removeAllListeners("connection");
+    this.https.on("connection", (socket: Socket) => {
+      if (this.#gate.admits(networkOf(socket.remoteAddress ?? ""), performance.now())) {
+        for (const each of begin) each.call(this.https, socket);
+      } else {
+        socket.on("error", () => socket.destroy());
+        // Without a farewell, so that nothing of it is kept in the kernel either.
+        socket.resetAndDestroy();
+      }
+    });
   }
 
   /** Takes up a certificate that was renewed in its place. */
@@ -100,6 +126,8 @@ export function sendError(response: ServerResponse, error: unknown, { waitsForRe
     return;
   }
   if (!response.req.complete && !waitsForRest) discardRest(response.req);
+  // Who asks too often has to come again, through the gate.
+  if (error instanceof TooOften) response.setHeader("connection", "close");
   const { status, body } = errorAnswer(error);
   if (status === 401) response.setHeader("www-authenticate", 'Bearer realm="steadfast"');
   if (error instanceof TooOften) response.setHeader("retry-after", error.seconds);

@@ -4,7 +4,7 @@
  */
 import { openRequest, serverSentEvents, type UnixTarget } from "../client/transport.js";
 import type { LoggedEvent } from "../modules/management-events.js";
-import { EVENTS_KEPT_MAX, UPSTREAM_RETRY_MS } from "./limits.js";
+import { EVENTS_KEPT_MAX, STATUS_PAUSE_OF_STREAM_MS, UPSTREAM_RETRY_MS } from "./limits.js";
 
 type Listener = (data: string, id?: number) => void;
 
@@ -48,8 +48,11 @@ abstract class Feed {
   }
 }
 
+/** Whole reports, told as often as they come, but less often the more follow: a thousand streams are not worth a processor. */
 export class StatusRelay extends Feed {
   #last: string | null = null;
+  #toldAtMs = -Infinity;
+  #timer: NodeJS.Timeout | null = null;
 
   protected get path(): string {
     return "/status?follow=1";
@@ -57,7 +60,14 @@ export class StatusRelay extends Feed {
 
   protected heard(data: string): void {
     this.#last = data;
-    for (const listener of this.listeners) listener(data);
+    const waitMs = this.#toldAtMs + this.listeners.size * STATUS_PAUSE_OF_STREAM_MS - performance.now();
+    this.#timer ??= setTimeout(() => this.#tell(), Math.max(0, waitMs));
+  }
+
+  #tell(): void {
+    this.#timer = null;
+    this.#toldAtMs = performance.now();
+    if (this.#last !== null) for (const listener of this.listeners) listener(this.#last);
   }
 
   follow(listener: Listener): () => void {

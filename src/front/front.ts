@@ -1,5 +1,6 @@
 /** The front's server: what comes in over TLS is bounded, identified, and either answered from memory or asked of management. */
 import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { mayAsk, type Caller } from "../access/roles.js";
 import { readBytes } from "../api/body.js";
@@ -15,7 +16,7 @@ import { beginAnswer, BoundedServer, pathOf, refuse, sendError, sendJson } from 
 import { CONSOLE_SOCKET_PATH, ConsoleSockets } from "./console-socket.js";
 import { EventRelay, StatusRelay } from "./feeds.js";
 import * as limits from "./limits.js";
-import { refuseForeignSite, SignIn } from "./sign-in.js";
+import { refuseForeignSite, SignIn, TooOften } from "./sign-in.js";
 import type { TokenRecord } from "./token-file.js";
 import { Upstream } from "./upstream.js";
 
@@ -43,6 +44,8 @@ export class Front {
   readonly #streams = new Set<OpenStream>();
   /** Tokens by name, of those who came in. */
   readonly #known = new Map<string, TokenRecord>();
+  /** Connections whose last answer it was that they ask too often. */
+  readonly #refused = new WeakSet<Socket>();
   #unreadBytes = 0;
 
   constructor(config: FrontConfig) {
@@ -75,6 +78,8 @@ export class Front {
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    // Requests that came together with one that was too much.
+    if (this.#refused.has(request.socket)) return void request.socket.destroy();
     beginAnswer(response, CONSOLE_POLICY);
     try {
       this.#signIn.admit(request);
@@ -82,6 +87,7 @@ export class Front {
       if (isPage(request, path)) this.#page(path, request, response);
       else await this.#api(path, request, response);
     } catch (error) {
+      if (error instanceof TooOften) this.#refused.add(request.socket);
       sendError(response, error);
     }
   }
@@ -99,6 +105,7 @@ export class Front {
   async #api(path: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
     refuseForeignSite(request);
     const token = this.#signIn.identify(request);
+    this.#server.know(request);
     this.#known.set(token.name, token);
     const { name, role } = token;
     const method = request.method ?? "GET";

@@ -1,19 +1,33 @@
 /** Every bound of a front. Each front has its own, so that a server as a whole bears as many times that as it has management modules. */
+import type { GateRules } from "../access/connection-gate.js";
+import { HOUR_MS } from "../foundation/durations.js";
 import type { BucketRule } from "../access/token-bucket.js";
 
 /** Requests of one address (of one /64 with IPv6), whoever it is. */
-export const ADDRESS_RULE: BucketRule = { perSecond: 100, burst: 400 };
+export const ADDRESS_RULE: BucketRule = { perSecond: 20, burst: 400 };
 /** Requests with one token. */
-export const TOKEN_RULE: BucketRule = { perSecond: 50, burst: 200 };
+export const TOKEN_RULE: BucketRule = { perSecond: 10, burst: 200 };
 /** Wrong tokens of one address. */
 export const SIGN_IN_RULE: BucketRule = { perSecond: 0.5, burst: 10 };
 /** Addresses and tokens that are kept in mind. */
 export const BUCKETS_MAX = 10_000;
 
+/** New connections; what is over is closed before its handshake. */
+export const GATE_RULES: GateRules = {
+  ofAddress: { perSecond: 10, burst: 100 },
+  ofKnown: { perSecond: 5, burst: 200 },
+  ofStrangers: { perSecond: 5, burst: 100 },
+  addressesMax: BUCKETS_MAX,
+  knownForMs: 24 * HOUR_MS,
+};
+
 export const CONNECTIONS_MAX = 4096;
 export const CONSOLES_MAX = 32;
 /** A token may have this share of the event streams: one alone cannot keep all others out. */
 export const STREAMS_SHARE_OF_TOKEN = 0.5;
+
+/** Between two reports to all who follow the status: so long for each of them. 100 streams get every report, 1000 one in two seconds. */
+export const STATUS_PAUSE_OF_STREAM_MS = 2;
 
 export const HEADER_BYTES_MAX = 16 * 1024;
 export const HEADERS_MAX = 64;

@@ -42,7 +42,7 @@ import { renderMetrics } from "../api/metrics.js";
 import { openApiDocument } from "../api/openapi.js";
 import { PACKAGE_VERSION } from "../api/version.js";
 import { SteadfastError } from "../foundation/errors.js";
-import { peerUser } from "../ports/peer-user.js";
+import { localUserName, peerUser } from "../ports/peer-user.js";
 import type { AuditLog } from "./management-audit.js";
 import type { AgentLink } from "./management-agent.js";
 import type { ChangeInstaller } from "./management-change.js";
@@ -267,7 +267,7 @@ function callerOf(request: IncomingMessage): Caller {
   const said = (name: string): string | undefined => request.headers[name] as string | undefined;
   const [actor, role, from] = [said(ACTOR_HEADER), ROLES.find((each) => each === said(ROLE_HEADER)), said(FROM_HEADER)];
   if (actor !== undefined) return { name: actor, role: role ?? "view", from: from ?? "unknown" };
-  return { name: `local uid ${peerUser(request.socket as Socket) ?? "unknown"}`, role: "operate", from: "unix socket" };
+  return { name: localUserName(peerUser(request.socket as Socket)), role: "operate", from: "unix socket" };
 }
 
 function outcomeOf(error: unknown): string {

@@ -1,5 +1,10 @@
-/** The audit log: who asked for which change, from where, and what became of it. The leading management module writes it. */
+/**
+ * The audit log: who asked for which change, from where, and what became of it. The leading management module writes it; the command line
+ * adds what it does without asking management, such as `up`.
+ */
+import { appendFileSync } from "node:fs";
 import type { Caller } from "../access/roles.js";
+import { localUserName, ownUser } from "../ports/peer-user.js";
 import { JsonLinesFile, readLines, type LinesLimits } from "./json-lines-file.js";
 
 export const AUDIT_LIMITS: LinesLimits = { fileBytesMax: 4 * 1024 * 1024, filesMax: 5 };
@@ -8,12 +13,12 @@ const DETAIL_BYTES_MAX = 1024;
 
 export interface AuditEntry {
   readonly atMs: number;
-  /** Name of the token, or `local uid 0`. */
+  /** Name of the token, or `local uid 0`, or `local uid 0 (logged in as uid 1000)`. */
   readonly who: string;
   readonly role: string;
-  /** An address, or `unix socket`. */
+  /** An address, `unix socket`, or `command line`. */
   readonly from: string;
-  /** `POST /modules/cpu0/pull` */
+  /** `POST /modules/cpu0/pull`, `up` */
   readonly what: string;
   /** The body of the request. */
   readonly details?: unknown;
@@ -29,18 +34,23 @@ export class AuditLog {
   }
 
   add(caller: Caller, what: string, details: unknown, outcome: string): void {
-    const text = JSON.stringify(details);
-    const isKept = text !== undefined && text !== "{}" && text.length <= DETAIL_BYTES_MAX;
-    const entry: AuditEntry = {
-      atMs: Date.now(),
-      who: caller.name,
-      role: caller.role,
-      from: caller.from,
-      what,
-      ...(isKept && { details }),
-      outcome,
-    };
-    this.#file.append(entry);
+    this.#file.append(auditEntry(caller, what, details, outcome));
+  }
+}
+
+function auditEntry({ name, role, from }: Caller, what: string, details: unknown, outcome: string): AuditEntry {
+  const text = JSON.stringify(details);
+  const isKept = text !== undefined && text !== "{}" && text.length <= DETAIL_BYTES_MAX;
+  return { atMs: Date.now(), who: name, role, from, what, ...(isKept && { details }), outcome };
+}
+
+/** What the user of this process did himself. One line at once, so that it may be added while management writes too. */
+export function auditCommand(path: string, what: string, details: unknown, outcome: string): void {
+  const caller: Caller = { name: localUserName(ownUser()), role: "operate", from: "command line" };
+  try {
+    appendFileSync(path, `${JSON.stringify(auditEntry(caller, what, details, outcome))}\n`, { mode: 0o600 });
+  } catch (error) {
+    process.stderr.write(`The audit log ${path} cannot be written: ${(error as Error).message}\n`);
   }
 }
 

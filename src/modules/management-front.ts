@@ -60,6 +60,11 @@ function recordPath(paths: ServerPaths, module: string): string {
   return `${paths.runDirectory}/${frontName(module)}.process.json`;
 }
 
+/** Processes of these management modules' fronts, as far as they were started. */
+export function frontPids(paths: ServerPaths, modules: readonly string[]): number[] {
+  return modules.flatMap((name) => readJsonFile<ProcessRecord>(recordPath(paths, name))?.pid ?? []);
+}
+
 /** The front of a module that is gone ends by itself, unless it hangs too. */
 export function endFrontOf(paths: ServerPaths, module: string): void {
   const record = readJsonFile<ProcessRecord>(recordPath(paths, module));

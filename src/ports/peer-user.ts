@@ -1,4 +1,5 @@
-/** Which user is at the other end of a Unix socket, as the kernel noted it when the connection was made. */
+/** Which users are behind a Unix socket and behind this process, as the kernel noted it. */
+import { readFileSync } from "node:fs";
 import type { Socket } from "node:net";
 import koffi from "koffi";
 
@@ -16,11 +17,41 @@ const getsockopt = libc.func("int getsockopt(int descriptor, int level, int opti
   length: number[],
 ) => number;
 
-/** Null: it has no descriptor any more. */
-export function peerUser(socket: Socket): number | null {
+/** Nobody logged in: a service of the host. */
+const NO_LOGIN = 0xffff_ffff;
+
+export interface LocalUser {
+  readonly uid: number;
+  /** As whom they logged in before sudo or su; null: not known. */
+  readonly loginUid: number | null;
+}
+
+/** When the connection was made. Null: it has no descriptor any more. */
+export function peerUser(socket: Socket): LocalUser | null {
   const descriptor = (socket as unknown as { _handle?: { fd?: number } })._handle?.fd ?? -1;
   if (descriptor < 0) return null;
   const credentials = Buffer.alloc(UCRED_BYTES);
   if (getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, credentials, [UCRED_BYTES]) !== 0) return null;
-  return credentials.readUInt32LE(UID_OFFSET);
+  return { uid: credentials.readUInt32LE(UID_OFFSET), loginUid: loginUidOf(String(credentials.readUInt32LE(0))) };
+}
+
+export function ownUser(): LocalUser {
+  return { uid: process.getuid?.() ?? 0, loginUid: loginUidOf("self") };
+}
+
+/** Kernels without auditing, and containers, may not say it. */
+function loginUidOf(pid: string): number | null {
+  try {
+    const uid = Number(readFileSync(`/proc/${pid}/loginuid`, "utf8"));
+    return Number.isInteger(uid) && uid !== NO_LOGIN ? uid : null;
+  } catch {
+    return null;
+  }
+}
+
+/** As the audit log names them: `local uid 0`, or `local uid 0 (logged in as uid 1000)`. */
+export function localUserName(user: LocalUser | null): string {
+  if (user === null) return "local uid unknown";
+  const { uid, loginUid } = user;
+  return loginUid === null || loginUid === uid ? `local uid ${uid}` : `local uid ${uid} (logged in as uid ${loginUid})`;
 }

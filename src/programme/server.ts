@@ -101,6 +101,7 @@ export class ProgrammeServer {
       if (method === "GET" && path === "/health/live") return sendJson(response, 200, { live: true });
       refuseForeignSite(request);
       const token = this.#signIn.identify(request);
+      this.#server.know(request);
       isKnown = true;
       const found = this.#operation(method, path);
       if (found === null)
