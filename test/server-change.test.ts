@@ -207,7 +207,7 @@ describe(
       const limited = await install(memory);
       assert.deepEqual(limited.services, [{ name: "redis", deed: "reload" }]);
       assert.match(await server.inGuest("redis-cli config get maxmemory"), /50331648/);
-      refused(await server.command(["change", "install", header.file, "--certificate", header.certificate]), "CHANGE_OTHER_BASE");
+      refused(await server.command(["change", "install", header.file, "--certificate", header.certificate]), "CHANGE_NOT_FOR_SERVER");
     });
 
     test("a change whose own check fails is taken back", async () => {

@@ -70,9 +70,9 @@ function formatFile(path: string, { sizeBytes, label }: PlannedDisk): void {
 
 /**
  * Makes the arbiter ready for a new start: without a disk it begins anew; with one it counts on, so that the mirrors, which have seen
- * the numbers up to here, obey, and the mirrors that were in sync are in sync still.
+ * the numbers up to here, obey, and the mirrors that were in sync are in sync still. `isOtherDisk`: mirrors were exchanged since.
  */
-export async function prepareArbiter(plan: ServerPlan, paths: ServerPaths, firstIo: string): Promise<void> {
+export async function prepareArbiter(plan: ServerPlan, paths: ServerPaths, firstIo: string, isOtherDisk = false): Promise<void> {
   const { disk } = plan;
   if (disk === undefined) rmSync(paths.arbiterDirectory, { recursive: true, force: true });
   mkdirSync(paths.arbiterDirectory, { recursive: true, mode: 0o700 });
@@ -82,7 +82,7 @@ export async function prepareArbiter(plan: ServerPlan, paths: ServerPaths, first
   const mirrors = await findMirrors(plan, disk, paths);
   const seen = Math.max(0, ...mirrors.map(({ header }) => header.highest));
   // Records older than what the mirrors have seen are not the last ones: which mirror is the newest, their headers say.
-  const isLast = last !== null && last.number >= seen;
+  const isLast = last !== null && last.number >= seen && !isOtherDisk;
   const number = Math.max(seen, last?.number ?? 0) + 1;
   await arbiter.claim({ number, cpus: [], activeIo: firstIo, mirrors: isLast ? last.mirrors : [] });
 }

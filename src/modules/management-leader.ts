@@ -11,7 +11,7 @@ import type { ModuleConfig } from "./config.js";
 import { serveControlApi, type ControlApi, type ManagementActions, type VerifyAnswer } from "./management-api.js";
 import { CertificationWatch } from "./management-certification.js";
 import type { AgentLink } from "./management-agent.js";
-import { ChangeInstaller } from "./management-change.js";
+import { Changes } from "./management-changes.js";
 import type { ConsoleHub } from "./management-console.js";
 import { diskOrder, prepareArbiter, prepareDisk } from "./management-disk.js";
 import { AuditLog } from "./management-audit.js";
@@ -81,7 +81,7 @@ export class Leader implements ManagementActions {
   readonly #talk: ModuleTalk;
   readonly #guest: GuestWatch;
   readonly #certification: CertificationWatch;
-  readonly changes: ChangeInstaller;
+  readonly changes: Changes;
   #startedAtMs = Date.now();
   readonly #supportPlan: SupportPlanReader;
   #epochNs = BigInt(Date.now()) * 1_000_000n;
@@ -113,14 +113,7 @@ export class Leader implements ManagementActions {
     this.#console = guestSide.console;
     this.agent = guestSide.agent;
     this.#guest = guestSide.watch;
-    this.changes = new ChangeInstaller({
-      ...{ paths, events: this.#events },
-      plan: () => this.#plan,
-      isGuestUp: () => this.#guest.state === "ready" || this.#guest.state === "reachable",
-      ask: (request, id) => this.agent.request(request, id),
-      record: (image, measured, uncertified) => this.#installed(image, measured, uncertified),
-      powerCycle: () => this.#toActiveIo({ kind: "reset" }),
-    });
+    this.changes = this.#makeChanges();
     this.#recordings = new Recordings(
       paths,
       (seq) => headerFor(this.#configFor(JUDGE, 1), seq),
@@ -156,6 +149,47 @@ export class Leader implements ManagementActions {
     });
   }
 
+  #makeChanges(): Changes {
+    const common = {
+      ...{ paths: this.#paths, events: this.#events },
+      plan: () => this.#plan,
+      ask: this.agent.request.bind(this.agent),
+      powerCycle: () => this.#toActiveIo({ kind: "reset" }),
+    };
+    const installing = {
+      ...common,
+      isGuestUp: () => this.#guest.state === "ready" || this.#guest.state === "reachable",
+      record: (image: PlannedImage, measured: MeasuredImage, uncertified: string | null) =>
+        this.#runs(planWith(this.#plan, image, uncertified ?? this.#plan.certification.uncertified), measured),
+    };
+    return new Changes(this.#plan.server, installing, {
+      ...common,
+      report: () => this.report(),
+      guestState: () => this.#guest.state,
+      record: (image, measured, { uncertified, memoryMiB }) => this.#runs(planWith(this.#plan, image, uncertified, memoryMiB), measured),
+      pressPowerButton: () => this.#toActiveIo({ kind: "powerButton" }),
+      holdOut: (module) => {
+        this.#expect(module, false);
+        this.#supervisor(module).hold();
+      },
+      bringIn: (module) => {
+        if (this.#supervisor(module).presence !== "held") return;
+        this.#expect(module, true);
+        this.#supervisor(module).insert();
+      },
+      machines: () => this.#supervisors.filter(({ name, module }) => module.kind !== "management" && modulesInUse(this.#plan).includes(name)),
+      startsAnew: (except) => this.#startsAnew(except),
+    });
+  }
+
+  /** All CPU and I/O modules are gone, on purpose, and are about to be started again. */
+  #startsAnew(except: string | null): string {
+    const first = plannedModules(this.#plan).find(({ name, kind }) => kind === "io" && name !== except)?.name ?? "";
+    this.#io.takesOver(first);
+    this.#talk.startsAnew();
+    return first;
+  }
+
   #supervise(module: PlannedModule): ModuleSupervisor {
     const { faultThreshold } = this.#plan;
     return new ModuleSupervisor(module, faultThreshold, this.#paths.runDirectory, this.#paths.logDirectory, {
@@ -180,6 +214,7 @@ export class Leader implements ManagementActions {
   /** Starts the server, with nothing of an earlier run left. */
   async startServer(): Promise<void> {
     const leftOver = await cleanUpServer(this.#plan.server, this.#paths);
+    this.changes.finishDisk();
     const plan = await prepareDisk(await this.#admitted(), this.#paths);
     this.#plan = plan;
     await prepareFront(plan);
@@ -357,9 +392,8 @@ export class Leader implements ManagementActions {
     if (!this.#toActiveIo(order)) throw new SteadfastError("MODULE_NOT_RUNNING", { module: this.#io.active });
   }
 
-  /** The machines stay as they were made; from what they boot the I/O modules say, whichever is the active one. */
-  #installed(image: PlannedImage, measured: MeasuredImage, uncertified: string | null): void {
-    const plan = planWith(this.#plan, image, uncertified);
+  /** Another image, of which the I/O modules are told, whichever is the active one; it boots at the next start of the guest. */
+  #runs(plan: ServerPlan, measured: MeasuredImage): void {
     writeJsonFile(this.#paths.planFile, plan);
     this.#plan = plan;
     for (const io of this.#ioNames) this.#links?.send(io, bootImageOf(plan));
@@ -446,7 +480,7 @@ export class Leader implements ManagementActions {
       if (name !== JUDGE.name) this.#links?.send(module, { kind: "expect", module: name, present });
     }
     if (module !== this.#io.active) return;
-    if (this.#guest.state === "off") this.#guest.booting();
+    if (this.#guest.state === "off" && !this.changes.ownsPower) this.#guest.booting();
     this.#verify.repeat();
     this.#recordings.connected();
   }
@@ -539,8 +573,8 @@ export class Leader implements ManagementActions {
     for (const timer of this.#timers) clearInterval(timer);
     this.#guest.close();
     this.#certification.close();
-    this.changes.close();
     this.agent.lost("the server stops");
+    await this.changes.end();
     await endModules(
       this.#supervisors.filter((each) => each.name !== this.#name),
       (module) => void this.#links?.send(module, { kind: "shutdown" }),
@@ -554,6 +588,7 @@ export class Leader implements ManagementActions {
 
   /** The one that led died while it stopped the server. */
   async #finishStop(former: string): Promise<never> {
+    await this.changes.end();
     await cleanUpServer(this.#plan.server, this.#paths);
     const why = `by the operator; ${this.#name} finished it, since ${former} ended meanwhile`;
     this.#events.add("info", LAST_EVENT, `Server ${this.#plan.server} was stopped ${why}.`);
