@@ -53,7 +53,7 @@ const STARTS_SERVERS = /support\/(real-server|toy-servers|module-processes)\.js/
 /** Others that need the machine for themselves. */
 const ALONE = /^(bench-(faults|payments|tools)|image-boot|tap)/;
 /** Only with --long, or by name. They run alone. */
-const LONG = /^(image-change|programme\.|qualification\.|server-change)/;
+const LONG = /^(image-change|programme\.|qualification\.|server-change|server-upgrade)/;
 /** They start a guest of an image. (Those that run alone come after the images in any case.) */
 const NEEDS_IMAGE = /^(rv64-engine|disk-boot)/;
 /** Of the packed ones: the longest first, so that none runs on at the end while a core has nothing to do. */

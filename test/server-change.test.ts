@@ -9,7 +9,7 @@ import { findImage, loadRecipe, DEFAULT_RECIPE_PATH } from "../dist/image/index.
 import { cachePaths } from "../dist/image/paths.js";
 import { sha256 } from "../dist/image/store.js";
 import type { PastInstallation } from "../dist/modules/change-records.js";
-import type { ChangeView } from "../dist/modules/management-change.js";
+import type { ChangeView } from "../dist/modules/management-changes.js";
 import type { LoggedEvent } from "../dist/modules/management-events.js";
 import { RealServer, steadfast, type Outcome } from "./support/real-server.js";
 import { sampleStatement } from "./support/sample-statement.js";

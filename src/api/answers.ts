@@ -239,7 +239,8 @@ export const changesSchema = z.object({
     z.object({
       ...installationFacts,
       outcome: z.enum(["installed", "rolledBack", "refused", "upgraded", "aborted", "failed"]),
-      outageMs: z.number().nullable().optional().describe("Of an upgrade."),
+      outageMs: z.number().nullable().optional().describe("Of an upgrade: of its cutover."),
+      outageBackMs: z.number().nullable().optional().describe("Of its way back."),
       why: z.string().nullable(),
       endedAt: z.string(),
     }),

@@ -85,7 +85,8 @@ export async function followUpgrade(client: ServerClient, id: string, flags: Ser
 }
 
 function tellEnd(past: PastInstallation, flags: ServerFlags, wanted: UpgradeOutcome): void {
-  const { name, outcome, why, outageMs } = past;
+  const { name, outcome, why } = past;
+  const outageMs = wanted === "rolledBack" ? past.outageBackMs : past.outageMs;
   if (outcome !== wanted || why !== null)
     throw new SteadfastError("UPGRADE_ENDED", { name, outcome, why: (why ?? "the operator wanted it so").replace(/\.$/, "") });
   if (flags.json === true) return printJson(past);

@@ -292,10 +292,10 @@ function serverStarted(state: UpgradeState, isNew: boolean): UpgradeStep {
       // Somebody started another image with it.
       return isNew ? { state, effects: [] } : enter({ ...state, outcome: "rolledBack", why: STARTED_ANEW }, "forgetting");
     case "closingBack":
+    case "swapping":
     case "recordingBack":
     case "startingBack":
       return isNew ? enter(state, "closingBack") : enter(state, "forgetting");
-    case "swapping":
     case "removing":
     case "forgetting":
     case "ended":

@@ -40,6 +40,8 @@ export interface PastInstallation extends InstallationFacts {
   readonly outcome: Outcome | UpgradeOutcome;
   /** Of an upgrade: for how long the guest was away at its cutover, ms; null: it came to none. Absent: no upgrade. */
   readonly outageMs?: number | null;
+  /** The same of its way back. */
+  readonly outageBackMs?: number | null;
   readonly why: string | null;
   readonly endedAt: string;
 }

@@ -173,9 +173,8 @@ export class Leader implements ManagementActions {
         this.#supervisor(module).hold();
       },
       bringIn: (module) => {
-        if (this.#supervisor(module).presence !== "held") return;
         this.#expect(module, true);
-        this.#supervisor(module).insert();
+        if (this.#supervisor(module).presence === "held") this.#supervisor(module).insert();
       },
       machines: () => this.#supervisors.filter(({ name, module }) => module.kind !== "management" && modulesInUse(this.#plan).includes(name)),
       startsAnew: (except) => this.#startsAnew(except),

@@ -268,11 +268,11 @@ export class ActiveUpgrade {
 
   #end(course: UpgradeCourse): void {
     this.#effects.rejoin(course);
-    const { state, from, to, id, name, change, startedAt, outageMs } = course.current();
+    const { state, from, to, id, name, change, startedAt, outageMs, outageBackMs } = course.current();
     const { outcome, why } = state;
     const past: PastInstallation = {
       ...{ id, kind: "upgrade", name, change, from: from.image, to: to.image, uncertified: to.uncertified, startedAt },
-      ...{ bytes: 0, files: 0, services: [], outcome, outageMs, why, endedAt: new Date().toISOString() },
+      ...{ bytes: 0, files: 0, services: [], outcome, outageMs, outageBackMs, why, endedAt: new Date().toISOString() },
     };
     this.#tellEnd(course.current());
     this.#hooks.remember(past);

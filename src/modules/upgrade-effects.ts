@@ -287,15 +287,14 @@ export class UpgradeEffects {
 
   // Mirrors.
 
-  /** Has the I/O module leave the configuration with its mirror; false: it did not within the limit. */
+  /**
+   * Ends the I/O module, and nobody writes to its mirror any more; false: not within the limit. What the guest was told is written is on it:
+   * without it nothing is done until a configuration without it is in force.
+   */
   async #part(io: string, course: UpgradeCourse): Promise<boolean> {
     course.note({ parted: io });
     this.#hooks.holdOut(io);
-    return until(course, PART_LIMIT_MS, QUICK_POLL_MS, async () => {
-      const { disk, modules } = this.#hooks.report();
-      const isGone = modules.find(({ name }) => name === io)?.pid === 0;
-      return isGone && disk !== null && disk.mirrors[io]?.state !== "in sync";
-    });
+    return until(course, PART_LIMIT_MS, QUICK_POLL_MS, async () => this.#hooks.report().modules.find(({ name }) => name === io)?.pid === 0);
   }
 
   #directoryOf(io: string): string {
