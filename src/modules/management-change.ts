@@ -122,9 +122,10 @@ export class ChangeInstaller {
     this.#write({ boots: bootsAfter(this.#records.boots, from, to) });
   }
 
-  /** One that another kind of change made. */
+  /** One that another kind of change made; once, however often it is told. */
   remember(past: PastInstallation): void {
-    this.#write({ history: [...this.#records.history, past].slice(-HISTORY_LIMIT) });
+    const others = this.#records.history.filter(({ id }) => id !== past.id);
+    this.#write({ history: [...others, past].slice(-HISTORY_LIMIT) });
     this.#forgetPackages();
   }
 

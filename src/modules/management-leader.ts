@@ -11,7 +11,8 @@ import type { ModuleConfig } from "./config.js";
 import { serveControlApi, type ControlApi, type ManagementActions, type VerifyAnswer } from "./management-api.js";
 import { CertificationWatch } from "./management-certification.js";
 import type { AgentLink } from "./management-agent.js";
-import { Changes } from "./management-changes.js";
+import { changesOf } from "./management-change-host.js";
+import type { Changes } from "./management-changes.js";
 import type { ConsoleHub } from "./management-console.js";
 import { diskOrder, prepareArbiter, prepareDisk } from "./management-disk.js";
 import { AuditLog } from "./management-audit.js";
@@ -32,9 +33,7 @@ import {
   modulesInUse,
   plannedManagement,
   plannedModules,
-  planWith,
   writeJsonFile,
-  type PlannedImage,
   type PlannedModule,
   type ServerPlan,
 } from "./management-plan.js";
@@ -113,7 +112,18 @@ export class Leader implements ManagementActions {
     this.#console = guestSide.console;
     this.agent = guestSide.agent;
     this.#guest = guestSide.watch;
-    this.changes = this.#makeChanges();
+    this.changes = changesOf({
+      ...{ paths, events: this.#events, agent: this.agent, io: this.#io },
+      plan: () => this.#plan,
+      runs: (changed, measured) => this.#runs(changed, measured),
+      report: () => this.report(),
+      guestState: () => this.#guest.state,
+      guestPanics: () => this.#guest.faults.panics,
+      toActiveIo: (message) => this.#toActiveIo(message),
+      expect: (module, present) => this.#expect(module, present),
+      supervisors: () => this.#supervisors,
+      powerOnIsWanted: () => this.#talk.startsAnew(),
+    });
     this.#recordings = new Recordings(
       paths,
       (seq) => headerFor(this.#configFor(JUDGE, 1), seq),
@@ -147,46 +157,6 @@ export class Leader implements ManagementActions {
       save: () => this.#save(),
       stop: (why) => void this.#stop(why),
     });
-  }
-
-  #makeChanges(): Changes {
-    const common = {
-      ...{ paths: this.#paths, events: this.#events },
-      plan: () => this.#plan,
-      ask: this.agent.request.bind(this.agent),
-      powerCycle: () => this.#toActiveIo({ kind: "reset" }),
-    };
-    const installing = {
-      ...common,
-      isGuestUp: () => this.#guest.state === "ready" || this.#guest.state === "reachable",
-      record: (image: PlannedImage, measured: MeasuredImage, uncertified: string | null) =>
-        this.#runs(planWith(this.#plan, image, uncertified ?? this.#plan.certification.uncertified), measured),
-    };
-    return new Changes(this.#plan.server, installing, {
-      ...common,
-      report: () => this.report(),
-      guestState: () => this.#guest.state,
-      record: (image, measured, { uncertified, memoryMiB }) => this.#runs(planWith(this.#plan, image, uncertified, memoryMiB), measured),
-      pressPowerButton: () => this.#toActiveIo({ kind: "powerButton" }),
-      holdOut: (module) => {
-        this.#expect(module, false);
-        this.#supervisor(module).hold();
-      },
-      bringIn: (module) => {
-        this.#expect(module, true);
-        if (this.#supervisor(module).presence === "held") this.#supervisor(module).insert();
-      },
-      machines: () => this.#supervisors.filter(({ name, module }) => module.kind !== "management" && modulesInUse(this.#plan).includes(name)),
-      startsAnew: (except) => this.#startsAnew(except),
-    });
-  }
-
-  /** All CPU and I/O modules are gone, on purpose, and are about to be started again. */
-  #startsAnew(except: string | null): string {
-    const first = plannedModules(this.#plan).find(({ name, kind }) => kind === "io" && name !== except)?.name ?? "";
-    this.#io.takesOver(first);
-    this.#talk.startsAnew();
-    return first;
   }
 
   #supervise(module: PlannedModule): ModuleSupervisor {

@@ -22,8 +22,6 @@ import { readUpgrade, writeUpgrade, type CurrentUpgrade, type UpgradeEnd } from 
 const BYTES_PER_MIB = 1024 * 1024;
 /** Of the trial, beside its guest's memory: its processes. */
 const TRIAL_OVERHEAD_MIB = 300;
-/** Of the disk: the copy, and later the mirror that takes the place of the one that is put aside. */
-const COPIES = 2;
 
 export interface UpgradeRequest extends ChangeRequest {
   /** The cutover follows at once when the trial is healthy. */
@@ -212,10 +210,13 @@ export class ActiveUpgrade {
     };
     demand("memory", needsMiB, freemem() / BYTES_PER_MIB);
     if (disk === undefined) return;
-    const { paths } = this.#hooks;
-    const mirrorMiB = Math.max(...mirrorDirectories(plan, disk, paths).map(allocatedBytes)) / BYTES_PER_MIB;
-    const { bavail, bsize } = statfsSync(paths.stateDirectory);
-    demand(`space in ${paths.stateDirectory}`, Math.ceil(COPIES * mirrorMiB), (bavail * bsize) / BYTES_PER_MIB);
+    // First for the copy; when that is gone, for a mirror beside the one that is put aside.
+    const directories = mirrorDirectories(plan, disk, this.#hooks.paths);
+    const mirrorMiB = Math.ceil(Math.max(...directories.map(allocatedBytes)) / BYTES_PER_MIB);
+    for (const directory of [this.#hooks.paths.stateDirectory, ...directories]) {
+      const { bavail, bsize } = statfsSync(directory);
+      demand(`space in ${directory}`, mirrorMiB, (bavail * bsize) / BYTES_PER_MIB);
+    }
   }
 
   // The course.

@@ -11,6 +11,7 @@ import { imageOf, plannedImage, treeOf } from "./change-images.js";
 import { packageFile } from "./change-records.js";
 import { forgetFormer, putAside, takeBack } from "./former-mirror.js";
 import { guestTrouble, said, type AskAgent, type Expected } from "./guest-checks.js";
+import { beginShutDown, prepareShutDown } from "./guest-shutdown.js";
 import { bringMachinesBack, takeMachinesOut, type AnewHooks } from "./machines-anew.js";
 import type { AgentAnswer } from "./management-agent.js";
 import { measureImage } from "./management-certification.js";
@@ -29,8 +30,8 @@ const TRIAL_SILENT_LIMIT_MS = 30_000;
 /** Until the mirror that was copied is in sync again. */
 const WHOLE_LIMIT_MS = 300_000;
 const SHUT_DOWN_LIMIT_MS = 30_000;
-/** A guest that was just started may not hear the button yet. */
-const PRESS_EVERY_MS = 10_000;
+/** Where the agent does not do it; a guest that was just started may not hear the button yet. */
+const PRESS_EVERY_MS = 12_000;
 const START_LIMIT_MS = 180_000;
 const AGAIN_MS = 1000;
 const SLOW_POLL_MS = 200;
@@ -41,6 +42,8 @@ export interface UpgradeHooks extends AnewHooks {
   readonly events: EventLog;
   report(): ServerReport;
   guestState(): GuestState;
+  /** Kernel panics since the server's start. */
+  guestPanics(): number;
   ask(request: AgentRequest): Promise<AgentAnswer>;
   /** The image that the guest boots next, and the memory that its machines are made with. */
   record(image: PlannedImage, measured: MeasuredImage, end: UpgradeEnd): void;
@@ -98,7 +101,9 @@ export class UpgradeEffects {
       case "start":
         return this.#start(course);
       case "prove":
-        if (!(await this.#untilReady(course, true))) return failure("the guest did not become ready in time");
+        if (!(await this.#untilReady(course, true))) return failure("the guest panicked, or did not become ready in time");
+        // For the way back.
+        await prepareShutDown(this.#hooks.ask);
         return this.#check(course, this.#hooks.ask);
       case "swap":
         return this.#swap(course);
@@ -207,13 +212,18 @@ export class UpgradeEffects {
     // Clients wait from here on: what can be read before is read before.
     for (const { image } of [course.current().from, course.current().to]) await this.prepare(image);
     const isWhole = await until(course, WHOLE_LIMIT_MS, SLOW_POLL_MS, async () => this.isWhole);
+    await prepareShutDown(this.#hooks.ask);
     return isWhole ? DONE : failure("the server did not become whole again, so the guest was not shut down");
   }
 
   // The cutover.
 
   async #shutDown(course: UpgradeCourse): Promise<UpgradeEvent> {
-    let pressedAt = -Infinity;
+    // Who leads next presses the button: the agent answers nobody once it has begun.
+    beginShutDown(this.#hooks.ask).catch((error: unknown) => {
+      if (!(error instanceof SteadfastError)) throw error;
+    });
+    let pressedAt = performance.now();
     const isOff = await until(course, SHUT_DOWN_LIMIT_MS, QUICK_POLL_MS, async () => {
       const state = this.#hooks.guestState();
       if (state === "off") return true;
@@ -261,17 +271,21 @@ export class UpgradeEffects {
     const isReady = await this.#untilReady(course, isOrdered);
     // Not before: its start would take time from the guest's.
     if (!course.signal.aborted) this.rejoin(course);
-    return isReady ? DONE : failure("the guest did not become ready in time");
+    return isReady ? DONE : failure("the guest panicked, or did not become ready in time");
   }
 
   /** `isUnderWay`: it was started before. */
-  #untilReady(course: UpgradeCourse, isUnderWay: boolean): Promise<boolean> {
+  async #untilReady(course: UpgradeCourse, isUnderWay: boolean): Promise<boolean> {
     let hasLeft = isUnderWay;
-    return until(course, START_LIMIT_MS, QUICK_POLL_MS, async () => {
+    const panics = this.#hooks.guestPanics();
+    let isReady = false;
+    await until(course, START_LIMIT_MS, QUICK_POLL_MS, async () => {
       const state = this.#hooks.guestState();
       hasLeft ||= state === "off" || state === "booting";
-      return hasLeft && (state === "ready" || state === "degraded");
+      isReady = hasLeft && (state === "ready" || state === "degraded");
+      return isReady || this.#hooks.guestPanics() > panics;
     });
+    return isReady;
   }
 
   /** All that was written since the cutover goes with the other mirrors. */
