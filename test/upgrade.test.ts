@@ -174,7 +174,19 @@ describe("the course of an active upgrade", () => {
     assert.deepEqual(
       [...seen.keys()],
       [
-        ...["copying", "booting", "checking", "tried", "clearing", "closing", "splitting", "recording", "starting", "proving", "uncommitted"],
+        ...[
+          "copying",
+          "booting",
+          "checking",
+          "tried",
+          "clearing",
+          "closing",
+          "splitting",
+          "recording",
+          "starting",
+          "proving",
+          "uncommitted",
+        ],
         ...["closingBack", "swapping", "recordingBack", "startingBack", "forgetting", "ended"],
       ],
     );

@@ -4,6 +4,7 @@
  */
 import { z } from "zod";
 import { CERTIFICATION_STATES } from "../certification/standing.js";
+import { UPGRADE_PHASES } from "../installation/upgrade.js";
 import { ROLES } from "../access/roles.js";
 import { REDUNDANCIES } from "../modules/redundancy.js";
 import { PLAN_LEVELS } from "../support/plan.js";
@@ -135,6 +136,10 @@ export const statusSchema = z.object({
   published: z.array(z.object({ protocol: z.enum(["tcp", "udp"]), hostAddress: z.string(), hostPort: count, guestPort: count })),
   bridge: z.string(),
   certification: z.nullable(certificationSchema).describe("Null: the engine runs no image, or it was not looked at yet."),
+  upgrade: z
+    .object({ name: z.string().describe("Of the change."), phase: z.enum(UPGRADE_PHASES) })
+    .nullable()
+    .describe("The active upgrade under way."),
   image: z.object({ name: z.string(), digest: z.string(), kernel: z.string(), kernelRelease: z.string() }),
   engine: z.string(),
   memoryMiB: size,
@@ -223,7 +228,7 @@ const upgrade = z.object({
   from: upgradeEnd,
   to: upgradeEnd,
   startedAt: z.string(),
-  phase: z.string(),
+  phase: z.enum(UPGRADE_PHASES),
   why: z.string().nullable(),
   trial: z.string().nullable().describe("Name of the server on which it is tried."),
   hasFormerDisk: z.boolean().describe("The disk as it was at the cutover is kept."),

@@ -59,10 +59,7 @@ export const changeUpgradeSchema = changeInstallSchema.extend({
 });
 export const changeRollbackSchema = z.strictObject({
   uncertified: reason,
-  formerDisk: z
-    .boolean()
-    .optional()
-    .describe("Of an upgrade: with the disk as it was at the cutover. What was written since is lost."),
+  formerDisk: z.boolean().optional().describe("Of an upgrade: with the disk as it was at the cutover. What was written since is lost."),
 });
 export const recordingBodySchema = z.strictObject({ action: z.enum(["start", "stop"]) });
 export const downSchema = z.strictObject({

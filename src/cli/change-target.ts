@@ -41,12 +41,7 @@ async function targetImage(change: ChangePackage, certified: string | null): Pro
 }
 
 /** @throws SteadfastError what can be refused before the server is asked */
-export async function broughtChange(
-  client: ServerClient,
-  change: ChangePackage,
-  file: string,
-  flags: TargetFlags,
-): Promise<ChangeRequest> {
+export async function broughtChange(client: ServerClient, change: ChangePackage, file: string, flags: TargetFlags): Promise<ChangeRequest> {
   const envelope = flags.certificate === undefined ? null : decodeEnvelope(readLimited(flags.certificate, ENVELOPE_BYTES_LIMIT));
   const image = await targetImage(change, envelope === null ? null : certifiedImage(envelope, change));
   if (envelope !== null) certificateStore().install(image.digest, envelope);

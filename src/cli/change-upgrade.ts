@@ -5,6 +5,7 @@ import { SteadfastError } from "../foundation/errors.js";
 import type { UpgradeOutcome } from "../installation/upgrade.js";
 import type { PastInstallation } from "../modules/change-records.js";
 import type { UpgradeView } from "../modules/management-upgrade.js";
+import { upgradePhaseText } from "../view/upgrade.js";
 import { broughtChange, demandBase, type TargetFlags } from "./change-target.js";
 import type { ServerClient } from "./client.js";
 import { paint, printJson, printLines } from "./output.js";
@@ -25,36 +26,14 @@ Examples:
   steadfast change upgrade kernel.tar --uncertified "trying it" --cutover
 `;
 
-const PHASES: Readonly<Record<string, string>> = {
-  copying: "copying the disk for the trial",
-  booting: "the trial boots",
-  checking: "the trial's services and checks are looked at",
-  tried: "the trial is healthy",
-  clearing: "the trial is ended",
-  closing: "the guest shuts down",
-  splitting: "a mirror of the disk is put aside",
-  recording: "the new image is recorded",
-  starting: "the guest starts with the change",
-  proving: "the guest's services and checks are looked at",
-  uncommitted: "the server runs the change, and can go back",
-  closingBack: "the guest shuts down to go back",
-  swapping: "the former disk is taken",
-  recordingBack: "the former image is recorded",
-  startingBack: "the guest starts without the change",
-  removing: "the trial is removed",
-  forgetting: "what was kept for the way back is removed",
-};
-
-function phaseText(phase: string): string {
-  return PHASES[phase] ?? phase;
-}
-
 function outageText(outageMs: number | null | undefined): string {
   return outageMs === null || outageMs === undefined ? "" : `; the guest was away for ${(outageMs / 1000).toFixed(1)} s`;
 }
 
 export function upgradeLines({ name, phase, why, trial, outageMs, hasFormerDisk, allowed, to }: UpgradeView): string[] {
-  const lines = [`upgrade to ${name} (image ${to.image.slice(0, 12)}, ${to.memoryMiB} MiB): ${phaseText(phase)}${outageText(outageMs)}`];
+  const lines = [
+    `upgrade to ${name} (image ${to.image.slice(0, 12)}, ${to.memoryMiB} MiB): ${upgradePhaseText(phase)}${outageText(outageMs)}`,
+  ];
   if (why !== null) lines.push(`  ${why}`);
   if (trial !== null) lines.push(`  the trial: steadfast console --server ${trial}`);
   if (hasFormerDisk) lines.push("  the disk as it was at the cutover is kept (rollback --former-disk)");
@@ -73,7 +52,7 @@ export async function followUpgrade(client: ServerClient, id: string, flags: Ser
     const past = history.find((each) => each.id === id);
     if (past !== undefined) return tellEnd(past, flags, wanted);
     if (upgrade?.id === id) {
-      if (upgrade.phase !== said && flags.json !== true) process.stderr.write(`${phaseText(upgrade.phase)}\n`);
+      if (upgrade.phase !== said && flags.json !== true) process.stderr.write(`${upgradePhaseText(upgrade.phase)}\n`);
       said = upgrade.phase;
       if (wanted === "upgraded" && (upgrade.phase === "tried" || upgrade.phase === "uncommitted")) {
         if (flags.json === true) return printJson(upgrade);
@@ -90,7 +69,9 @@ function tellEnd(past: PastInstallation, flags: ServerFlags, wanted: UpgradeOutc
   if (outcome !== wanted || why !== null)
     throw new SteadfastError("UPGRADE_ENDED", { name, outcome, why: (why ?? "the operator wanted it so").replace(/\.$/, "") });
   if (flags.json === true) return printJson(past);
-  const how = { upgraded: "is committed", aborted: "is ended; nothing is left of it", rolledBack: "is taken back", failed: "failed" }[wanted];
+  const how = { upgraded: "is committed", aborted: "is ended; nothing is left of it", rolledBack: "is taken back", failed: "failed" }[
+    wanted
+  ];
   printLines([`The upgrade to ${paint(name, "bold")} ${how}${outageText(outageMs)}.`]);
 }
 

@@ -5,25 +5,27 @@
  * trace; from `recording` on the server runs the new image unless it is rolled back.
  */
 
-export type UpgradePhase =
-  | "copying"
-  | "booting"
-  | "checking"
-  | "tried"
-  | "clearing"
-  | "closing"
-  | "splitting"
-  | "recording"
-  | "starting"
-  | "proving"
-  | "uncommitted"
-  | "closingBack"
-  | "swapping"
-  | "recordingBack"
-  | "startingBack"
-  | "removing"
-  | "forgetting"
-  | "ended";
+export const UPGRADE_PHASES = [
+  "copying",
+  "booting",
+  "checking",
+  "tried",
+  "clearing",
+  "closing",
+  "splitting",
+  "recording",
+  "starting",
+  "proving",
+  "uncommitted",
+  "closingBack",
+  "swapping",
+  "recordingBack",
+  "startingBack",
+  "removing",
+  "forgetting",
+  "ended",
+] as const;
+export type UpgradePhase = (typeof UPGRADE_PHASES)[number];
 
 export type UpgradeOutcome = "upgraded" | "aborted" | "rolledBack" | "failed";
 

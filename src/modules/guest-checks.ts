@@ -34,7 +34,12 @@ export function said({ output, status }: Pick<AgentAnswer, "output" | "status">)
 }
 
 /** Brings a file into the guest. The answer is that to its last chunk, or to the one that failed. */
-export async function putFile(ask: AskAgent, path: string, bytes: Uint8Array, sent: (bytes: number) => boolean): Promise<AgentAnswer | null> {
+export async function putFile(
+  ask: AskAgent,
+  path: string,
+  bytes: Uint8Array,
+  sent: (bytes: number) => boolean,
+): Promise<AgentAnswer | null> {
   for (let offset = 0; offset < bytes.length; offset += MAX_CHUNK_BYTES) {
     const chunk = bytes.subarray(offset, offset + MAX_CHUNK_BYTES);
     const answer = await ask({ verb: "put", path, mode: FILE_MODE, totalBytes: bytes.length, offset, bytes: chunk });

@@ -1,4 +1,5 @@
 /** All changes to a server's guest, as the API and the leader see them: those that are installed while it runs, and upgrades by a start. */
+import type { UpgradeStanding } from "../view/upgrade.js";
 import { ChangeInstaller, type ChangeHooks, type ChangeRequest, type InstallerView } from "./management-change.js";
 import { ActiveUpgrade, type UpgradeOwnHooks, type UpgradeRequest, type UpgradeView } from "./management-upgrade.js";
 
@@ -36,6 +37,11 @@ export class Changes {
 
   get view(): ChangeView {
     return { ...this.#installer.view, upgrade: this.#upgrade.view };
+  }
+
+  /** The active upgrade under way; null: none is. */
+  get standing(): UpgradeStanding | null {
+    return this.#upgrade.standing;
   }
 
   /** The guest's power-off is wanted, and does not end the server. */

@@ -296,6 +296,7 @@ export class Leader implements ManagementActions {
       address: this.#plan.network.kind === "tap" ? (this.#network?.guestAddress ?? "") : "",
       guest: this.#guest,
       certification: this.#certification.standing,
+      upgrade: this.changes.standing,
       startedAtMs: this.#startedAtMs,
       support: this.#supportPlan.standing(Date.now()),
       lastEventId: this.#events.lastId,

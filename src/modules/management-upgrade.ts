@@ -6,7 +6,17 @@
 import { statfsSync } from "node:fs";
 import { freemem } from "node:os";
 import { SteadfastError } from "../foundation/errors.js";
-import { beginUpgrade, isAbortable, isAllowed, ownsPower, stepUpgrade, type UpgradeEvent, type UpgradeStep } from "../installation/upgrade.js";
+import {
+  beginUpgrade,
+  isAbortable,
+  isAllowed,
+  ownsPower,
+  stepUpgrade,
+  type UpgradeEvent,
+  type UpgradePhase,
+  type UpgradeStep,
+} from "../installation/upgrade.js";
+import type { UpgradeStanding } from "../view/upgrade.js";
 import type { ManagementEventCode } from "../wire/event-codes.js";
 import { askedChange, imageOf } from "./change-images.js";
 import type { PastInstallation } from "./change-records.js";
@@ -35,7 +45,7 @@ export interface UpgradeView {
   readonly from: UpgradeEnd;
   readonly to: UpgradeEnd;
   readonly startedAt: string;
-  readonly phase: string;
+  readonly phase: UpgradePhase;
   readonly why: string | null;
   /** Name of the server on which it is tried; null: there is none any more. */
   readonly trial: string | null;
@@ -77,6 +87,10 @@ export class ActiveUpgrade {
   /** The guest is off by our own doing, or about to be. */
   get ownsPower(): boolean {
     return this.#current !== null && ownsPower(this.#current.state.phase);
+  }
+
+  get standing(): UpgradeStanding | null {
+    return this.#current === null ? null : { name: this.#current.name, phase: this.#current.state.phase };
   }
 
   get isUncommitted(): boolean {
@@ -293,13 +307,21 @@ export class ActiveUpgrade {
     const { name, state, outageMs, former } = this.#current as CurrentUpgrade;
     switch (state.phase) {
       case "tried":
-        return this.#tell("info", "UPGRADE_TRIED", `The change ${name} is healthy on ${this.#trial.name}: \`change cutover\` or \`change abort\`.`);
+        return this.#tell(
+          "info",
+          "UPGRADE_TRIED",
+          `The change ${name} is healthy on ${this.#trial.name}: \`change cutover\` or \`change abort\`.`,
+        );
       case "closing":
         if (before.state.phase !== "clearing") return;
         return this.#tell("warning", "UPGRADE_CUTOVER", `The guest is shut down, to be started with the change ${name}.`);
       case "closingBack":
         if (state.why === null) return;
-        return this.#tell("error", "UPGRADE_UNHEALTHY", `The guest is not well with the change ${name} and is started without it: ${state.why}.`);
+        return this.#tell(
+          "error",
+          "UPGRADE_UNHEALTHY",
+          `The guest is not well with the change ${name} and is started without it: ${state.why}.`,
+        );
       case "uncommitted": {
         const kept = former === null ? "" : "; the disk as it was is kept";
         const text = `The server runs the change ${name}; the guest was away for ${seconds(outageMs)}${kept}. \`change commit\` or \`change rollback\`.`;

@@ -16,7 +16,6 @@ import { STARTUP_DESCRIPTOR_VARIABLE } from "./spawn-management.js";
 import { Standby } from "./management-standby.js";
 import type { MadeRecord } from "./management-state.js";
 
-
 /** Runs until the server is stopped; then the process ends with exit code 0. */
 export async function runManagement(config: ModuleConfig): Promise<void> {
   const paths = serverPaths(config.server);

@@ -46,7 +46,16 @@ export class TrialServer {
     const { front: _front, firstImage: _first, disk, ...rest } = plan;
     const certification = { ...plan.certification, uncertified };
     const network = { kind: "none", bridge: "", hostAddress: "", guestAddress: "", publish: [] } as const;
-    const own = { server: this.name, redundancy: "simplex", checkpoints: false, guestWatch: "off", image, memoryMiB, network, certification } as const;
+    const own = {
+      server: this.name,
+      redundancy: "simplex",
+      checkpoints: false,
+      guestWatch: "off",
+      image,
+      memoryMiB,
+      network,
+      certification,
+    } as const;
     return { ...rest, ...own, ...(disk !== undefined && { disk: { ...disk, diskId: "", directories: [] } }) };
   }
 
@@ -90,7 +99,8 @@ export class TrialServer {
 
   /** One request to the agent in its guest. */
   async ask(request: AgentRequest): Promise<AgentAnswer> {
-    const asked = request.verb === "put" ? { ...request, bytes: undefined, base64: Buffer.from(request.bytes).toString("base64") } : request;
+    const asked =
+      request.verb === "put" ? { ...request, bytes: undefined, base64: Buffer.from(request.bytes).toString("base64") } : request;
     const limitMs = AGENT_SLACK_MS + (request.verb === "run" ? request.limitSeconds * 1000 : 0);
     const { id, status, base64 } = await this.#call<{ id: string; status: number; base64: string }>(
       "POST",

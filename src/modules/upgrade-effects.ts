@@ -249,8 +249,7 @@ export class UpgradeEffects {
   async #record(course: UpgradeCourse, before: UpgradeEnd, after: UpgradeEnd): Promise<UpgradeEvent> {
     const plan = this.#hooks.plan();
     const { image, measured } = await this.prepare(after.image);
-    if (plan.image.digest !== after.image || plan.memoryMiB !== after.memoryMiB)
-      this.#hooks.record(image, measured, after);
+    if (plan.image.digest !== after.image || plan.memoryMiB !== after.memoryMiB) this.#hooks.record(image, measured, after);
     this.#hooks.bootsNow(before.image, after.image);
     return DONE;
   }
