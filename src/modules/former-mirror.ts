@@ -13,12 +13,17 @@ const BLOCK_BYTES = 512;
 /** Afterwards the directory is that of a blank mirror. */
 export function putAside(directory: string): void {
   const [aside, moving] = [join(directory, ASIDE), join(directory, MOVING)];
-  if (existsSync(aside)) return;
+  if (isAside(directory)) return;
   mkdirSync(moving, { recursive: true, mode: 0o700 });
   for (const name of Object.values(MIRROR_FILES)) {
     if (existsSync(join(directory, name))) renameSync(join(directory, name), join(moving, name));
   }
   renameSync(moving, aside);
+}
+
+/** Whether all of a mirror was put aside there; also when it was taken back since. */
+export function isAside(directory: string): boolean {
+  return existsSync(join(directory, ASIDE));
 }
 
 /** What was put aside is the mirror again, and all others of `directories` are blank: it alone is the disk. */

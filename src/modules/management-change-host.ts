@@ -4,10 +4,11 @@ import type { ManagementToIo } from "../wire/control.js";
 import type { AgentLink } from "./management-agent.js";
 import { Changes } from "./management-changes.js";
 import type { EventLog } from "./management-events.js";
+import type { GuestWatch } from "./management-guest.js";
 import type { IoView } from "./management-io.js";
 import type { ServerPaths } from "./management-paths.js";
 import { modulesInUse, plannedModules, planWith, type ServerPlan } from "./management-plan.js";
-import type { GuestState, ServerReport } from "./management-status.js";
+import type { ServerReport } from "./management-status.js";
 import type { ModuleSupervisor } from "./management-supervisor.js";
 
 export interface ChangeHost {
@@ -15,12 +16,11 @@ export interface ChangeHost {
   readonly events: EventLog;
   readonly agent: AgentLink;
   readonly io: IoView;
+  readonly guest: GuestWatch;
   plan(): ServerPlan;
   /** The server runs by this plan from now on; it is written down. */
   runs(plan: ServerPlan, measured: MeasuredImage): void;
   report(): ServerReport;
-  guestState(): GuestState;
-  guestPanics(): number;
   /** False: there is no active I/O module at the moment. */
   toActiveIo(message: ManagementToIo): boolean;
   expect(module: string, present: boolean): void;
@@ -30,7 +30,7 @@ export interface ChangeHost {
 }
 
 export function changesOf(host: ChangeHost): Changes {
-  const { paths, events, agent, io } = host;
+  const { paths, events, agent, io, guest } = host;
   const supervisor = (name: string): ModuleSupervisor | undefined => host.supervisors().find((each) => each.name === name);
   const common = {
     ...{ paths, events },
@@ -42,15 +42,15 @@ export function changesOf(host: ChangeHost): Changes {
     host.plan().server,
     {
       ...common,
-      isGuestUp: () => host.guestState() === "ready" || host.guestState() === "reachable",
+      isGuestUp: () => guest.state === "ready" || guest.state === "reachable",
       record: (image, measured, uncertified) =>
         host.runs(planWith(host.plan(), image, uncertified ?? host.plan().certification.uncertified), measured),
     },
     {
       ...common,
       report: () => host.report(),
-      guestState: () => host.guestState(),
-      guestPanics: () => host.guestPanics(),
+      guestState: () => guest.state,
+      guestPanics: () => guest.faults.panics,
       record: (image, measured, { uncertified, memoryMiB }) => host.runs(planWith(host.plan(), image, uncertified, memoryMiB), measured),
       pressPowerButton: () => host.toActiveIo({ kind: "powerButton" }),
       holdOut: (module) => {

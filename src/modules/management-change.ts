@@ -117,9 +117,13 @@ export class ChangeInstaller {
     return this.#records.current !== null || this.#isPreparing;
   }
 
+  get boots(): ChangeRecords["boots"] {
+    return this.#records.boots;
+  }
+
   /** The server boots another image from now on, though nothing was installed. */
-  bootsNow(from: string, to: string): void {
-    this.#write({ boots: bootsAfter(this.#records.boots, from, to) });
+  setBoots(boots: ChangeRecords["boots"]): void {
+    this.#write({ boots });
   }
 
   /** One that another kind of change made; once, however often it is told. */

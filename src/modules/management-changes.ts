@@ -19,7 +19,7 @@ interface Begun {
 }
 
 type InstallerHooks = Omit<ChangeHooks, "isBusy">;
-type UpgradeHooks = Omit<UpgradeOwnHooks, "isBusy" | "remember" | "bootsNow">;
+type UpgradeHooks = Omit<UpgradeOwnHooks, "isBusy" | "remember" | "boots" | "setBoots">;
 
 export class Changes {
   readonly #installer: ChangeInstaller;
@@ -31,7 +31,8 @@ export class Changes {
       ...upgrading,
       isBusy: () => this.#installer.isBusy,
       remember: (past) => this.#installer.remember(past),
-      bootsNow: (from, to) => this.#installer.bootsNow(from, to),
+      boots: () => this.#installer.boots,
+      setBoots: (boots) => this.#installer.setBoots(boots),
     });
   }
 

@@ -113,12 +113,10 @@ export class Leader implements ManagementActions {
     this.agent = guestSide.agent;
     this.#guest = guestSide.watch;
     this.changes = changesOf({
-      ...{ paths, events: this.#events, agent: this.agent, io: this.#io },
+      ...{ paths, events: this.#events, agent: this.agent, io: this.#io, guest: this.#guest },
       plan: () => this.#plan,
       runs: (changed, measured) => this.#runs(changed, measured),
       report: () => this.report(),
-      guestState: () => this.#guest.state,
-      guestPanics: () => this.#guest.faults.panics,
       toActiveIo: (message) => this.#toActiveIo(message),
       expect: (module, present) => this.#expect(module, present),
       supervisors: () => this.#supervisors,

@@ -20,7 +20,7 @@ import type { UpgradeStanding } from "../view/upgrade.js";
 import type { ManagementEventCode } from "../wire/event-codes.js";
 import { askedChange, imageOf } from "./change-images.js";
 import type { PastInstallation } from "./change-records.js";
-import { allocatedBytes, takeBack } from "./former-mirror.js";
+import { allocatedBytes, isAside, takeBack } from "./former-mirror.js";
 import { newAgentId } from "./management-agent.js";
 import { judgeImage } from "./management-certification.js";
 import type { ChangeRequest } from "./management-change.js";
@@ -60,6 +60,7 @@ export interface UpgradeOwnHooks extends UpgradeHooks {
   /** Another kind of change is under way. */
   isBusy(): boolean;
   remember(past: PastInstallation): void;
+  boots(): CurrentUpgrade["bootsBefore"];
 }
 
 const ASKED = ["cutover", "abort", "commit", "rollback"] as const;
@@ -103,7 +104,7 @@ export class ActiveUpgrade {
     return {
       ...{ id, name, change, from, to, startedAt, phase: state.phase, why: state.why, outageMs },
       trial: isAbortable(state.phase) && state.phase !== "copying" ? this.#trial.name : null,
-      hasFormerDisk: former !== null,
+      hasFormerDisk: former !== null && isAside(former),
       allowed: ASKED.filter((asked) => isAllowed(state.phase, asked)),
     };
   }
@@ -126,7 +127,7 @@ export class ActiveUpgrade {
       const id = newAgentId();
       const first = beginUpgrade(cutover);
       this.#write({
-        ...{ id, name, change, ...ends, startedAt: new Date().toISOString(), state: first.state },
+        ...{ id, name, change, ...ends, startedAt: new Date().toISOString(), state: first.state, bootsBefore: this.#hooks.boots() },
         ...{ parted: null, former: null, isCold: ends.from.memoryMiB !== ends.to.memoryMiB, isOrdered: false },
         ...{ closedAtMs: null, outageMs: null, outageBackMs: null },
       });
@@ -151,7 +152,7 @@ export class ActiveUpgrade {
   }
 
   rollback(isFormerDisk: boolean): { readonly id: string } {
-    if (isFormerDisk && this.isUncommitted && this.#current?.former === null)
+    if (isFormerDisk && this.isUncommitted && this.view?.hasFormerDisk !== true)
       throw new SteadfastError("UPGRADE_NO_FORMER_DISK", { server: this.#hooks.plan().server });
     return this.#asked("rollback", { kind: "rollback", isFormerDisk });
   }
@@ -169,7 +170,8 @@ export class ActiveUpgrade {
   finishDisk(): void {
     const current = this.#current;
     const plan = this.#hooks.plan();
-    if (current === null || current.state.phase !== "swapping" || current.former === null || plan.disk === undefined) return;
+    if (current === null || current.state.phase !== "swapping" || current.former === null || !isAside(current.former)) return;
+    if (plan.disk === undefined) return;
     takeBack(current.former, mirrorDirectories(plan, plan.disk, this.#hooks.paths));
     this.#write({ ...current, state: { ...current.state, phase: "recordingBack", isFormerDisk: false } });
   }
@@ -264,7 +266,7 @@ export class ActiveUpgrade {
       signal: controller.signal,
       current: () => this.#current as CurrentUpgrade,
       note: (changed) => {
-        if (this.#current !== null) this.#write({ ...this.#current, ...changed });
+        if (this.#current !== null && !controller.signal.aborted) this.#write({ ...this.#current, ...changed });
       },
     };
     for (const effect of effects) {

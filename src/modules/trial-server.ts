@@ -30,6 +30,8 @@ const COPY_NICENESS = "10";
 export class TrialServer {
   readonly name: string;
   readonly paths: ServerPaths;
+  /** A start under way: what it brings about is removed after it only. */
+  #starting: Promise<void> = Promise.resolve();
 
   constructor(server: string) {
     this.name = `${server}${TRIAL_SUFFIX}`;
@@ -78,7 +80,13 @@ export class TrialServer {
   }
 
   /** @throws SteadfastError why it does not start */
-  async start(plan: ServerPlan): Promise<void> {
+  start(plan: ServerPlan): Promise<void> {
+    const starting = this.#start(plan);
+    this.#starting = starting.catch(() => undefined);
+    return starting;
+  }
+
+  async #start(plan: ServerPlan): Promise<void> {
     await cleanUpServer(this.name, this.paths);
     makeServerDirectories(this.paths);
     writeJsonFile(this.paths.planFile, plan);
@@ -113,6 +121,7 @@ export class TrialServer {
 
   /** Ends it and removes all that it had. */
   async remove(): Promise<void> {
+    await this.#starting;
     const managers = livingManagement(this.paths);
     try {
       await this.#call("POST", "/down", { graceMs: 0 }, ANSWER_LIMIT_MS);

@@ -8,8 +8,8 @@ import type { MeasuredImage } from "../image/store.js";
 import { servicesOf } from "../installation/delta.js";
 import type { UpgradeEffect, UpgradeEvent } from "../installation/upgrade.js";
 import { imageOf, plannedImage, treeOf } from "./change-images.js";
-import { packageFile } from "./change-records.js";
-import { forgetFormer, putAside, takeBack } from "./former-mirror.js";
+import { bootsAfter, packageFile, type ChangeRecords } from "./change-records.js";
+import { forgetFormer, isAside, putAside, takeBack } from "./former-mirror.js";
 import { guestTrouble, said, type AskAgent, type Expected } from "./guest-checks.js";
 import { beginShutDown, prepareShutDown } from "./guest-shutdown.js";
 import { bringMachinesBack, takeMachinesOut, type AnewHooks } from "./machines-anew.js";
@@ -47,7 +47,8 @@ export interface UpgradeHooks extends AnewHooks {
   ask(request: AgentRequest): Promise<AgentAnswer>;
   /** The image that the guest boots next, and the memory that its machines are made with. */
   record(image: PlannedImage, measured: MeasuredImage, end: UpgradeEnd): void;
-  bootsNow(from: string, to: string): void;
+  /** What a start of the server makes of the image that it is asked to start with. */
+  setBoots(boots: ChangeRecords["boots"]): void;
   /** False: nobody takes the order at the moment. */
   pressPowerButton(): boolean;
   powerCycle(): boolean;
@@ -95,9 +96,8 @@ export class UpgradeEffects {
       case "split":
         return this.#split(course);
       case "record":
-        return this.#record(course, course.current().from, course.current().to);
       case "recordBack":
-        return this.#record(course, course.current().to, course.current().from);
+        return this.#record(course, effect === "record");
       case "start":
         return this.#start(course);
       case "prove":
@@ -166,6 +166,7 @@ export class UpgradeEffects {
     if (io === null) return failure("there is no second mirror of the disk that is in sync");
     // A mirror that leaves is as a disk after a loss of power: what was not written yet would be missing.
     const synced = await this.#hooks.ask({ verb: "run", command: "sync", limitSeconds: SYNC_SECONDS });
+    course.signal.throwIfAborted();
     if (synced.status !== 0) return failure(`sync in the guest: ${said(synced)}`);
     if (!(await this.#part(io, course))) return failure(`the mirror of ${io} did not leave the configuration`);
     const why = await this.#trial.copyMirror(this.#directoryOf(io), plan, course.signal);
@@ -178,6 +179,7 @@ export class UpgradeEffects {
     const { to } = course.current();
     const { image } = await this.prepare(to.image);
     const isThere = (await this.#trial.report())?.image.digest === to.image;
+    course.signal.throwIfAborted();
     if (!isThere) await this.#trial.start(this.#trial.planFor(this.#hooks.plan(), image, to));
     let heardAt = performance.now();
     let said = "it does not answer";
@@ -237,20 +239,27 @@ export class UpgradeEffects {
   /** A server without a second mirror has no former disk: the way back on the present one stays. */
   async #split(course: UpgradeCourse): Promise<UpgradeEvent> {
     const { parted, former } = course.current();
-    if (this.#hooks.plan().disk === undefined || former !== null) return DONE;
+    if (this.#hooks.plan().disk === undefined) return DONE;
     const io = parted ?? this.spareMirror();
     if (io === null || !(await this.#part(io, course))) return DONE;
     const directory = this.#directoryOf(io);
+    if (former === null) {
+      // Of an upgrade that was lost with its record, there may be an older one.
+      forgetFormer(directory);
+      course.note({ former: directory });
+    }
     putAside(directory);
-    course.note({ former: directory });
     return DONE;
   }
 
-  async #record(course: UpgradeCourse, before: UpgradeEnd, after: UpgradeEnd): Promise<UpgradeEvent> {
+  async #record(course: UpgradeCourse, isNew: boolean): Promise<UpgradeEvent> {
+    const { from, to, bootsBefore } = course.current();
+    const end = isNew ? to : from;
+    const { image, measured } = await this.prepare(end.image);
+    course.signal.throwIfAborted();
     const plan = this.#hooks.plan();
-    const { image, measured } = await this.prepare(after.image);
-    if (plan.image.digest !== after.image || plan.memoryMiB !== after.memoryMiB) this.#hooks.record(image, measured, after);
-    this.#hooks.bootsNow(before.image, after.image);
+    if (plan.image.digest !== end.image || plan.memoryMiB !== end.memoryMiB) this.#hooks.record(image, measured, end);
+    this.#hooks.setBoots(isNew ? bootsAfter(bootsBefore, from.image, to.image) : bootsBefore);
     return DONE;
   }
 
@@ -291,7 +300,7 @@ export class UpgradeEffects {
   async #swap(course: UpgradeCourse): Promise<UpgradeEvent> {
     const { former } = course.current();
     const { disk } = this.#hooks.plan();
-    if (former === null || disk === undefined) return failure("there is none");
+    if (former === null || disk === undefined || !isAside(former)) return failure("there is none");
     course.note({ isCold: true });
     await takeMachinesOut(this.#hooks);
     takeBack(former, mirrorDirectories(this.#hooks.plan(), disk, this.#hooks.paths));

@@ -1,6 +1,7 @@
 /** The active upgrade of a server that is under way, as it is written down in a file of its state directory. */
 import { join } from "node:path";
 import type { UpgradeState } from "../installation/upgrade.js";
+import type { ChangeRecords } from "./change-records.js";
 import type { ServerPaths } from "./management-paths.js";
 import { readJsonFile, writeJsonFile } from "./management-plan.js";
 
@@ -21,6 +22,8 @@ export interface CurrentUpgrade {
   readonly from: UpgradeEnd;
   readonly to: UpgradeEnd;
   readonly startedAt: string;
+  /** What a start of the server made of its image before. */
+  readonly bootsBefore: ChangeRecords["boots"];
   readonly state: UpgradeState;
   /** The I/O module that is held out for it at the moment, with its mirror; null: none. */
   readonly parted: string | null;
