@@ -509,6 +509,13 @@ export interface components {
                 /** @description When it came to be so, ISO 8601. */
                 since: string;
             } | null;
+            /** @description The active upgrade under way. */
+            upgrade: {
+                /** @description Of the change. */
+                name: string;
+                /** @enum {string} */
+                phase: "copying" | "booting" | "checking" | "tried" | "clearing" | "closing" | "splitting" | "recording" | "starting" | "proving" | "uncommitted" | "closingBack" | "swapping" | "recordingBack" | "startingBack" | "removing" | "forgetting" | "ended";
+            } | null;
             image: {
                 name: string;
                 digest: string;
@@ -717,7 +724,8 @@ export interface components {
                     uncertified: string | null;
                 };
                 startedAt: string;
-                phase: string;
+                /** @enum {string} */
+                phase: "copying" | "booting" | "checking" | "tried" | "clearing" | "closing" | "splitting" | "recording" | "starting" | "proving" | "uncommitted" | "closingBack" | "swapping" | "recordingBack" | "startingBack" | "removing" | "forgetting" | "ended";
                 why: string | null;
                 /** @description Name of the server on which it is tried. */
                 trial: string | null;
