@@ -5,6 +5,7 @@ import { basename } from "node:path";
 
 /** More than any file of tests takes: one that hangs fails then, and the others are run all the same. */
 const FILE_LIMIT_MS = 25 * 60 * 1000;
+const LONG_FILE_LIMIT_MS = 4 * 60 * 60 * 1000;
 /** From the request to end to SIGKILL. */
 const END_LIMIT_MS = 10_000;
 const COUNTED = ["tests", "pass", "fail", "skipped"];
@@ -25,14 +26,21 @@ function secondsSince(startMs) {
 }
 
 /**
- * Runs one job, {file, node, major, phase, polite?}, in `root`; `polite`: it gives way to everything else on the machine. Its outcome:
- * the job, how many tests, whether it failed, seconds, and `isHung` if it was ended for taking too long. Never rejects.
+ * Runs one job, {file, node, major, place, long}, in `root`; its place "beside": it gets only the time of the cores that nobody else wants
+ * (SCHED_IDLE). Its outcome: the job, how many tests, whether it failed, seconds, and `isHung` if it was ended for taking too long. Never
+ * rejects.
  */
 function runFile(root, job) {
   const startMs = performance.now();
   const node = [job.node, "--test-reporter=spec", job.file];
-  const [program, ...parameters] = job.polite === true ? ["nice", "-n", "10", ...node] : node;
-  const env = { ...process.env, STEADFAST_REQUIRE_IMAGES: "1", ...(process.stdout.isTTY ? { FORCE_COLOR: "1" } : {}) };
+  const [program, ...parameters] = job.place === "beside" ? ["chrt", "--idle", "0", ...node] : node;
+  const limitMs = job.long ? LONG_FILE_LIMIT_MS : FILE_LIMIT_MS;
+  const env = {
+    ...process.env,
+    STEADFAST_REQUIRE_IMAGES: "1",
+    ...(job.long ? { STEADFAST_LONG: "1" } : {}),
+    ...(process.stdout.isTTY ? { FORCE_COLOR: "1" } : {}),
+  };
   return new Promise((resolve) => {
     const child = spawn(program, parameters, { cwd: root, env, stdio: ["ignore", "pipe", "pipe"] });
     const chunks = [];
@@ -42,7 +50,7 @@ function runFile(root, job) {
       isHung = true;
       child.kill("SIGTERM");
       killer = setTimeout(() => child.kill("SIGKILL"), END_LIMIT_MS);
-    }, FILE_LIMIT_MS);
+    }, limitMs);
     let startError = "";
     for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => chunks.push(chunk));
     child.once("error", (error) => (startError = `${error.message}\n`));
@@ -54,15 +62,15 @@ function runFile(root, job) {
       const counts = countsOf(output);
       // A file that ends before its tests do, with exit code 0, has no counts.
       const failed = code !== 0 || isHung || !(counts.tests > 0);
-      resolve({ job, counts, failed, isHung, seconds: secondsSince(startMs), output });
+      resolve({ job, counts, failed, isHung, limitMs, seconds: secondsSince(startMs), output });
     };
     child.once("exit", (code) => setImmediate(ended, code));
     child.once("error", () => ended(null));
   });
 }
 
-function tell({ job, counts, failed, isHung, seconds, output }) {
-  const verdict = isHung ? `HUNG (ended after ${FILE_LIMIT_MS / 60_000} minutes)` : failed ? "FAILED" : "ok";
+function tell({ job, counts, failed, isHung, limitMs, seconds, output }) {
+  const verdict = isHung ? `HUNG (ended after ${limitMs / 60_000} minutes)` : failed ? "FAILED" : "ok";
   console.log(`\n── ${nameOf(job)}: ${verdict}, ${counts.tests ?? 0} tests, ${seconds.toFixed(1)} s`);
   process.stdout.write(output);
 }
@@ -102,10 +110,10 @@ export async function runJobs(root, jobs, slots) {
 export function tellTimes(steps, outcomes, startMs) {
   console.log("\nSeconds by step:");
   for (const { name, seconds } of steps) console.log(`${seconds.toFixed(1).padStart(8)}  ${name}`);
-  console.log("\nSeconds by test file (those of the packed phase run side by side):");
+  console.log("\nSeconds by test file (those beside run on what the others leave of the cores):");
   for (const { job, seconds, counts, failed } of [...outcomes].sort((left, right) => right.seconds - left.seconds))
     console.log(
-      `${seconds.toFixed(1).padStart(8)}  ${job.phase.padEnd(6)}  ${nameOf(job)}, ${counts.tests ?? 0} tests${failed ? ": FAILED" : ""}`,
+      `${seconds.toFixed(1).padStart(8)}  ${job.place.padEnd(6)}  ${nameOf(job)}, ${counts.tests ?? 0} tests${failed ? ": FAILED" : ""}`,
     );
   const sums = COUNTED.map((name) => `${outcomes.reduce((sum, { counts }) => sum + (counts[name] ?? 0), 0)} ${name}`).join(", ");
   const failed = outcomes.filter((outcome) => outcome.failed).map(({ job }) => nameOf(job));

@@ -3,10 +3,11 @@
 // Node version on the other supported one as well. At the end it says how long each file took.
 //   node scripts/test.mjs [--only SUBSTRING] [--long] [--skip-other-node]
 //
-// `--long` (`npm run test:long`) adds whole qualifications and installations of changes: minutes each, too many for every commit.
+// `--long` (`npm run test:long`) adds whole qualifications and installations of changes, ten thousand seeds of the simulator, and all pairs
+// and rounds of faults of which every commit gets some (STEADFAST_LONG in the tests): too many minutes for every commit.
 //
-// Two phases, since two cores are all there may be. Packed: what only computes, two files at a time, the longest first, while the guest
-// images are made. Alone: whatever starts real servers or has limits of time; then nothing else runs.
+// Two cores are all there may be, and real servers leave much of them: their tests wait for what must happen. So those run one at a time,
+// as soon as the guest images are made, and what only computes runs beside them at SCHED_IDLE, where it takes nothing that they want.
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { homedir } from "node:os";
@@ -43,6 +44,11 @@ const HOST_PACKAGES = [
   ["promtool", "prometheus"],
   ["chromium", "chromium"],
 ];
+/** With --long as well. */
+const LONG_PACKAGES = [
+  ["/lib/systemd/systemd", "systemd"],
+  ["pgrep", "procps"],
+];
 /** The Node releases that every release of Steadfast is checked on. */
 const NODE_MAJORS = [20, 24];
 const THIS_MAJOR = Number(process.versions.node.split(".")[0]);
@@ -52,13 +58,13 @@ const ANY_NODE = /^(wire|lockstep|storage|board|rv64|softfloat)/;
 const STARTS_SERVERS = /support\/(real-server|toy-servers|module-processes)\.js/;
 /** Others that need the machine for themselves. */
 const ALONE = /^(bench-(faults|payments|tools)|image-boot|tap)/;
-/** Only with --long, or by name. They run alone. */
-const LONG = /^(image-change|programme\.|qualification\.|server-change|server-upgrade)/;
+/** Only with --long, or by name. One at a time. */
+const LONG = /^(image-change|programme\.|qualification\.|server-change|server-upgrade|systemd)/;
 /** They start a guest of an image. (Those that run alone come after the images in any case.) */
 const NEEDS_IMAGE = /^(rv64-engine|disk-boot)/;
-/** Of the packed ones: the longest first, so that none runs on at the end while a core has nothing to do. */
+/** Of those beside: the longest first, so that none runs on at the end while a core has nothing to do. */
 const LONGEST_FIRST = ["simulator", "disk-boot", "storage-controller", "rv64-engine", "rv64-differential", "softfloat", "board-fuzz"];
-const PACKED_SLOTS = 2;
+const SLOTS_BESIDE = 2;
 
 /** What was done besides running tests, in the order of its end. */
 const steps = [];
@@ -102,7 +108,7 @@ function mustMeanwhile(command, argumentsList) {
 }
 
 function installPackages() {
-  const missing = HOST_PACKAGES.filter(([program]) => !isThere(program)).map(([, name]) => name);
+  const missing = [...HOST_PACKAGES, ...(long ? LONG_PACKAGES : [])].filter(([program]) => !isThere(program)).map(([, name]) => name);
   if (missing.length === 0) return;
   const line = `apt-get install -y --no-install-recommends ${missing.join(" ")}`;
   if (process.getuid() !== 0) {
@@ -147,7 +153,7 @@ function isAlone(name) {
   return ALONE.test(name) || LONG.test(name) || STARTS_SERVERS.test(readFileSync(join(root, "dist-test", name), "utf8"));
 }
 
-/** [Node, its major, which files] of the packed phase. */
+/** [Node, its major, which files] of those that run beside the others. */
 async function nodes() {
   const here = [process.execPath, THIS_MAJOR, (name) => !isAlone(name)];
   if (process.argv.includes("--skip-other-node")) return [here];
@@ -162,17 +168,19 @@ installPackages();
 await timed("build", () => must(process.execPath, ["scripts/build.mjs"]));
 await timed("build of the tests", () => must(process.execPath, ["node_modules/typescript/bin/tsc", "-b", "tsconfig.test.json"]));
 const images = makeImages();
-const packed = (await nodes()).flatMap(([node, major, pattern]) =>
+const beside = (await nodes()).flatMap(([node, major, pattern]) =>
   testFiles(pattern).map((file) => ({
-    ...{ file, node, major, phase: "packed", polite: true },
+    ...{ file, node, major, long, place: "beside" },
     ...(NEEDS_IMAGE.test(basename(file)) ? { after: images } : {}),
   })),
 );
-packed.sort((left, right) => rank(left.file) - rank(right.file));
-const outcomes = await timed("packed phase", () => runJobs(root, packed, PACKED_SLOTS));
+beside.sort((left, right) => rank(left.file) - rank(right.file));
+const computing = timed("what only computes", () => runJobs(root, beside, SLOTS_BESIDE));
 await images;
-const alone = testFiles(isAlone).map((file) => ({ file, node: process.execPath, major: THIS_MAJOR, phase: "alone" }));
-outcomes.push(...(await timed("alone phase", () => runJobs(root, alone, 1))));
+const alone = testFiles(isAlone).map((file) => ({ file, node: process.execPath, major: THIS_MAJOR, long, place: "alone" }));
+const outcomes = await timed("real servers", () => runJobs(root, alone, 1));
+outcomes.push(...(await computing));
 tellTimes(steps, outcomes, startMs);
-if (!long && only === undefined) console.log("Whole qualifications and installations of changes are tested by `npm run test:long`.");
+if (!long && only === undefined)
+  console.log("Qualifications, installations, ten thousand seeds, all pairs of faults: `npm run test:long`.");
 process.exit(outcomes.some(({ failed }) => failed) || outcomes.length === 0 ? 1 : 0);
