@@ -35,6 +35,6 @@ export interface AnewChoices {
 
 export async function bringMachinesBack(hooks: AnewHooks, { isOtherDisk, except }: AnewChoices): Promise<void> {
   const supervisors = hooks.machines().filter(({ name }) => name !== except);
-  await prepareArbiter(hooks.plan(), hooks.paths, hooks.startsAnew(except), isOtherDisk);
+  await prepareArbiter(hooks.plan(), hooks.paths, hooks.startsAnew(except), { isOtherDisk, without: except });
   for (const supervisor of supervisors) supervisor.insert();
 }
