@@ -59,7 +59,7 @@ const STARTS_SERVERS = /support\/(real-server|toy-servers|module-processes)\.js/
 /** Others that need the machine for themselves. */
 const ALONE = /^(bench-(faults|payments|tools)|image-boot|tap)/;
 /** Only with --long, or by name. One at a time. */
-const LONG = /^(image-change|programme\.|qualification\.|server-change|systemd)/;
+const LONG = /^(image-change|programme\.|qualification\.|server-change|server-upgrade|systemd)/;
 /** They start a guest of an image. (Those that run alone come after the images in any case.) */
 const NEEDS_IMAGE = /^(rv64-engine|disk-boot)/;
 /** Of those beside: the longest first, so that none runs on at the end while a core has nothing to do. */

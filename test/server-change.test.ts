@@ -9,7 +9,7 @@ import { findImage, loadRecipe, DEFAULT_RECIPE_PATH } from "../dist/image/index.
 import { cachePaths } from "../dist/image/paths.js";
 import { sha256 } from "../dist/image/store.js";
 import type { PastInstallation } from "../dist/modules/change-records.js";
-import type { ChangeView } from "../dist/modules/management-change.js";
+import type { ChangeView } from "../dist/modules/management-changes.js";
 import type { LoggedEvent } from "../dist/modules/management-events.js";
 import { RealServer, steadfast, type Outcome } from "./support/real-server.js";
 import { sampleStatement } from "./support/sample-statement.js";
@@ -207,7 +207,7 @@ describe(
       const limited = await install(memory);
       assert.deepEqual(limited.services, [{ name: "redis", deed: "reload" }]);
       assert.match(await server.inGuest("redis-cli config get maxmemory"), /50331648/);
-      refused(await server.command(["change", "install", header.file, "--certificate", header.certificate]), "CHANGE_OTHER_BASE");
+      refused(await server.command(["change", "install", header.file, "--certificate", header.certificate]), "CHANGE_NOT_FOR_SERVER");
     });
 
     test("a change whose own check fails is taken back", async () => {

@@ -4,6 +4,7 @@
  */
 import { z } from "zod";
 import { CERTIFICATION_STATES } from "../certification/standing.js";
+import { UPGRADE_PHASES } from "../installation/upgrade.js";
 import { ROLES } from "../access/roles.js";
 import { REDUNDANCIES } from "../modules/redundancy.js";
 import { PLAN_LEVELS } from "../support/plan.js";
@@ -135,6 +136,10 @@ export const statusSchema = z.object({
   published: z.array(z.object({ protocol: z.enum(["tcp", "udp"]), hostAddress: z.string(), hostPort: count, guestPort: count })),
   bridge: z.string(),
   certification: z.nullable(certificationSchema).describe("Null: the engine runs no image, or it was not looked at yet."),
+  upgrade: z
+    .object({ name: z.string().describe("Of the change."), phase: z.enum(UPGRADE_PHASES) })
+    .nullable()
+    .describe("The active upgrade under way."),
   image: z.object({ name: z.string(), digest: z.string(), kernel: z.string(), kernelRelease: z.string() }),
   engine: z.string(),
   memoryMiB: size,
@@ -200,7 +205,7 @@ export const errorSchema = z.object({
 const serviceAction = z.object({ name: z.string(), deed: z.enum(["start", "launch", "stop", "restart", "reload"]) });
 const installationFacts = {
   id: z.string(),
-  kind: z.enum(["install", "rollback"]),
+  kind: z.enum(["install", "rollback", "upgrade"]).describe("An upgrade goes by a start of the guest, its rollback included."),
   name: z.string().describe("Of the change."),
   change: z.string().nullable().describe("Digest of the package; null of a rollback."),
   from: z.string(),
@@ -211,14 +216,36 @@ const installationFacts = {
   files: count,
   services: z.array(serviceAction),
 };
+const upgradeEnd = z.object({
+  image: z.string(),
+  memoryMiB: count,
+  uncertified: z.string().nullable().describe("Why the server may run it without a certificate."),
+});
+const upgrade = z.object({
+  id: z.string(),
+  name: z.string().describe("Of the change."),
+  change: z.string(),
+  from: upgradeEnd,
+  to: upgradeEnd,
+  startedAt: z.string(),
+  phase: z.enum(UPGRADE_PHASES),
+  why: z.string().nullable(),
+  trial: z.string().nullable().describe("Name of the server on which it is tried."),
+  hasFormerDisk: z.boolean().describe("The disk as it was at the cutover is kept."),
+  outageMs: z.number().nullable().describe("From the moment when the guest was asked to shut down until it was ready again."),
+  allowed: z.array(z.enum(["cutover", "abort", "commit", "rollback"])).describe("What may be asked for now."),
+});
 export const changeBegunSchema = z.object({ ok: z.literal(true), id: z.string() });
 export const changesSchema = z.object({
   running: z.string().describe("Digest of the image that the guest runs, and boots from next."),
   current: z.object({ ...installationFacts, phase: z.string(), sentBytes: count, why: z.string().nullable() }).nullable(),
+  upgrade: upgrade.nullable(),
   history: z.array(
     z.object({
       ...installationFacts,
-      outcome: z.enum(["installed", "rolledBack", "refused"]),
+      outcome: z.enum(["installed", "rolledBack", "refused", "upgraded", "aborted", "failed"]),
+      outageMs: z.number().nullable().optional().describe("Of an upgrade: of its cutover."),
+      outageBackMs: z.number().nullable().optional().describe("Of its way back."),
       why: z.string().nullable(),
       endedAt: z.string(),
     }),

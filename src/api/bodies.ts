@@ -54,7 +54,13 @@ export const changeInstallSchema = z.strictObject({
   change: digest.describe("Of the package, which is in the server's state directory."),
   uncertified: reason,
 });
-export const changeRollbackSchema = z.strictObject({ uncertified: reason });
+export const changeUpgradeSchema = changeInstallSchema.extend({
+  cutover: z.boolean().optional().describe("At once when the trial is healthy."),
+});
+export const changeRollbackSchema = z.strictObject({
+  uncertified: reason,
+  formerDisk: z.boolean().optional().describe("Of an upgrade: with the disk as it was at the cutover. What was written since is lost."),
+});
 export const recordingBodySchema = z.strictObject({ action: z.enum(["start", "stop"]) });
 export const downSchema = z.strictObject({
   graceMs: z.number().min(0).optional().describe("The power button first, and this long for the guest to go off; 0: at once."),

@@ -138,7 +138,8 @@ async function changeSubject(file: string, flags: CertifyFlags): Promise<Parts> 
   const { manifest, digest } = change;
   if (flags.image !== undefined) throw new SteadfastError("USAGE", { what: "Give a change or --image, not both." });
   const wanted = flags.base === undefined ? manifest.base.sha256 : imageFlag("base", flags.base).digest;
-  if (wanted !== manifest.base.sha256) throw new SteadfastError("CHANGE_BASE_OTHER", { file, named: manifest.base.sha256, given: wanted });
+  if (wanted !== manifest.base.sha256)
+    throw new SteadfastError("CHANGE_NOT_FOR_IMAGE", { file, named: manifest.base.sha256, given: wanted });
   const image = await withProgress((hooks) => buildChangedImage(change, hooks));
   const base = findImage({ digest: manifest.base.sha256 });
   if (base === undefined) throw new SteadfastError("CHANGE_BASE_UNKNOWN", { base: manifest.base.sha256 });

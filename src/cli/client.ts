@@ -7,7 +7,9 @@ import { CONSOLE_PROTOCOL } from "../api/console-protocol.js";
 import { openRequest, readAnswer, serverSentEvents, Unanswered, type Call } from "../client/transport.js";
 import { SteadfastError } from "../foundation/errors.js";
 import { reportedError, type ReportedFacts } from "../foundation/reported-error.js";
-import type { ChangeRequest, ChangeView } from "../modules/management-change.js";
+import type { ChangeRequest } from "../modules/management-change.js";
+import type { ChangeView, RollbackRequest } from "../modules/management-changes.js";
+import type { UpgradeRequest } from "../modules/management-upgrade.js";
 import type { VerifyAnswer } from "../modules/management-api.js";
 import { LAST_EVENT, readEventFile, type LoggedEvent } from "../modules/management-events.js";
 import type { FaultDetails, FaultDone, FaultKind } from "../modules/management-faults.js";
@@ -103,11 +105,16 @@ export class ServerClient {
     return this.#call("POST", "/changes/install", request, { once: true, limitMs: CHANGE_LIMIT_MS });
   }
 
-  rollBackChange(uncertified?: string): Promise<{ readonly id: string }> {
-    return this.#call("POST", "/changes/rollback", uncertified === undefined ? {} : { uncertified }, {
-      once: true,
-      limitMs: CHANGE_LIMIT_MS,
-    });
+  rollBackChange(request: RollbackRequest): Promise<{ readonly id: string }> {
+    return this.#call("POST", "/changes/rollback", request, { once: true, limitMs: CHANGE_LIMIT_MS });
+  }
+
+  upgradeChange(request: UpgradeRequest): Promise<{ readonly id: string }> {
+    return this.#call("POST", "/changes/upgrade", request, { once: true, limitMs: CHANGE_LIMIT_MS });
+  }
+
+  upgradeStep(step: "cutover" | "abort" | "commit"): Promise<{ readonly id: string }> {
+    return this.#call("POST", `/changes/${step}`, {}, { once: true });
   }
 
   verify(): Promise<VerifyAnswer> {

@@ -5,6 +5,7 @@ import type { ModuleReport, ServerReport } from "../modules/management-status.js
 import { HOUR_MS } from "../foundation/durations.js";
 import type { PlanStanding } from "../support/plan.js";
 import { publishedText } from "../ports/published-port.js";
+import { upgradePhaseText } from "../view/upgrade.js";
 import { USER_NETWORK_LIMIT } from "./network-choice.js";
 import { dayText, duration, paint, table, type Colour } from "./output.js";
 
@@ -131,6 +132,7 @@ export function reportLines(report: ServerReport): string[] {
     `reintegrations ${counters.reintegrations} (last hold ${counters.lastHoldMs.toFixed(1)} ms), miscompares ${counters.miscompares}, ` +
       `outages ${counters.outages}, frames in ${counters.framesIn}, out ${counters.framesOut}, dropped ${counters.droppedFrames}`,
     ...certificationLines(report),
+    ...(report.upgrade === null ? [] : [paint(`upgrade to ${report.upgrade.name}: ${upgradePhaseText(report.upgrade.phase)}`, "yellow")]),
     ...diskLines(report),
     ...frontLines(report),
     ...guestFaultLines(report),

@@ -1,7 +1,7 @@
 /** Which server a command means: `--server`, or the only one there is, or `main`. */
 import type { Command } from "commander";
 import { SteadfastError } from "../foundation/errors.js";
-import { knownServers } from "../modules/management-paths.js";
+import { knownServers, TRIAL_SUFFIX } from "../modules/management-paths.js";
 import { ServerClient } from "./client.js";
 
 export const DEFAULT_SERVER_NAME = "main";
@@ -28,7 +28,9 @@ export function chosenServer(flags: ServerFlags): ServerClient {
 
 export function chosenName(flags: ServerFlags): string {
   if (flags.server !== undefined) return checkServerName(flags.server);
-  const names = knownServers();
+  const known = knownServers();
+  // A server on which an upgrade is tried is named by whoever means it.
+  const names = known.filter((name) => !(name.endsWith(TRIAL_SUFFIX) && known.includes(name.slice(0, -TRIAL_SUFFIX.length))));
   if (names.length > 1 && !names.includes(DEFAULT_SERVER_NAME)) throw new SteadfastError("SERVER_CHOOSE", { names: names.join(", ") });
   return names.length === 1 && names[0] !== undefined ? names[0] : DEFAULT_SERVER_NAME;
 }

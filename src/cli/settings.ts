@@ -167,6 +167,7 @@ export function makePlan({ file, name, network, listen }: Settings, flags: UpFla
           initrdPath: image.initrdPath,
           services: servicesOf(file, flags, image),
           commandLine: extra === "" ? image.commandLine : `${image.commandLine} ${extra}`,
+          ...(extra !== "" && { addedWords: extra }),
         };
   return {
     server: name,

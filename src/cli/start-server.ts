@@ -1,22 +1,15 @@
 /** Starts management for a plan, and waits for what the operator wants to see: all modules in lockstep and the guest ready. */
-import { spawn } from "node:child_process";
-import { closeSync } from "node:fs";
 import { connect } from "node:net";
-import { fileURLToPath } from "node:url";
-import { ERRORS, SteadfastError, type ErrorCode } from "../foundation/errors.js";
+import { SteadfastError } from "../foundation/errors.js";
 import { auditCommand } from "../modules/management-audit.js";
-import { STARTUP_DESCRIPTOR_VARIABLE } from "../modules/management.js";
 import { makeServerDirectories } from "../modules/management-paths.js";
-import { FIRST_MANAGEMENT, moduleConfigFor, readJsonFile, writeJsonFile, type ServerPlan } from "../modules/management-plan.js";
-import { MODULE_MARK_VARIABLE } from "../modules/management-process.js";
+import { FIRST_MANAGEMENT, readJsonFile, writeJsonFile, type ServerPlan } from "../modules/management-plan.js";
 import type { MadeRecord } from "../modules/management-state.js";
 import type { ServerReport } from "../modules/management-status.js";
-import { openLog } from "../modules/management-supervisor.js";
+import { spawnManagement } from "../modules/spawn-management.js";
 import { ServerClient } from "./client.js";
 import { parseListen } from "./listen-choice.js";
 
-const MAIN_PATH = fileURLToPath(new URL("../modules/main.js", import.meta.url));
-const STARTUP_LIMIT_MS = 30_000;
 const POLL_MS = 50;
 /** A guest whose init does not announce itself counts as ready when its network has answered for this long. */
 const REACHABLE_IS_READY_MS = 3000;
@@ -33,7 +26,7 @@ export async function startServer(plan: ServerPlan): Promise<ServerClient> {
     redundancy,
     ...(certification.uncertified !== null && { uncertified: certification.uncertified }),
   };
-  await audited(client, "up", details, () => spawnManagement(client, plan, { standby: false, incarnation: 1 }));
+  await audited(client, "up", details, () => spawnManagement(client.paths, plan, { standby: false, incarnation: 1 }));
   return client;
 }
 
@@ -47,7 +40,7 @@ export async function resumeManagement(client: ServerClient): Promise<boolean> {
   const made = readJsonFile<MadeRecord>(client.paths.madeFile);
   if (plan === null || made === null) return false;
   const incarnation = (made.state.modules[FIRST_MANAGEMENT.name]?.incarnation ?? 0) + 1;
-  await audited(client, "up", { resumed: true }, () => spawnManagement(client, plan, { standby: true, incarnation }));
+  await audited(client, "up", { resumed: true }, () => spawnManagement(client.paths, plan, { standby: true, incarnation }));
   return true;
 }
 
@@ -61,56 +54,6 @@ async function audited(client: ServerClient, what: string, details: unknown, wor
     note(error instanceof SteadfastError ? error.code : "INTERNAL");
     throw error;
   }
-}
-
-async function spawnManagement(
-  client: ServerClient,
-  plan: ServerPlan,
-  own: { readonly standby: boolean; readonly incarnation: number },
-): Promise<void> {
-  const { paths } = client;
-  const configPath = `${paths.runDirectory}/${FIRST_MANAGEMENT.name}.json`;
-  const logPath = `${paths.logDirectory}/${FIRST_MANAGEMENT.name}.log`;
-  const context = { plan, paths, network: null, epochNs: 0n };
-  writeJsonFile(configPath, { ...moduleConfigFor(context, FIRST_MANAGEMENT, own.incarnation), standby: own.standby });
-  const log = openLog(logPath);
-  // A session of its own: the terminal from which the server was started may go away.
-  const child = spawn(process.execPath, [MAIN_PATH, "management", configPath], {
-    detached: true,
-    cwd: "/",
-    stdio: ["ignore", log, log, "pipe"],
-    env: { ...process.env, [MODULE_MARK_VARIABLE]: configPath, [STARTUP_DESCRIPTOR_VARIABLE]: "3" },
-  });
-  closeSync(log);
-  const line = await firstLine(child.stdio[3] as NodeJS.ReadableStream, STARTUP_LIMIT_MS);
-  child.unref();
-  const outcome = line === null ? null : (JSON.parse(line) as { error?: { code: string; message: string } });
-  if (outcome === null) throw new SteadfastError("START_FAILED", { log: logPath });
-  if (outcome.error === undefined) return;
-  const { code, message } = outcome.error;
-  if (!(code in ERRORS)) throw new SteadfastError("START_FAILED", { log: logPath });
-  const error = new SteadfastError(code as ErrorCode);
-  error.message = message;
-  throw error;
-}
-
-/** Null: the stream ended, or the limit passed, without a line. */
-function firstLine(stream: NodeJS.ReadableStream, limitMs: number): Promise<string | null> {
-  return new Promise((resolve) => {
-    let text = "";
-    const finish = (line: string | null): void => {
-      clearTimeout(timer);
-      (stream as Partial<{ destroy(): void }>).destroy?.();
-      resolve(line);
-    };
-    const timer = setTimeout(() => finish(null), limitMs);
-    stream.on("data", (chunk: Buffer) => {
-      text += chunk.toString("utf8");
-      if (text.includes("\n")) finish(text.slice(0, text.indexOf("\n")));
-    });
-    stream.on("end", () => finish(null));
-    stream.on("error", () => finish(null));
-  });
 }
 
 /** Fronts start after the modules, at low priority. */

@@ -2,7 +2,7 @@
 import { Option, type Command } from "commander";
 import { SteadfastError } from "../foundation/errors.js";
 import type { ImageRecord } from "../image/index.js";
-import { installedOver } from "../modules/management-change.js";
+import { installedOver } from "../modules/change-images.js";
 import { serverPaths } from "../modules/management-paths.js";
 import { GUEST_WATCHES } from "../modules/guest-health.js";
 import type { ServerReport } from "../modules/management-status.js";

@@ -242,6 +242,74 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/changes/upgrade": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Begins to try a change that needs a start of the guest, on a second server beside this one. */
+        post: operations["upgradeChange"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/changes/cutover": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Starts the guest with the change that was tried. */
+        post: operations["cutOverChange"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/changes/abort": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Ends the trial; nothing is left of it. */
+        post: operations["abortChange"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/changes/commit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Keeps the upgrade; the way back is given up. */
+        post: operations["commitChange"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/changes/rollback": {
         parameters: {
             query?: never;
@@ -441,6 +509,13 @@ export interface components {
                 /** @description When it came to be so, ISO 8601. */
                 since: string;
             } | null;
+            /** @description The active upgrade under way. */
+            upgrade: {
+                /** @description Of the change. */
+                name: string;
+                /** @enum {string} */
+                phase: "copying" | "booting" | "checking" | "tried" | "clearing" | "closing" | "splitting" | "recording" | "starting" | "proving" | "uncommitted" | "closingBack" | "swapping" | "recordingBack" | "startingBack" | "removing" | "forgetting" | "ended";
+            } | null;
             image: {
                 name: string;
                 digest: string;
@@ -606,8 +681,11 @@ export interface components {
             running: string;
             current: {
                 id: string;
-                /** @enum {string} */
-                kind: "install" | "rollback";
+                /**
+                 * @description An upgrade goes by a start of the guest, its rollback included.
+                 * @enum {string}
+                 */
+                kind: "install" | "rollback" | "upgrade";
                 /** @description Of the change. */
                 name: string;
                 /** @description Digest of the package; null of a rollback. */
@@ -628,10 +706,43 @@ export interface components {
                 sentBytes: number;
                 why: string | null;
             } | null;
+            upgrade: {
+                id: string;
+                /** @description Of the change. */
+                name: string;
+                change: string;
+                from: {
+                    image: string;
+                    memoryMiB: number;
+                    /** @description Why the server may run it without a certificate. */
+                    uncertified: string | null;
+                };
+                to: {
+                    image: string;
+                    memoryMiB: number;
+                    /** @description Why the server may run it without a certificate. */
+                    uncertified: string | null;
+                };
+                startedAt: string;
+                /** @enum {string} */
+                phase: "copying" | "booting" | "checking" | "tried" | "clearing" | "closing" | "splitting" | "recording" | "starting" | "proving" | "uncommitted" | "closingBack" | "swapping" | "recordingBack" | "startingBack" | "removing" | "forgetting" | "ended";
+                why: string | null;
+                /** @description Name of the server on which it is tried. */
+                trial: string | null;
+                /** @description The disk as it was at the cutover is kept. */
+                hasFormerDisk: boolean;
+                /** @description From the moment when the guest was asked to shut down until it was ready again. */
+                outageMs: number | null;
+                /** @description What may be asked for now. */
+                allowed: ("cutover" | "abort" | "commit" | "rollback")[];
+            } | null;
             history: {
                 id: string;
-                /** @enum {string} */
-                kind: "install" | "rollback";
+                /**
+                 * @description An upgrade goes by a start of the guest, its rollback included.
+                 * @enum {string}
+                 */
+                kind: "install" | "rollback" | "upgrade";
                 /** @description Of the change. */
                 name: string;
                 /** @description Digest of the package; null of a rollback. */
@@ -649,7 +760,11 @@ export interface components {
                     deed: "start" | "launch" | "stop" | "restart" | "reload";
                 }[];
                 /** @enum {string} */
-                outcome: "installed" | "rolledBack" | "refused";
+                outcome: "installed" | "rolledBack" | "refused" | "upgraded" | "aborted" | "failed";
+                /** @description Of an upgrade: of its cutover. */
+                outageMs?: number | null;
+                /** @description Of its way back. */
+                outageBackMs?: number | null;
                 why: string | null;
                 endedAt: string;
             }[];
@@ -667,9 +782,21 @@ export interface components {
             /** @description Why the image may run without a certificate. */
             uncertified?: string;
         };
+        ChangeUpgrade: {
+            /** @description Of the image that the change makes, which is on this host. */
+            image: string;
+            /** @description Of the package, which is in the server's state directory. */
+            change: string;
+            /** @description Why the image may run without a certificate. */
+            uncertified?: string;
+            /** @description At once when the trial is healthy. */
+            cutover?: boolean;
+        };
         ChangeRollback: {
             /** @description Why the image may run without a certificate. */
             uncertified?: string;
+            /** @description Of an upgrade: with the disk as it was at the cutover. What was written since is lost. */
+            formerDisk?: boolean;
         };
         Verification: {
             seq: number;
@@ -1254,6 +1381,138 @@ export interface operations {
         requestBody?: {
             content: {
                 "application/json": components["schemas"]["ChangeInstall"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChangeBegun"];
+                };
+            };
+            /** @description Refused, or it went wrong. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    upgradeChange: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["ChangeUpgrade"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChangeBegun"];
+                };
+            };
+            /** @description Refused, or it went wrong. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    cutOverChange: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["Nothing"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChangeBegun"];
+                };
+            };
+            /** @description Refused, or it went wrong. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    abortChange: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["Nothing"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChangeBegun"];
+                };
+            };
+            /** @description Refused, or it went wrong. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    commitChange: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["Nothing"];
             };
         };
         responses: {

@@ -1,7 +1,7 @@
 /** The part of the error registry (errors.ts) that is about changes to the guest: packages, keys, certificates, policies, the programme. */
 export const CHANGE_ERRORS = {
   QUALIFICATION_MACHINE: { exit: 4, text: "A machine in a process of its own (Node {node}) did not come to an end: {why}." },
-  CHANGE_BASE_OTHER: {
+  CHANGE_NOT_FOR_IMAGE: {
     exit: 2,
     text: "The change {file} is for the base {named}, and not for {given}; make it anew for that base with `steadfast change create --base`.",
   },
@@ -49,7 +49,7 @@ export const CHANGE_ERRORS = {
     exit: 5,
     text: "There is no image {base} on this host; build it first, or make the change anew for one that `steadfast image ls` shows.",
   },
-  CHANGE_OTHER_BASE: {
+  CHANGE_NOT_FOR_SERVER: {
     exit: 5,
     text: "The change is for the image {base}, and the server runs {running}; make it anew with --base {running}.",
   },
@@ -60,13 +60,36 @@ export const CHANGE_ERRORS = {
   CHANGE_IMAGE_UNKNOWN: { exit: 5, text: "There is no image {image} on this host; `steadfast change build` makes it." },
   CHANGE_NEEDS_START: {
     exit: 4,
-    text: "The change is about {what}, which a running guest cannot change: build it with `steadfast change build`, then `steadfast down --server {server}` and `up` with the new image.",
+    text: "The change is about {what}, which a running guest cannot change: `steadfast change upgrade --server {server}` tries it beside the guest and starts that anew with it.",
   },
   CHANGE_NOT_LIVE: {
     exit: 4,
     text: "The change cannot be installed on a running guest: {what}; build it with `steadfast change build` and start the server with the new image.",
   },
-  CHANGE_UNDER_WAY: { exit: 4, text: "Another installation is under way; `steadfast change status` tells how far it is." },
+  CHANGE_UNDER_WAY: {
+    exit: 4,
+    text: "Another installation or upgrade is under way, or not committed yet; `steadfast change status` tells how far it is.",
+  },
+  UPGRADE_NONE: { exit: 4, text: "No upgrade of server {server} is under way; `steadfast change upgrade FILE` begins one." },
+  UPGRADE_PHASE: { exit: 4, text: "There can be no {what} now (phase {phase}); `steadfast change status` tells what can be." },
+  UPGRADE_NOT_WHOLE: {
+    exit: 4,
+    text: "An upgrade of server {server} needs all its modules in lockstep and, if it has a disk, two mirrors in sync; see `steadfast status --server {server}`.",
+  },
+  UPGRADE_NAME_TAKEN: {
+    exit: 4,
+    text: "A server {name} has files on this host, and an upgrade would be tried under that name; remove what is left of it.",
+  },
+  UPGRADE_NO_ROOM: { exit: 4, text: "An upgrade needs {needed} MiB of {what}, and {free} are free; make room." },
+  UPGRADE_DISK_SIZE: {
+    exit: 4,
+    text: "The change is about the size of the disk, which an upgrade leaves as it is; `steadfast disk grow --server {server}` makes it larger while the guest runs.",
+  },
+  UPGRADE_ENDED: { exit: 4, text: "The upgrade to the change {name} ended otherwise ({outcome}): {why}." },
+  UPGRADE_NO_FORMER_DISK: {
+    exit: 4,
+    text: "The disk of server {server} as it was at the cutover was not kept; roll back on the present one, without --former-disk.",
+  },
   CHANGE_GUEST_NOT_READY: {
     exit: 4,
     text: "The guest of server {server} is not ready, so nothing is installed; `steadfast status` tells how it is.",

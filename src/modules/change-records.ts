@@ -2,13 +2,15 @@
 import { join } from "node:path";
 import type { ServiceAction } from "../installation/delta.js";
 import type { InstallationState, Outcome } from "../installation/installation.js";
+import type { UpgradeOutcome } from "../installation/upgrade.js";
 import type { ServerPaths } from "./management-paths.js";
 import { readJsonFile, writeJsonFile } from "./management-plan.js";
 
 /** Installations that are remembered. */
 export const HISTORY_LIMIT = 16;
 
-export type InstallationKind = "install" | "rollback";
+/** `upgrade`: by a start of the guest (../installation/upgrade.ts), its way back included. */
+export type InstallationKind = "install" | "rollback" | "upgrade";
 
 export interface InstallationFacts {
   readonly id: string;
@@ -35,7 +37,11 @@ export interface CurrentInstallation extends InstallationFacts {
 }
 
 export interface PastInstallation extends InstallationFacts {
-  readonly outcome: Outcome;
+  readonly outcome: Outcome | UpgradeOutcome;
+  /** Of an upgrade: for how long the guest was away at its cutover, ms; null: it came to none. Absent: no upgrade. */
+  readonly outageMs?: number | null;
+  /** The same of its way back. */
+  readonly outageBackMs?: number | null;
   readonly why: string | null;
   readonly endedAt: string;
 }

@@ -18,6 +18,8 @@ export interface MachineConfig {
   readonly kernelDigest?: string;
   readonly initrdDigest?: string;
   readonly commandLine: string;
+  /** The words of it that stay when the guest boots another image. Absent: all of it stays. */
+  readonly ownWords?: string;
   readonly ramBytes: number;
   readonly harts: number;
   /** Digest (hex) of kernel, initrd, command line and device layout; bound into images. */
@@ -141,6 +143,7 @@ const MACHINE_FIELDS: Readonly<Record<string, Check>> = {
   kernelDigest: optional(text),
   initrdDigest: optional(text),
   commandLine: anyText,
+  ownWords: optional(anyText),
   ramBytes: (value) => positive(value) && (value as number) % 4096 === 0,
   harts: positive,
   imageDigest: anyText,

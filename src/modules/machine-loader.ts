@@ -8,6 +8,7 @@ import { SteadfastError } from "../foundation/errors.js";
 import { measuredBy, sha256 } from "../image/store.js";
 import type { Machine } from "../machine/machine.js";
 import { createToyMachine, TOY_BEHAVIOUR } from "../machine/toy.js";
+import { wholeCommandLine } from "./command-line.js";
 import type { ModuleConfig } from "./config.js";
 
 /** `digest`: what its bytes must have, since that is what was admitted; undefined: any will do. */
@@ -23,13 +24,21 @@ async function readGuestFile(path: string, digest?: string): Promise<Uint8Array>
   return bytes;
 }
 
+interface BootFiles {
+  readonly kernel: Uint8Array;
+  readonly initrd: Uint8Array;
+  readonly commandLine?: string;
+}
+
 /** Those of an image beside the machine's own; they have to give its digest. Read when the guest is powered on with it, all members alike. */
-function otherBootFiles(kernelPath: string, image: string): { readonly kernel: Uint8Array; readonly initrd: Uint8Array } {
+function otherBootFiles({ kernelPath, ownWords }: ModuleConfig["machine"], image: string): BootFiles {
   const directory = join(dirname(dirname(kernelPath)), image);
   try {
     const kernel = readFileSync(join(directory, "kernel"));
     const initrd = readFileSync(join(directory, "initrd"));
-    if (measuredBy(directory, { kernel: sha256(kernel), initrd: sha256(initrd) }).digest === image) return { kernel, initrd };
+    const measured = measuredBy(directory, { kernel: sha256(kernel), initrd: sha256(initrd) });
+    const line = ownWords === undefined ? {} : { commandLine: wholeCommandLine(measured.commandLine, ownWords) };
+    if (measured.digest === image) return { kernel, initrd, ...line };
   } catch (error) {
     throw new SteadfastError("MACHINE_FILE", { path: directory, why: (error as Error).message });
   }
@@ -62,7 +71,7 @@ async function loadRv64(config: MachineSource): Promise<Machine> {
     harts: machine.harts,
     epochNs: BigInt(config.epochNs),
     imageDigest: machine.imageDigest,
-    bootFilesOf: (image) => otherBootFiles(machine.kernelPath, image),
+    bootFilesOf: (image) => otherBootFiles(machine, image),
     diskBytes: machine.diskBytes ?? 0,
     agentPort: machine.agentPort ?? false,
     ...(network.macAddress === "" ? {} : { macAddress: network.macAddress }),

@@ -15,7 +15,8 @@
  *   POST /power { action }                   off (the power button) | reset (a power cycle)
  *   POST /disk { action, sizeBytes }         grow | scrub
  *   GET /changes                             what runs, the installation under way, those that were
- *   POST /changes/install|rollback           { id }; begins it, and says nothing of its end: GET /changes does
+ *   POST /changes/install|upgrade|rollback   { id }; begins it, and says nothing of its end: GET /changes does
+ *   POST /changes/cutover|abort|commit       { id }; of the upgrade under way
  *   POST /verify                             { seq, digests, equal }
  *   POST /console                            with `Upgrade: steadfast-console`: raw bytes of the serial console both ways
  *   POST /console-ticket                     { ticket, expiresInSeconds }: for one console over a front
@@ -45,7 +46,7 @@ import { SteadfastError } from "../foundation/errors.js";
 import { localUserName, peerUser } from "../ports/peer-user.js";
 import type { AuditLog } from "./management-audit.js";
 import type { AgentLink } from "./management-agent.js";
-import type { ChangeInstaller } from "./management-change.js";
+import type { Changes } from "./management-changes.js";
 import type { LoggedEvent } from "./management-events.js";
 import type { FaultDetails, FaultDone } from "./management-faults.js";
 import type { RecordingDone } from "./management-recordings.js";
@@ -84,7 +85,7 @@ export interface ManagementActions {
   /** `grow` to a size, or `scrub`: look through all of it. */
   disk(action: string, sizeBytes: number): void;
   readonly agent: Pick<AgentLink, "request">;
-  readonly changes: Pick<ChangeInstaller, "install" | "rollback" | "view">;
+  readonly changes: Pick<Changes, "install" | "upgrade" | "upgradeStep" | "rollback" | "view">;
   verify(): Promise<VerifyAnswer>;
   attachConsole(viewer: Duplex): void;
   down(graceMs: number): void;
@@ -285,12 +286,7 @@ async function post(parts: readonly string[], body: bodies.Body, actions: Manage
     } else throw new SteadfastError("API_UNKNOWN", { what: `POST ${path}` });
     return { ok: true, module };
   }
-  if (resource === "changes" && parts.length === 2) {
-    if (module === "install")
-      return { ok: true, ...(await actions.changes.install(bodies.checkBody(bodies.changeInstallSchema, body, path))) };
-    if (module === "rollback")
-      return { ok: true, ...(await actions.changes.rollback(bodies.checkBody(bodies.changeRollbackSchema, body, path).uncertified)) };
-  }
+  if (resource === "changes" && parts.length === 2) return { ok: true, ...(await change(module ?? "", body, path, actions.changes)) };
   switch (parts.length === 1 ? (resource ?? "") : "") {
     case "faults":
       return fault(body, actions);
@@ -324,6 +320,28 @@ async function post(parts: readonly string[], body: bodies.Body, actions: Manage
       return { ok: true };
     case "console":
       throw new SteadfastError("API_UNKNOWN", { what: `POST /console without \`Upgrade: ${CONSOLE_PROTOCOL}\`` });
+  }
+  throw new SteadfastError("API_UNKNOWN", { what: `POST ${path}` });
+}
+
+async function change(
+  what: string,
+  body: bodies.Body,
+  path: string,
+  changes: ManagementActions["changes"],
+): Promise<{ readonly id: string }> {
+  switch (what) {
+    case "install":
+      return changes.install(bodies.checkBody(bodies.changeInstallSchema, body, path));
+    case "upgrade":
+      return changes.upgrade(bodies.checkBody(bodies.changeUpgradeSchema, body, path));
+    case "rollback":
+      return changes.rollback(bodies.checkBody(bodies.changeRollbackSchema, body, path));
+    case "cutover":
+    case "abort":
+    case "commit":
+      bodies.checkBody(bodies.emptySchema, body, path);
+      return changes.upgradeStep(what);
   }
   throw new SteadfastError("API_UNKNOWN", { what: `POST ${path}` });
 }

@@ -3,22 +3,19 @@
  * in the guest, and written down before each step, so that the next leader goes on where this one was lost.
  */
 import { readFileSync, readdirSync, rmSync } from "node:fs";
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { gzip } from "node:zlib";
-import { MAX_CHUNK_BYTES, type AgentRequest } from "../agent/lines.js";
-import { readPackage } from "../certification/change-package.js";
+import type { AgentRequest } from "../agent/lines.js";
 import { SteadfastError } from "../foundation/errors.js";
-import { readCpio } from "../image/cpio-reader.js";
-import { writeCpio, type GuestTree } from "../image/cpio.js";
+import { writeCpio } from "../image/cpio.js";
 import { readElfNeeds } from "../image/elf-needed.js";
-import { cachePaths, CHANGE_STEPS_PATH } from "../image/paths.js";
-import { readSource } from "../image/source.js";
-import { readImages, sha256, type ImageRecord, type MeasuredImage } from "../image/store.js";
+import { CHANGE_STEPS_PATH } from "../image/paths.js";
+import { sha256, type ImageRecord, type MeasuredImage } from "../image/store.js";
 import { deltaOf, type Delta } from "../installation/delta.js";
 import { begin, step, type InstallationEffect, type InstallationEvent, type Step } from "../installation/installation.js";
 import { payloadOf } from "../installation/payload.js";
+import { askedChange, imageOf, plannedImage, treeOf } from "./change-images.js";
 import {
   bootsAfter,
   HISTORY_LIMIT,
@@ -32,24 +29,22 @@ import {
   type InstallationFacts,
   type PastInstallation,
 } from "./change-records.js";
+import { CHECK_SECONDS, ownChecks, putFile, said, STAGE } from "./guest-checks.js";
 import { newAgentId, type AgentAnswer } from "./management-agent.js";
 import { judgeImage, measureImage } from "./management-certification.js";
+import { readPackageFacts } from "./package-reader.js";
 import type { ManagementEventCode } from "../wire/event-codes.js";
 import type { EventLog } from "./management-events.js";
 import type { ServerPaths } from "./management-paths.js";
 import type { PlannedImage, ServerPlan } from "./management-plan.js";
 
-/** In the guest; the same as in recipes/change/steps. */
-const STAGE = "/run/steadfast/change";
 const PAYLOAD_BYTES_LIMIT = 64 * 1024 * 1024;
-/** Of what a step says when it fails. */
-const WHY_LENGTH_LIMIT = 400;
 /** Of the effects that a program in the guest carries out. */
 const SECONDS: Record<Exclude<InstallationEffect, "stage" | "commit" | "powerCycle" | "end">, number> = {
   verify: 300,
   switch: 300,
   apply: 300,
-  check: 120,
+  check: CHECK_SECONDS,
   undo: 300,
   revert: 300,
   clean: 60,
@@ -66,7 +61,8 @@ export interface ChangeRequest {
   readonly uncertified?: string | undefined;
 }
 
-export interface ChangeView {
+/** Without what an upgrade adds. */
+export interface InstallerView {
   readonly running: string;
   readonly current: (InstallationFacts & { readonly phase: string; readonly sentBytes: number; readonly why: string | null }) | null;
   readonly history: readonly PastInstallation[];
@@ -83,6 +79,8 @@ export interface ChangeHooks {
   record(image: PlannedImage, measured: MeasuredImage, uncertified: string | null): void;
   /** False: nobody takes the order at the moment. */
   powerCycle(): boolean;
+  /** Another kind of change is under way. */
+  isBusy(): boolean;
 }
 
 /** What an installation is made of; the same each time it is made. */
@@ -107,12 +105,32 @@ export class ChangeInstaller {
     this.#records = readChangeRecords(hooks.paths);
   }
 
-  get view(): ChangeView {
+  get view(): InstallerView {
     const { current, history } = this.#records;
     const running = this.#hooks.plan().image.digest;
     if (current === null) return { running, current: null, history };
     const { state, request: _, ...facts } = current;
     return { running, history, current: { ...facts, phase: state.phase, sentBytes: this.#sentBytes, why: state.why } };
+  }
+
+  get isBusy(): boolean {
+    return this.#records.current !== null || this.#isPreparing;
+  }
+
+  get boots(): ChangeRecords["boots"] {
+    return this.#records.boots;
+  }
+
+  /** The server boots another image from now on, though nothing was installed. */
+  setBoots(boots: ChangeRecords["boots"]): void {
+    this.#write({ boots });
+  }
+
+  /** One that another kind of change made; once, however often it is told. */
+  remember(past: PastInstallation): void {
+    const others = this.#records.history.filter(({ id }) => id !== past.id);
+    this.#write({ history: [...others, past].slice(-HISTORY_LIMIT) });
+    this.#forgetPackages();
   }
 
   /**
@@ -121,22 +139,16 @@ export class ChangeInstaller {
    * @throws SteadfastError why it is refused
    */
   install({ image, change, uncertified }: ChangeRequest): Promise<{ readonly id: string }> {
-    const { paths } = this.#hooks;
-    return this.#begin(() => {
-      const { manifest, digest } = readPackage(packageFile(paths, change));
-      if (digest !== change) throw new SteadfastError("CHANGE_NOT_THAT", { wanted: change, found: digest });
+    return this.#begin(async () => {
       const running = this.#hooks.plan().image.digest;
-      if (manifest.base.sha256 !== running) throw new SteadfastError("CHANGE_OTHER_BASE", { base: manifest.base.sha256, running });
-      const { provenance } = imageOf(image);
-      if (provenance?.base !== running || provenance.change !== change)
-        throw new SteadfastError("CHANGE_NOT_THAT", { wanted: change, found: provenance?.change ?? "none" });
-      return { kind: "install", name: manifest.name, change, from: running, to: image, uncertified: uncertified ?? null };
+      const { name } = await askedChange(this.#hooks.paths, running, { image, change });
+      return { kind: "install", name, change, from: running, to: image, uncertified: uncertified ?? null };
     });
   }
 
   /** Begins to take back the last change that was installed. */
   rollback(uncertified?: string): Promise<{ readonly id: string }> {
-    return this.#begin(() => {
+    return this.#begin(async () => {
       const running = this.#hooks.plan().image.digest;
       const undone = toUndo(this.#records, running);
       if (undone === null) throw new SteadfastError("CHANGE_NOTHING_INSTALLED", { running });
@@ -145,13 +157,13 @@ export class ChangeInstaller {
   }
 
   async #begin(
-    choose: () => Omit<InstallationFacts, "id" | "startedAt" | "bytes" | "files" | "services">,
+    choose: () => Promise<Omit<InstallationFacts, "id" | "startedAt" | "bytes" | "files" | "services">>,
   ): Promise<{ readonly id: string }> {
-    if (this.#records.current !== null || this.#isPreparing) throw new SteadfastError("CHANGE_UNDER_WAY");
+    if (this.isBusy || this.#hooks.isBusy()) throw new SteadfastError("CHANGE_UNDER_WAY");
     if (!this.#hooks.isGuestUp()) throw new SteadfastError("CHANGE_GUEST_NOT_READY", { server: this.#hooks.plan().server });
     this.#isPreparing = true;
     try {
-      const chosen = choose();
+      const chosen = await choose();
       const prepared = await this.#prepare(chosen);
       const decision = judgeImage({ ...this.#hooks.plan(), image: prepared.image }, prepared.measured, chosen.uncertified);
       if (!decision.allowed) throw decision.refusal;
@@ -252,14 +264,12 @@ export class ChangeInstaller {
     if (made.status !== 0) return failure(made);
     this.#sentBytes = 0;
     for (const [name, bytes] of [["steps", new Uint8Array(readFileSync(CHANGE_STEPS_PATH))] as const, ["payload", payload] as const]) {
-      for (let offset = 0; offset < bytes.length; offset += MAX_CHUNK_BYTES) {
-        const chunk = bytes.subarray(offset, offset + MAX_CHUNK_BYTES);
-        const facts = { path: `${STAGE}/${name}`, mode: 0o600, totalBytes: bytes.length, offset, bytes: chunk };
-        const answer = await this.#hooks.ask({ verb: "put", ...facts });
-        if (answer.status !== 0) return failure(answer);
-        if (course !== this.#course) return { kind: "unanswered", why: "it was overtaken" };
-        if (name === "payload") this.#sentBytes = offset + chunk.length;
-      }
+      const answer = await putFile(this.#hooks.ask, `${STAGE}/${name}`, bytes, (sentBytes) => {
+        if (name === "payload") this.#sentBytes = sentBytes;
+        return course === this.#course;
+      });
+      if (answer === null) return { kind: "unanswered", why: "it was overtaken" };
+      if (answer.status !== 0) return failure(answer);
     }
     const unpacked = await this.#command(`sh ${STAGE}/steps unpack`, UNPACK_SECONDS);
     return unpacked.status === 0 ? { kind: "done" } : failure(unpacked);
@@ -270,10 +280,9 @@ export class ChangeInstaller {
     if (well.kind !== "done") return well;
     const change = this.#records.current?.change ?? null;
     if (change === null) return well;
-    for (const { name, command, timeoutSeconds } of readPackage(packageFile(this.#hooks.paths, change)).manifest.checks) {
-      const answer = await this.#command(command, timeoutSeconds);
-      if (answer.status !== 0) return { kind: "failed", why: `the change's own check ${name} failed: ${said(answer)}` };
-    }
+    const { manifest } = await readPackageFacts(packageFile(this.#hooks.paths, change));
+    const trouble = await ownChecks(this.#hooks.ask, manifest.checks);
+    if (trouble !== null) return { kind: "failed", why: trouble };
     return this.#hooks.isGuestUp() ? well : { kind: "failed", why: "the guest does not answer any more" };
   }
 
@@ -394,26 +403,7 @@ function failure(answer: AgentAnswer): InstallationEvent {
   return { kind: "failed", why: said(answer) };
 }
 
-function said({ output, status }: AgentAnswer): string {
-  const text = new TextDecoder()
-    .decode(output)
-    .replace(/[\x00-\x1f\x7f]+/g, " ")
-    .trim();
-  return text === "" ? `exit status ${status}` : text.slice(0, WHY_LENGTH_LIMIT);
-}
-
-function imageOf(digest: string): ImageRecord {
-  const found = readImages(cachePaths()).find((image) => image.digest === digest);
-  if (found === undefined) throw new SteadfastError("CHANGE_IMAGE_UNKNOWN", { image: digest });
-  return found;
-}
-
 const compressed = promisify(gzip);
-
-async function treeOf(image: ImageRecord): Promise<GuestTree> {
-  const archive = await readFile(image.initrdPath);
-  return readCpio(archive);
-}
 
 /** The stand-bys hear of a leader that lives in between: what is computed here takes long on a busy host. */
 function othersFirst(): Promise<void> {
@@ -427,19 +417,4 @@ function startOnly(old: ImageRecord, target: ImageRecord, oldMeasured: MeasuredI
   if (old.memoryMiB !== target.memoryMiB) return "the memory";
   if (old.diskMiB !== target.diskMiB) return "the disk";
   return null;
-}
-
-function plannedImage({ image, firstImage }: ServerPlan, target: ImageRecord, { files }: MeasuredImage): PlannedImage {
-  if (firstImage?.digest === target.digest) return firstImage;
-  const { name, digest, kernelKind, kernelRelease, kernelPath, initrdPath, directory } = target;
-  const services =
-    readSource(directory)?.recipe.services.map((service) => ({ name: service.name, ports: service.ports })) ?? image.services;
-  return { name, digest, kernelKind, kernelRelease, kernelPath, initrdPath, services, files, commandLine: image.commandLine };
-}
-
-/** The image that a server starts with that is to start with this one: changes were installed on it. */
-export function installedOver(paths: ServerPaths, digest: string): ImageRecord | null {
-  const { boots } = readChangeRecords(paths);
-  if (boots === null || boots.over !== digest) return null;
-  return imageOf(boots.image);
 }

@@ -68,11 +68,24 @@ function formatFile(path: string, { sizeBytes, label }: PlannedDisk): void {
     throw new SteadfastError("MKFS_FAILED", { path, why: made.stderr.trim().split("\n")[0] ?? `exit code ${made.status}` });
 }
 
+/** What was done to the mirrors since the last configuration. */
+export interface MirrorsChanged {
+  /** They were exchanged: which one counts their headers say. */
+  readonly isOtherDisk: boolean;
+  /** The I/O module whose mirror was put aside; the others have all that it had. Null: none was. */
+  readonly without: string | null;
+}
+
 /**
  * Makes the arbiter ready for a new start: without a disk it begins anew; with one it counts on, so that the mirrors, which have seen
  * the numbers up to here, obey, and the mirrors that were in sync are in sync still.
  */
-export async function prepareArbiter(plan: ServerPlan, paths: ServerPaths, firstIo: string): Promise<void> {
+export async function prepareArbiter(
+  plan: ServerPlan,
+  paths: ServerPaths,
+  firstIo: string,
+  { isOtherDisk, without }: MirrorsChanged = { isOtherDisk: false, without: null },
+): Promise<void> {
   const { disk } = plan;
   if (disk === undefined) rmSync(paths.arbiterDirectory, { recursive: true, force: true });
   mkdirSync(paths.arbiterDirectory, { recursive: true, mode: 0o700 });
@@ -82,9 +95,9 @@ export async function prepareArbiter(plan: ServerPlan, paths: ServerPaths, first
   const mirrors = await findMirrors(plan, disk, paths);
   const seen = Math.max(0, ...mirrors.map(({ header }) => header.highest));
   // Records older than what the mirrors have seen are not the last ones: which mirror is the newest, their headers say.
-  const isLast = last !== null && last.number >= seen;
+  const isLast = last !== null && last.number >= seen && !isOtherDisk;
   const number = Math.max(seen, last?.number ?? 0) + 1;
-  await arbiter.claim({ number, cpus: [], activeIo: firstIo, mirrors: isLast ? last.mirrors : [] });
+  await arbiter.claim({ number, cpus: [], activeIo: firstIo, mirrors: isLast ? last.mirrors.filter((name) => name !== without) : [] });
 }
 
 /** What an active I/O module is told; `sizeBytes`: what the disk grows to. `present`: its size now. */

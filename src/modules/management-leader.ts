@@ -11,7 +11,8 @@ import type { ModuleConfig } from "./config.js";
 import { serveControlApi, type ControlApi, type ManagementActions, type VerifyAnswer } from "./management-api.js";
 import { CertificationWatch } from "./management-certification.js";
 import type { AgentLink } from "./management-agent.js";
-import { ChangeInstaller } from "./management-change.js";
+import { changesOf } from "./management-change-host.js";
+import type { Changes } from "./management-changes.js";
 import type { ConsoleHub } from "./management-console.js";
 import { diskOrder, prepareArbiter, prepareDisk } from "./management-disk.js";
 import { AuditLog } from "./management-audit.js";
@@ -32,9 +33,7 @@ import {
   modulesInUse,
   plannedManagement,
   plannedModules,
-  planWith,
   writeJsonFile,
-  type PlannedImage,
   type PlannedModule,
   type ServerPlan,
 } from "./management-plan.js";
@@ -81,7 +80,7 @@ export class Leader implements ManagementActions {
   readonly #talk: ModuleTalk;
   readonly #guest: GuestWatch;
   readonly #certification: CertificationWatch;
-  readonly changes: ChangeInstaller;
+  readonly changes: Changes;
   #startedAtMs = Date.now();
   readonly #supportPlan: SupportPlanReader;
   #epochNs = BigInt(Date.now()) * 1_000_000n;
@@ -113,13 +112,15 @@ export class Leader implements ManagementActions {
     this.#console = guestSide.console;
     this.agent = guestSide.agent;
     this.#guest = guestSide.watch;
-    this.changes = new ChangeInstaller({
-      ...{ paths, events: this.#events },
+    this.changes = changesOf({
+      ...{ paths, events: this.#events, agent: this.agent, io: this.#io, guest: this.#guest },
       plan: () => this.#plan,
-      isGuestUp: () => this.#guest.state === "ready" || this.#guest.state === "reachable",
-      ask: (request, id) => this.agent.request(request, id),
-      record: (image, measured, uncertified) => this.#installed(image, measured, uncertified),
-      powerCycle: () => this.#toActiveIo({ kind: "reset" }),
+      runs: (changed, measured) => this.#runs(changed, measured),
+      report: () => this.report(),
+      toActiveIo: (message) => this.#toActiveIo(message),
+      expect: (module, present) => this.#expect(module, present),
+      supervisors: () => this.#supervisors,
+      powerOnIsWanted: () => this.#talk.startsAnew(),
     });
     this.#recordings = new Recordings(
       paths,
@@ -180,6 +181,7 @@ export class Leader implements ManagementActions {
   /** Starts the server, with nothing of an earlier run left. */
   async startServer(): Promise<void> {
     const leftOver = await cleanUpServer(this.#plan.server, this.#paths);
+    this.changes.finishDisk();
     const plan = await prepareDisk(await this.#admitted(), this.#paths);
     this.#plan = plan;
     await prepareFront(plan);
@@ -292,6 +294,7 @@ export class Leader implements ManagementActions {
       address: this.#plan.network.kind === "tap" ? (this.#network?.guestAddress ?? "") : "",
       guest: this.#guest,
       certification: this.#certification.standing,
+      upgrade: this.changes.standing,
       startedAtMs: this.#startedAtMs,
       support: this.#supportPlan.standing(Date.now()),
       lastEventId: this.#events.lastId,
@@ -357,9 +360,8 @@ export class Leader implements ManagementActions {
     if (!this.#toActiveIo(order)) throw new SteadfastError("MODULE_NOT_RUNNING", { module: this.#io.active });
   }
 
-  /** The machines stay as they were made; from what they boot the I/O modules say, whichever is the active one. */
-  #installed(image: PlannedImage, measured: MeasuredImage, uncertified: string | null): void {
-    const plan = planWith(this.#plan, image, uncertified);
+  /** Another image, of which the I/O modules are told, whichever is the active one; it boots at the next start of the guest. */
+  #runs(plan: ServerPlan, measured: MeasuredImage): void {
     writeJsonFile(this.#paths.planFile, plan);
     this.#plan = plan;
     for (const io of this.#ioNames) this.#links?.send(io, bootImageOf(plan));
@@ -446,7 +448,7 @@ export class Leader implements ManagementActions {
       if (name !== JUDGE.name) this.#links?.send(module, { kind: "expect", module: name, present });
     }
     if (module !== this.#io.active) return;
-    if (this.#guest.state === "off") this.#guest.booting();
+    if (this.#guest.state === "off" && !this.changes.ownsPower) this.#guest.booting();
     this.#verify.repeat();
     this.#recordings.connected();
   }
@@ -539,8 +541,8 @@ export class Leader implements ManagementActions {
     for (const timer of this.#timers) clearInterval(timer);
     this.#guest.close();
     this.#certification.close();
-    this.changes.close();
     this.agent.lost("the server stops");
+    await this.changes.end();
     await endModules(
       this.#supervisors.filter((each) => each.name !== this.#name),
       (module) => void this.#links?.send(module, { kind: "shutdown" }),
@@ -554,6 +556,7 @@ export class Leader implements ManagementActions {
 
   /** The one that led died while it stopped the server. */
   async #finishStop(former: string): Promise<never> {
+    await this.changes.end();
     await cleanUpServer(this.#plan.server, this.#paths);
     const why = `by the operator; ${this.#name} finished it, since ${former} ended meanwhile`;
     this.#events.add("info", LAST_EVENT, `Server ${this.#plan.server} was stopped ${why}.`);

@@ -89,6 +89,9 @@ export function serverPaths(server: string): ServerPaths {
   };
 }
 
+/** After the name of a server: the server on which an upgrade of it is tried. */
+export const TRIAL_SUFFIX = "-upgrade";
+
 /** Names of the servers that have a run directory: running ones, and ones that a crash left. */
 export function knownServers(): string[] {
   try {

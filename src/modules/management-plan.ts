@@ -13,6 +13,7 @@ import type { ListenAddress } from "../ports/shared-listener.js";
 import type { PublishedPort } from "../ports/published-port.js";
 import { findProgram } from "../image/command.js";
 import type { FileDigests } from "../image/store.js";
+import { wholeCommandLine } from "./command-line.js";
 import type { ModuleConfig, NetworkConfig } from "./config.js";
 import type { CertificationPlan } from "./management-certification.js";
 import {
@@ -46,7 +47,10 @@ export interface PlannedImage {
   readonly kernelRelease: string;
   readonly kernelPath: string;
   readonly initrdPath: string;
+  /** As a whole, but for what is the server's own (its address, its name). */
   readonly commandLine: string;
+  /** Words of it that the server file adds to the image's own; absent: none. */
+  readonly addedWords?: string;
   /** What was admitted at the start, and nothing else is loaded; absent: it was not looked at yet. */
   readonly files?: FileDigests;
   /** TCP ports by service; none: it is not known what the image serves. */
@@ -148,11 +152,14 @@ export function mirrorDirectories(plan: ServerPlan, disk: PlannedDisk, paths: Se
   return Array.from({ length: enclosureCount(plan.redundancy) }, (_, index) => mirrorDirectory(paths, disk, `enclosure${index}`));
 }
 
-/** The machines stay as they were made; what they boot is another image from now on. `uncertified`: why it may have no certificate. */
-export function planWith(plan: ServerPlan, image: PlannedImage, uncertified: string | null): ServerPlan {
-  const { firstImage: first = plan.image, certification, ...rest } = plan;
-  const word = { ...certification, uncertified: uncertified ?? certification.uncertified };
-  return { ...rest, image, certification: word, ...(first.digest !== image.digest && { firstImage: first }) };
+/**
+ * The machines stay as they were made, and what they boot is another image from now on; with another memory they are made anew.
+ * `uncertified`: why it may have no certificate; null: it has one.
+ */
+export function planWith(plan: ServerPlan, image: PlannedImage, uncertified: string | null, memoryMiB = plan.memoryMiB): ServerPlan {
+  const { firstImage: first = plan.image, ...rest } = plan;
+  const isKept = memoryMiB === plan.memoryMiB && first.digest !== image.digest;
+  return { ...rest, image, memoryMiB, certification: { ...plan.certification, uncertified }, ...(isKept && { firstImage: first }) };
 }
 
 /** What an I/O module is told of it. */
@@ -166,16 +173,25 @@ export function modulesInUse(plan: ServerPlan): string[] {
   return [...cpusInUse(plan), ...iosInUse(plan), ...managers.map((slot) => slot.name)];
 }
 
-/** The guest learns its address from the kernel command line; an init that does not know these words ignores them. */
-export function commandLineFor(plan: ServerPlan, network: HostNetwork | null): string {
-  const words = plan.image.commandLine.split(/\s+/).filter((word) => word !== "");
-  if (!words.some((word) => word.startsWith("console="))) words.unshift("console=ttyS0");
+/** What the server itself says on the kernel command line, whatever image boots. An init that does not know these words ignores them. */
+function ownWords(plan: ServerPlan, network: HostNetwork | null): string {
+  const words = [];
   if (network !== null) {
     words.push(`steadfast.address=${network.guestAddress}/${network.prefixLength}`);
     words.push(`steadfast.gateway=${plan.network.hostAddress.split("/")[0]}`);
   }
   words.push(`steadfast.hostname=${plan.server}`);
   return words.join(" ");
+}
+
+/** What the machines of a server are made with, as long as it runs; what they boot from the I/O module says. */
+function firstImageOf({ firstImage, image }: ServerPlan): PlannedImage {
+  return firstImage ?? image;
+}
+
+/** Of the guest as the machines were made. It learns its address from there. */
+export function commandLineFor(plan: ServerPlan, network: HostNetwork | null): string {
+  return wholeCommandLine(firstImageOf(plan).commandLine, ownWords(plan, network));
 }
 
 export interface ModuleConfigContext {
@@ -190,8 +206,7 @@ export function moduleConfigFor(context: ModuleConfigContext, module: PlannedMod
   const modules = plannedModules(plan);
   const commandLine = commandLineFor(plan, network);
   const inUse = cpusInUse(plan);
-  // The machines of a server are all made alike, as long as it runs; what they boot from the I/O module says.
-  const first = plan.firstImage ?? plan.image;
+  const first = firstImageOf(plan);
   return {
     server: plan.server,
     name: module.name,
@@ -215,6 +230,7 @@ export function moduleConfigFor(context: ModuleConfigContext, module: PlannedMod
       initrdPath: first.initrdPath,
       ...(first.files !== undefined && { kernelDigest: first.files.kernel, initrdDigest: first.files.initrd }),
       commandLine,
+      ownWords: `${first.addedWords ?? ""} ${ownWords(plan, network)}`.trim(),
       ramBytes: plan.memoryMiB * 1024 * 1024,
       harts: 1,
       agentPort: plan.engine === "rv64",

@@ -13,6 +13,7 @@ import type {
 import type { PlanStanding } from "../support/plan.js";
 import type { Certification } from "../certification/standing.js";
 import type { PublishedPort } from "../ports/published-port.js";
+import type { UpgradeStanding } from "../view/upgrade.js";
 import type { GuestFaults, ServiceState } from "./guest-health.js";
 import type { FrontReport } from "./management-front.js";
 import type { GuestWatch } from "./management-guest.js";
@@ -82,6 +83,8 @@ export interface ServerReport {
   readonly bridge: string;
   /** Whether the image is certified; null: the engine runs none, or it was not looked at yet. */
   readonly certification: Certification | null;
+  /** The active upgrade under way; null: none is. */
+  readonly upgrade: UpgradeStanding | null;
   readonly image: { readonly name: string; readonly digest: string; readonly kernel: string; readonly kernelRelease: string };
   readonly engine: string;
   readonly memoryMiB: number;
@@ -113,6 +116,7 @@ export interface ReportSources {
   readonly address: string;
   readonly guest: GuestWatch;
   readonly certification: Certification | null;
+  readonly upgrade: UpgradeStanding | null;
   readonly startedAtMs: number;
   readonly support: PlanStanding | null;
   readonly lastEventId: number;
@@ -258,6 +262,7 @@ export function makeReport(sources: ReportSources): ServerReport {
     network: plan.network.kind,
     published: plan.network.publish,
     certification: sources.certification,
+    upgrade: sources.upgrade,
     image: {
       name: plan.image.name,
       digest: plan.image.digest,

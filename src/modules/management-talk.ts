@@ -6,7 +6,7 @@ import type { MiscompareReport } from "../lockstep/miscompare-report.js";
 import type { CpuToManagement, EventMessage, GuestHappening, ManagementToIo, ServerStatus } from "../wire/control.js";
 import type { ModuleConfig } from "./config.js";
 import type { AgentLink } from "./management-agent.js";
-import type { ChangeInstaller } from "./management-change.js";
+import type { Changes } from "./management-changes.js";
 import type { ConsoleHub } from "./management-console.js";
 import type { EventLog } from "./management-events.js";
 import type { GuestWatch } from "./management-guest.js";
@@ -28,7 +28,7 @@ export interface TalkContext {
   readonly events: EventLog;
   readonly console: ConsoleHub;
   readonly agent: AgentLink;
-  readonly changes: ChangeInstaller;
+  readonly changes: Changes;
   readonly io: IoView;
   readonly recordings: Recordings;
   readonly redundancy: RedundancyChange;
@@ -86,6 +86,12 @@ export class ModuleTalk {
 
   noteDrilled(module: string): void {
     this.#drilled.add(module);
+  }
+
+  /** Who is in power, and who powers the guest on next, begins anew; nothing was lost with those before. */
+  startsAnew(): void {
+    this.#powerful = "";
+    this.#poweredOnBy = "";
   }
 
   /** A module's process or connection is gone. */
@@ -226,6 +232,7 @@ export class ModuleTalk {
     if (what === "poweredOff") {
       this.#context.guest.off();
       this.#context.agent.lost("the guest powered itself off");
+      if (this.#context.changes.ownsPower) return;
       this.#context.events.add(failure ? "warning" : "info", "GUEST_POWERED_OFF", "The guest powered itself off; the server stops.");
       return this.#context.stop("because the guest powered itself off");
     }

@@ -12,11 +12,9 @@ import { Leader } from "./management-leader.js";
 import { lockServer } from "./management-lock.js";
 import { makeServerDirectories, serverPaths, type ServerPaths } from "./management-paths.js";
 import { readJsonFile, type ServerPlan } from "./management-plan.js";
+import { STARTUP_DESCRIPTOR_VARIABLE } from "./spawn-management.js";
 import { Standby } from "./management-standby.js";
 import type { MadeRecord } from "./management-state.js";
-
-/** Descriptor on which the starter waits for one line: what became of the start. */
-export const STARTUP_DESCRIPTOR_VARIABLE = "STEADFAST_STARTUP_DESCRIPTOR";
 
 /** Runs until the server is stopped; then the process ends with exit code 0. */
 export async function runManagement(config: ModuleConfig): Promise<void> {

@@ -1,5 +1,6 @@
 import { guestPower, type Confirmation } from "../view/actions.js";
 import { certificationCard, guestHeadline, headline, supportText } from "../view/chassis.js";
+import { upgradePhaseText } from "../view/upgrade.js";
 import { durationText } from "../view/duration.js";
 import { formatNumber } from "../view/history.js";
 import type { ReportView } from "../view/report.js";
@@ -88,7 +89,7 @@ function Fact({ label, value }: { readonly label: string; readonly value: string
 }
 
 function Counters({ report }: { readonly report: ReportView }) {
-  const { counters, disk } = report;
+  const { counters, disk, upgrade = null } = report;
   const support = supportText(report, (ms) => new Date(ms).toISOString().slice(0, 10));
   return (
     <div class="counters plate">
@@ -105,6 +106,7 @@ function Counters({ report }: { readonly report: ReportView }) {
           value={`${formatNumber(counters.checkpoints)} (worst hold ${formatNumber(counters.worstCheckpointHoldMs)} ms)`}
         />
         <Fact label="Frames dropped" value={formatNumber(counters.droppedFrames)} />
+        {upgrade !== null && <Fact label={`Upgrade to ${upgrade.name}`} value={upgradePhaseText(upgrade.phase)} />}
         {support !== null && <Fact label="Support" value={support} />}
         {disk !== null && <Fact label="Disk errors" value={formatNumber(disk.counters.errors)} />}
         {disk !== null && <Fact label="Blocks repaired" value={formatNumber(disk.counters.repairedBlocks)} />}

@@ -268,6 +268,44 @@ const CERTIFICATION_EVENTS = {
   ),
 } as const;
 
+const UPGRADE_EVENTS = {
+  UPGRADE_ABORTED: explained(
+    "An upgrade was ended before it counted",
+    "The server runs what it ran before. Nothing is left of the trial.",
+    "If nobody asked for it, see the event's text, mend the change, and begin again.",
+  ),
+  UPGRADE_COMMITTED: explained("An upgrade was committed", "The server runs the change for good. What was kept for a way back is removed."),
+  UPGRADE_CUTOVER: explained(
+    "The guest is started anew for an upgrade",
+    "It shuts down cleanly and starts with the change. Its users wait meanwhile; how long, the next event says.",
+  ),
+  UPGRADE_FAILED: explained(
+    "An upgrade could not be taken back",
+    "The guest was not well with the change, nor did it start without it.",
+    "Look at its console; `steadfast power reset` starts it again.",
+  ),
+  UPGRADE_ROLLED_BACK: explained("An upgrade was taken back", "The guest was started again without the change."),
+  UPGRADE_STARTED: explained(
+    "A change is tried on a second server",
+    "It boots on a copy of the disk. The server itself serves on; while the disk is copied it has one mirror less.",
+  ),
+  UPGRADE_TRIED: explained(
+    "A change was healthy in its trial",
+    "Its guest starts, and its services and checks are well. The server itself was not touched.",
+    "`steadfast change cutover` starts the server with it; `steadfast change abort` leaves it.",
+  ),
+  UPGRADE_UNCOMMITTED: explained(
+    "The server runs a change on trial",
+    "The guest was started with it and is well. The way back stays open.",
+    "`steadfast change commit` keeps it; `steadfast change rollback` takes it back.",
+  ),
+  UPGRADE_UNHEALTHY: explained(
+    "An upgrade is taken back by itself",
+    "The guest was not well after its start with the change.",
+    "See the event's text for what was not well.",
+  ),
+} as const;
+
 const EXPLANATIONS: Readonly<Record<KnownEventCode, Explanation>> = {
   ...CPU_EVENTS,
   ...IO_EVENTS,
@@ -275,6 +313,7 @@ const EXPLANATIONS: Readonly<Record<KnownEventCode, Explanation>> = {
   ...GUEST_EVENTS,
   ...MANAGEMENT_EVENTS,
   ...CERTIFICATION_EVENTS,
+  ...UPGRADE_EVENTS,
 };
 
 export const EXPLAINED_CODES: readonly string[] = Object.keys(EXPLANATIONS);

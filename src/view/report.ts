@@ -2,6 +2,7 @@
  * What the console uses of a status report. `ServerReport` of the modules is the whole of it; a test does not compile when that one no
  * longer has what is named here. Fields that only newer servers send may be missing.
  */
+import type { UpgradeStanding } from "./upgrade.js";
 import type { DiskStatus, ModuleKind, ModuleState, Redundancy, ReintegrationProgress, ServerCounters, Severity } from "../wire/control.js";
 
 export type GuestState = "off" | "booting" | "reachable" | "ready" | "degraded" | "hung";
@@ -75,6 +76,7 @@ export interface ReportView {
   readonly modules: readonly ModuleView[];
   readonly enclosures: readonly { readonly name: string; readonly safeToPull: boolean }[];
   readonly certification?: CertificationView | null;
+  readonly upgrade?: UpgradeStanding | null;
   readonly support?: SupportView | null;
 }
 

@@ -103,8 +103,8 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: "lets the guest's time stand still after the wall clock was set back",
     file: "guest-clock.js",
-    find: "if (behindNs > MOST_LEAD_NS)",
-    replace: "if (behindNs > 10n ** 30n)",
+    find: "if (behindNs <= MOST_LEAD_NS)",
+    replace: "if (behindNs <= 10n ** 30n)",
     seeds: 200,
   },
   {

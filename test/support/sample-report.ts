@@ -27,6 +27,7 @@ export const SAMPLE_REPORT: ServerReport = {
     ...{ state: "certified", image: "d", certificate: "c", level: "full" },
     ...{ expiresAt: "2027-01-01T00:00:00.000Z", since: "2026-01-01T00:00:00.000Z" },
   },
+  upgrade: { name: "memory", phase: "uncommitted" },
   image: { name: "payments", digest: "d", kernel: "stock", kernelRelease: "6.12" },
   engine: "rv64",
   memoryMiB: 256,

@@ -31,6 +31,14 @@ import { Sbi } from "./sbi.js";
 export const RV64_BEHAVIOUR = 2;
 export const ENTROPY_BYTES = 64;
 
+/** Of an image that is not the machine's own. */
+export interface BootFiles {
+  readonly kernel: Uint8Array;
+  readonly initrd: Uint8Array;
+  /** Absent: the machine's own. */
+  readonly commandLine?: string;
+}
+
 export interface Rv64Options {
   readonly core: CoreModule;
   /** Flat RISC-V Image; empty: a machine that is only ever restored, since power-on fails. */
@@ -42,7 +50,7 @@ export interface Rv64Options {
   readonly epochNs: bigint;
   readonly imageDigest: string;
   /** Kernel and initrd of another image, by its digest, for a power-on with that. Absent: there is no other. */
-  readonly bootFilesOf?: (image: string) => { readonly kernel: Uint8Array; readonly initrd: Uint8Array };
+  readonly bootFilesOf?: (image: string) => BootFiles;
   /** Of the guest, `aa:bb:cc:dd:ee:ff`; guests on one network need different ones. */
   readonly macAddress?: string;
   /** Size of the disk, whole blocks; 0 or absent: none. Only at first: what it has grown to since is part of the machine's state. */
@@ -222,7 +230,7 @@ class Rv64Machine implements Machine {
     const timeNs = this.core.getTime();
     this.clear(timeNs);
     const { harts, epochNs } = this.options;
-    const files = image === undefined ? this.options : { ...this.otherFiles(image), commandLine: this.options.commandLine };
+    const files = image === undefined ? this.options : this.otherFiles(image);
     const { entry, deviceTree } = loadBootFiles(this.memory, files, harts, entropy, {
       hasDisk: this.board.disk.isPresent,
       hasAgentPort: this.board.agentPort.isPresent,
@@ -234,11 +242,11 @@ class Rv64Machine implements Machine {
     this.memory.bytes.fill(PAGE_DIRTY | PAGE_UNMARKED, PAGE_FLAGS, PAGE_FLAGS + this.memory.ramBytes / PAGE_BYTES);
   }
 
-  private otherFiles(image: string): { readonly kernel: Uint8Array; readonly initrd: Uint8Array } {
+  private otherFiles(image: string): Required<BootFiles> {
     const { bootFilesOf, ramBytes, commandLine } = this.options;
     assert(bootFilesOf !== undefined, "a machine without other images is not powered on with one");
-    const files = bootFilesOf(image);
-    checkMemory(ramBytes, { ...files, commandLine });
+    const files = { commandLine, ...bootFilesOf(image) };
+    checkMemory(ramBytes, files);
     return files;
   }
 
