@@ -6,12 +6,13 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { isLong } from "./support/long.js";
 import { BUG_SEEDS, STORAGE_BUGS } from "./support/storage-bugs.js";
 import { runStorageSeed } from "./support/storage-run.js";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 /** 0.2 s each. */
-const SEEDS = Number(process.env["STEADFAST_STORAGE_SEEDS"] ?? 200);
+const SEEDS = Number(process.env["STEADFAST_STORAGE_SEEDS"] ?? (isLong ? 2000 : 100));
 /** What a run of that many seeds has to come across. */
 const MOMENTS = [
   "MIRROR_FAILED",
