@@ -9,7 +9,7 @@ import { eventsSchema, liveSchema, readySchema, statusSchema } from "../dist/api
 import { METRICS } from "../dist/api/metrics.js";
 import { readAudit } from "../dist/modules/management-audit.js";
 import { localUserName, ownUser } from "../dist/ports/peer-user.js";
-import { freePort } from "./support/free-port.js";
+import { freePort } from "../dist/bench/api-seat.js";
 import { runProgram } from "./support/real-server.js";
 import { ToyServers, type ToyServer } from "./support/toy-servers.js";
 

@@ -2,12 +2,13 @@
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { Agent, get as httpsGet } from "node:https";
-import { connect, createServer, type AddressInfo } from "node:net";
+import { connect } from "node:net";
 import { join } from "node:path";
 import { connect as tlsConnect } from "node:tls";
 import { after, before, describe, test } from "node:test";
 import { WebSocket } from "ws";
 import { statusSchema } from "../dist/api/answers.js";
+import { freePort } from "../dist/bench/api-seat.js";
 import { ControlClient, type ServerEvent } from "../dist/client/index.js";
 import { GATE_RULES } from "../dist/front/limits.js";
 import { readAudit } from "../dist/modules/management-audit.js";
@@ -32,14 +33,6 @@ interface Answer {
   readonly status: number;
   readonly head: string;
   readonly text: string;
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve) => probe.listen(0, "127.0.0.1", resolve));
-  const { port: free } = probe.address() as AddressInfo;
-  await new Promise((resolve) => probe.close(resolve));
-  return free;
 }
 
 async function curl(path: string, token: string | null, parameters: readonly string[] = [], input = ""): Promise<Answer> {

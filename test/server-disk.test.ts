@@ -15,7 +15,7 @@ import { LoadRecorder } from "../dist/bench/load.js";
 import { PaymentClient } from "../dist/bench/payment-clients.js";
 import type { DiskStatus } from "../dist/wire/control.js";
 import { serverPaths } from "../dist/modules/management-paths.js";
-import type { ServerReport } from "../dist/modules/management-status.js";
+import { areMirrorsInSync as areInSync } from "../dist/modules/management-status.js";
 import { isLong } from "./support/long.js";
 import { RealServer } from "./support/real-server.js";
 import { SteadyWriter } from "./support/steady-writer.js";
@@ -46,11 +46,6 @@ after(async () => {
   rmSync(stateDirectory, { recursive: true, force: true });
   rmSync(work, { recursive: true, force: true });
 });
-
-const areInSync = ({ disk, modules }: ServerReport): boolean => {
-  const ios = modules.filter((module) => module.kind === "io").map((module) => module.name);
-  return disk !== null && ios.every((name) => disk.mirrors[name]?.state === "in sync");
-};
 
 /** SIGKILL to every process of the server, management too, as when the power goes. */
 async function losePower(): Promise<void> {

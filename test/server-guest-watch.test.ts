@@ -8,18 +8,10 @@ import type { LoggedEvent } from "../dist/modules/management-events.js";
 import type { ServerReport } from "../dist/modules/management-status.js";
 import { RealServer } from "./support/real-server.js";
 
-async function events(server: RealServer, since: number): Promise<LoggedEvent[]> {
-  const { out } = await server.command(["events", "--since", String(since), "--json"]);
-  return out
-    .split("\n")
-    .filter((line) => line !== "")
-    .map((line) => JSON.parse(line) as LoggedEvent);
-}
-
 async function untilTold(server: RealServer, since: number, code: string): Promise<LoggedEvent> {
   const giveUpAt = Date.now() + 150_000;
   for (;;) {
-    const all = await events(server, since);
+    const all = await server.events(since);
     const found = all.find((event) => event.code === code);
     if (found !== undefined) return found;
     assert.ok(Date.now() < giveUpAt, `${code} was not told: ${all.map((event) => event.code).join(" ")}`);
@@ -113,7 +105,7 @@ describe("faults of the guest's own software", { concurrency: true }, () => {
       );
       await server.type("killall -CONT redis-server");
       await untilTold(server, since, "GUEST_SERVICE_UP");
-      const told = (await events(server, since)).filter((event) => event.code.startsWith("GUEST_")).map((event) => event.code);
+      const told = (await server.events(since)).filter((event) => event.code.startsWith("GUEST_")).map((event) => event.code);
       assert.deepEqual(told, ["GUEST_SERVICE_DOWN", "GUEST_SERVICE_UP"]);
       await assertModulesUntouched(server, pids);
     });
@@ -217,7 +209,7 @@ describe("faults of the guest's own software", { concurrency: true }, () => {
       await server.type("ip link set eth0 up");
       await untilTold(server, since, "GUEST_ANSWERS");
       await server.until((report) => report.guest === "ready", "ready");
-      const told = (await events(server, since)).map((event) => event.code);
+      const told = (await server.events(since)).map((event) => event.code);
       assert.ok(!told.includes("GUEST_RESTARTED") && !told.includes("GUEST_RESET"), told.join(" "));
     });
   });

@@ -3,84 +3,33 @@
  * on either disk, committed; the leading management module is killed while a change is tried.
  */
 import assert from "node:assert/strict";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { networkInterfaces, tmpdir } from "node:os";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { findImage } from "../dist/image/index.js";
-import { cachePaths } from "../dist/image/paths.js";
-import { sha256 } from "../dist/image/store.js";
 import type { PastInstallation } from "../dist/modules/change-records.js";
 import type { ChangeView } from "../dist/modules/management-changes.js";
-import type { LoggedEvent } from "../dist/modules/management-events.js";
 import type { UpgradeView } from "../dist/modules/management-upgrade.js";
-import { RealServer, steadfast, type Outcome } from "./support/real-server.js";
-import { sampleStatement } from "./support/sample-statement.js";
+import { ChangeWorkshop, refused, type MadeChange } from "./support/change-workshop.js";
+import { RealServer } from "./support/real-server.js";
 import { SteadyWriter } from "./support/steady-writer.js";
 
 const LIMIT_MS = 600_000;
-const LIFETIME = { issuedAt: "2020-01-01T00:00:00.000Z", expiresAt: "2999-01-01T00:00:00.000Z" };
 const PAUSE_MS = 50;
 const REASON = "a test of ours";
 const NETWORK = { kind: "tap", bridge: "sfupgr", hostAddress: "10.77.150.1/24", guestAddress: "10.77.150.2" };
 
 const hasKernels = (["hardened", "stock"] as const).every((kernel) => findImage({ kernel }) !== undefined);
-const base = mkdtempSync(join(tmpdir(), "steadfast-upgrade-"));
-// Keys, servers, images and certificates of our own; what images are made of is this host's.
-const shared = cachePaths();
-const own = cachePaths(join(base, "cache"));
-mkdirSync(own.root);
-for (const part of ["packages", "kernels"] as const) symlinkSync(shared[part], own[part]);
-cpSync(shared.apt, own.apt, { recursive: true });
-process.env["STEADFAST_CACHE"] = own.root;
-process.env["STEADFAST_STATE"] = join(base, "state");
-process.env["STEADFAST_RUN"] = join(base, "run");
+const workshop = new ChangeWorkshop("steadfast-upgrade-", LIMIT_MS);
+const { base } = workshop;
 const server = new RealServer("upgraded");
 const TRIAL = "upgraded-upgrade";
 
-async function facts<T>(...words: string[]): Promise<T> {
-  const { code, out, error } = await steadfast([...words, "--json"], "", LIMIT_MS);
-  assert.equal(code, 0, `${words.join(" ")}: ${out}${error}`);
-  return JSON.parse(out) as T;
-}
-
 const changes = (): Promise<ChangeView> => server.facts<ChangeView>(["change", "status"]);
 
-async function events(since: number): Promise<LoggedEvent[]> {
-  const { out } = await server.command(["events", "--since", String(since), "--json"]);
-  return out
-    .split("\n")
-    .filter((line) => line !== "")
-    .map((line) => JSON.parse(line) as LoggedEvent);
-}
-
-interface Made {
-  readonly file: string;
-  readonly certificate: string;
-}
-
-/** A change for the image that runs, with a certificate of a key that is trusted here. */
-async function make(name: string, yaml: string): Promise<Made> {
-  const directory = join(base, name);
-  mkdirSync(directory);
-  writeFileSync(join(directory, "change.yaml"), `name: ${name}\n${yaml}`);
-  const { running } = await changes();
-  const [file, certificate] = [`${directory}.tar`, `${directory}.cert`];
-  const { digest: change } = await facts<{ digest: string }>("change", "create", directory, "--base", running, "--out", file);
-  const { digest: image } = await facts<{ digest: string }>("change", "build", file);
-  const statement = sampleStatement({ image, change, base: running, policy: sha256("p") }, LIFETIME);
-  writeFileSync(`${directory}.json`, JSON.stringify(statement));
-  await facts("certificate", "sign", `${directory}.json`, "--key", "vendor", "--out", certificate);
-  return { file, certificate };
-}
-
-function upgrade({ file, certificate }: Made, ...more: string[]): Promise<UpgradeView> {
+function upgrade({ file, certificate }: MadeChange, ...more: string[]): Promise<UpgradeView> {
   return server.facts<UpgradeView>(["change", "upgrade", file, "--certificate", certificate, ...more], LIMIT_MS);
-}
-
-function refused(outcome: Outcome, code: string): void {
-  assert.notEqual(outcome.code, 0, outcome.out);
-  assert.match(outcome.error, new RegExp(code));
 }
 
 /** What is left of the trial on this host. */
@@ -121,7 +70,7 @@ describe(
   { skip: !hasKernels && "images with both kernels are needed: steadfast image build --kernel hardened, and stock" },
   () => {
     let address = "";
-    let line: Made;
+    let line: MadeChange;
 
     before(async () => {
       const file = join(base, "server.yaml");
@@ -130,16 +79,16 @@ describe(
         JSON.stringify({ name: server.name, network: NETWORK, disk: { sizeMiB: 32 }, image: { kernel: "hardened" }, lagLimitMs: 2000 }),
       );
       ({ address } = await server.up([file]));
-      const { publicFile } = await facts<{ publicFile: string }>("keys", "create", "vendor");
-      await facts("keys", "trust", publicFile);
-      line = await make(
+      await workshop.makeKey();
+      line = await workshop.make(
+        server,
         "line",
         "commandLine: console=ttyS0 loglevel=4 panic=-1 tried.word=1\nchecks: [{ name: word, command: grep -q tried.word /proc/cmdline, timeoutSeconds: 60 }]\n",
       );
     });
     after(async () => {
       await server.command(["down", "--now"]);
-      rmSync(base, { recursive: true, force: true });
+      workshop.remove();
     });
 
     test("what cannot be is refused before anything happens", async () => {
@@ -148,7 +97,7 @@ describe(
       refused(await server.command(["change", "rollback", "--former-disk"]), "UPGRADE_NONE");
       refused(await server.command(["change", "upgrade", line.file], "", LIMIT_MS), "CERTIFICATE_MISSING");
       refused(await server.command(["change", "install", line.file, "--certificate", line.certificate]), "CHANGE_NEEDS_START");
-      assert.ok(!(await events(since)).some(({ code }) => code.startsWith("UPGRADE")));
+      assert.ok(!(await server.events(since)).some(({ code }) => code.startsWith("UPGRADE")));
       assert.deepEqual(traces(), []);
     });
 
@@ -190,7 +139,7 @@ describe(
       const interruptions = await writing.end();
       assert.ok(interruptions > 0, "its connection ended with the guest");
       assert.deepEqual(traces(), []);
-      const log = await events(since);
+      const log = await server.events(since);
       assert.equal(log.filter(({ code }) => code === "POWER_ON").length, 1);
       assert.ok(!log.some(({ code }) => code === "OUTAGE"));
       assert.equal((await server.status()).certification?.state, "certified");
@@ -206,7 +155,7 @@ describe(
     });
 
     test("memory: the machines are made anew; the former disk has what was there at the cutover, and nothing since", async () => {
-      const memory = await make("memory", "memoryMiB: 320\n");
+      const memory = await workshop.make(server, "memory", "memoryMiB: 320\n");
       await redis("set before 1");
       const { phase, outageMs, to } = await upgrade(memory, "--cutover");
       process.stdout.write(`# outage of the memory's cutover: ${outageMs} ms\n`);
@@ -229,12 +178,12 @@ describe(
     test("what is well in its trial only is taken back by itself", async () => {
       // The trial has no address.
       const checks = "checks: [{ name: alone, command: 'echo not alone; ! grep -q steadfast.address /proc/cmdline', timeoutSeconds: 60 }]";
-      const sick = await make("sick", `commandLine: console=ttyS0 loglevel=4 panic=-1 sick.word=1\n${checks}\n`);
+      const sick = await workshop.make(server, "sick", `commandLine: console=ttyS0 loglevel=4 panic=-1 sick.word=1\n${checks}\n`);
       const since = (await server.status()).lastEventId;
       const outcome = await server.command(["change", "upgrade", sick.file, "--uncertified", REASON, "--cutover"], "", LIMIT_MS);
       refused(outcome, "UPGRADE_ENDED");
       assert.match(outcome.error, /own check alone failed: not alone/);
-      const codes = (await events(since)).map(({ code }) => code);
+      const codes = (await server.events(since)).map(({ code }) => code);
       assert.ok(codes.includes("UPGRADE_UNHEALTHY") && codes.includes("UPGRADE_ROLLED_BACK"), codes.join(" "));
       assert.doesNotMatch(await server.inGuest("cat /proc/cmdline"), /sick/);
       assert.deepEqual(traces(), []);
@@ -243,7 +192,7 @@ describe(
     });
 
     test("a kernel is committed", async () => {
-      const stock = await make("stock", "kernel: { kind: stock }\n");
+      const stock = await workshop.make(server, "stock", "kernel: { kind: stock }\n");
       const { outageMs, to } = await upgrade(stock, "--cutover");
       process.stdout.write(`# outage of the kernel's cutover: ${outageMs} ms\n`);
       assert.match(await server.inGuest("uname -r"), /deb/);

@@ -6,9 +6,9 @@ import { extname, join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { chromium, type Browser, type BrowserContext, type Page } from "playwright-core";
+import { freePort } from "../dist/bench/api-seat.js";
 import { serverPaths } from "../dist/modules/management-paths.js";
 import type { ServerReport } from "../dist/modules/management-status.js";
-import { freePort } from "./support/free-port.js";
 import { Prometheus } from "./support/prometheus.js";
 import { RealServer } from "./support/real-server.js";
 

@@ -5,7 +5,7 @@
 import { SteadfastError } from "../foundation/errors.js";
 import { SeededRandom } from "../foundation/random.js";
 import type { Address } from "./connection.js";
-import { pause } from "./faults.js";
+import { NO_FAULTS, pause } from "./faults.js";
 import { runHttpClients } from "./http-load.js";
 import { LoadRecorder, type LoadSummary } from "./load.js";
 import { runPayments, type PaymentOptions, type PaymentReport } from "./payments.js";
@@ -237,7 +237,7 @@ export async function runChaosUnderLoad(options: ChaosOptions): Promise<ChaosRep
   let isOver = false;
   const web = runHttpClients(options.http, options.httpClients, recorder, () => isOver);
   const drive = (stopped: () => boolean): Promise<boolean> => runChaos(options, made, () => stopped() || recorder.failures > 0);
-  const plan = { mix: "none", seed: options.seed, pauseMinimumMs: 0, pauseMaximumMs: 0, count: 0 } as const;
+  const plan = { ...NO_FAULTS, seed: options.seed };
   const run = await runPayments({ ...options, faults: plan, untilFaultsDone: options.seconds === 0, drive }).finally(() => {
     isOver = true;
   });

@@ -50,6 +50,9 @@ export interface Fault {
   relapseAtMs: number | undefined;
 }
 
+/** A workload's faults, where none are to be made. */
+export const NO_FAULTS = { mix: "none", seed: 0, pauseMinimumMs: 0, pauseMaximumMs: 0, count: 0 } as const;
+
 export const pause = (milliseconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 const cpuModules = (modules: readonly ModuleView[]): ModuleView[] => modules.filter((module) => module.kind === "cpu");

@@ -13,7 +13,7 @@ import type { BenchServer } from "./bench-server.js";
 import { REDIS_PORT } from "./connection.js";
 import { SteadfastError } from "../foundation/errors.js";
 import { median, pairedRatio } from "../foundation/statistics.js";
-import { pause } from "./faults.js";
+import { NO_FAULTS, pause } from "./faults.js";
 import { judge, type Figure } from "./figures.js";
 import { cpuSeconds } from "./host.js";
 import { runPayments } from "./payments.js";
@@ -60,7 +60,7 @@ class ApiBench {
       seed: this.#context.options.seed,
       seconds: SLICE_SECONDS,
       untilFaultsDone: false,
-      faults: { mix: "none", seed: 0, pauseMinimumMs: 0, pauseMaximumMs: 0, count: 0 },
+      faults: NO_FAULTS,
       source: this.#server.source,
       keep: false,
       onProgress: () => undefined,

@@ -4,6 +4,7 @@ import type { BenchContext } from "./bench-context.js";
 import type { BenchServer } from "./bench-server.js";
 import { runComputingErrors, type ComputingError, type ErrorKind } from "./computing-errors.js";
 import { REDIS_PORT } from "./connection.js";
+import { NO_FAULTS } from "./faults.js";
 import { judge, type Figure } from "./figures.js";
 import { runPayments, type PaymentRun } from "./payments.js";
 import { formatMs } from "./plot.js";
@@ -39,7 +40,7 @@ async function errorRun(context: BenchContext, server: BenchServer, kinds: reado
     seed,
     seconds: 0,
     untilFaultsDone: true,
-    faults: { mix: "none", seed, pauseMinimumMs: 0, pauseMaximumMs: 0, count: 0 },
+    faults: { ...NO_FAULTS, seed },
     drive: (stopped) =>
       runComputingErrors(server.source, { kinds, count, seed, pauseMostMs: PAUSE_MOST_MS }, errors, stopped, (error) =>
         onProgress(

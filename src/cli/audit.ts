@@ -1,10 +1,10 @@
 /** `audit`: who changed what, also after the server stopped. */
 import { createReadStream, existsSync, statSync } from "node:fs";
-import { join } from "node:path";
 import type { Command } from "commander";
 import { SteadfastError } from "../foundation/errors.js";
 import { parseLines } from "../modules/json-lines-file.js";
 import { isAuditEntry, readAudit, type AuditEntry } from "../modules/management-audit.js";
+import { programmePaths } from "../programme/paths.js";
 import { paint } from "./output.js";
 import { chosenServer, withServerOptions, type ServerFlags } from "./server-choice.js";
 
@@ -29,7 +29,7 @@ function chosenFile({ directory, ...flags }: AuditFlags): string {
   if (directory !== undefined) {
     if (flags.server !== undefined) throw new SteadfastError("USAGE", { what: "Give --server or --directory, not both." });
     if (!existsSync(directory)) throw new SteadfastError("PROGRAMME_STORE", { directory, why: "ENOENT" });
-    return join(directory, "audit.jsonl");
+    return programmePaths(directory).auditFile;
   }
   const { server, paths } = chosenServer(flags);
   if (!existsSync(paths.stateDirectory)) throw new SteadfastError("SUPPORT_NOTHING", { server, path: paths.stateDirectory });

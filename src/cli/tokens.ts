@@ -1,11 +1,11 @@
 /** `tokens`: who may ask a server from outside. */
-import { join } from "node:path";
 import { InvalidArgumentError, Option, type Command } from "commander";
 import { ROLES, type Role } from "../access/roles.js";
 import { DAY_MS } from "../foundation/durations.js";
 import { SteadfastError } from "../foundation/errors.js";
 import { createToken, isInForce, readTokens, revokeToken, type TokenRecord } from "../front/token-file.js";
 import { auditCommand } from "../modules/management-audit.js";
+import { programmePaths, type ProgrammePaths } from "../programme/paths.js";
 import { dayText, paint, printJson, printLines, table } from "./output.js";
 import { chosenServer, withServerOptions, type ServerFlags } from "./server-choice.js";
 
@@ -30,30 +30,21 @@ function days(text: string): number {
   return value;
 }
 
-function chosenFile({ directory, ...flags }: TokensFlags): {
-  readonly owner: string;
-  readonly facts: object;
-  readonly file: string;
-  readonly auditFile: string;
-} {
+function chosenFiles({ directory, ...flags }: TokensFlags): ProgrammePaths & { readonly owner: string; readonly facts: object } {
   if (directory !== undefined) {
     if (flags.server !== undefined) throw new SteadfastError("USAGE", { what: "Give --server or --directory, not both." });
-    return {
-      owner: `the programme in ${directory}`,
-      facts: { directory },
-      file: join(directory, "tokens.json"),
-      auditFile: join(directory, "audit.jsonl"),
-    };
+    return { owner: `the programme in ${directory}`, facts: { directory }, ...programmePaths(directory) };
   }
   const { server, paths } = chosenServer(flags);
-  return { owner: `server ${server}`, facts: { server }, file: paths.tokensFile, auditFile: paths.auditFile };
+  const { tokensFile, auditFile } = paths;
+  return { owner: `server ${server}`, facts: { server }, tokensFile, auditFile };
 }
 
 function create(name: string, flags: CreateFlags): void {
-  const { owner, facts, file, auditFile } = chosenFile(flags);
+  const { owner, facts, tokensFile, auditFile } = chosenFiles(flags);
   const now = Date.now();
   const expiresAtMs = flags.expires === undefined ? null : now + flags.expires * DAY_MS;
-  const token = createToken(file, name, flags.role, expiresAtMs, now);
+  const token = createToken(tokensFile, name, flags.role, expiresAtMs, now);
   auditCommand(auditFile, "tokens create", { name, role: flags.role, expiresAtMs }, "done");
   if (flags.json === true) return printJson({ ...facts, name, role: flags.role, expiresAtMs, token });
   // The token alone on standard output, so that a script can keep it.
@@ -63,7 +54,7 @@ function create(name: string, flags: CreateFlags): void {
 }
 
 function list(flags: TokensFlags): void {
-  const tokens = readTokens(chosenFile(flags).file);
+  const tokens = readTokens(chosenFiles(flags).tokensFile);
   if (flags.json === true) return printJson(tokens.map(({ digest: _digest, ...rest }) => rest));
   if (tokens.length === 0) return printLines(["There are no tokens; `steadfast tokens create NAME --role view` makes one."]);
   const header = ["NAME", "ROLE", "CREATED", "EXPIRES"].map((cell) => paint(cell, "dim"));
@@ -82,8 +73,8 @@ function tokenRow(token: TokenRecord): string[] {
 }
 
 function revoke(name: string, flags: TokensFlags): void {
-  const { owner, facts, file, auditFile } = chosenFile(flags);
-  revokeToken(file, name);
+  const { owner, facts, tokensFile, auditFile } = chosenFiles(flags);
+  revokeToken(tokensFile, name);
   auditCommand(auditFile, "tokens revoke", { name }, "done");
   if (flags.json === true) printJson({ ...facts, name, revoked: true });
   else printLines([`The token ${name} of ${owner} is revoked; what it had open ends within a second or two.`]);

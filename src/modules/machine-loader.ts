@@ -6,6 +6,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { SteadfastError } from "../foundation/errors.js";
 import { measuredBy, sha256 } from "../image/store.js";
+import type { BootFiles } from "../machine/engines/rv64/index.js";
 import type { Machine } from "../machine/machine.js";
 import { createToyMachine, TOY_BEHAVIOUR } from "../machine/toy.js";
 import { wholeCommandLine } from "./command-line.js";
@@ -22,12 +23,6 @@ async function readGuestFile(path: string, digest?: string): Promise<Uint8Array>
   if (digest !== undefined && createHash("sha256").update(bytes).digest("hex") !== digest)
     throw new SteadfastError("MACHINE_FILE", { path, why: "it was altered since the server was started" });
   return bytes;
-}
-
-interface BootFiles {
-  readonly kernel: Uint8Array;
-  readonly initrd: Uint8Array;
-  readonly commandLine?: string;
 }
 
 /** Those of an image beside the machine's own; they have to give its digest. Read when the guest is powered on with it, all members alike. */

@@ -23,6 +23,11 @@ export interface AgentAnswer {
   readonly output: Uint8Array;
 }
 
+/** Nobody answered a request: it may or may not have been carried out. */
+export function isUnanswered(error: unknown): boolean {
+  return error instanceof SteadfastError && (error.code === "AGENT_UNANSWERED" || error.code === "AGENT_BUSY");
+}
+
 export interface AgentLinkHooks {
   /** False: there is no active I/O module at the moment. */
   send(message: ManagementToIo): boolean;

@@ -30,7 +30,7 @@ import {
   type PastInstallation,
 } from "./change-records.js";
 import { CHECK_SECONDS, ownChecks, putFile, said, STAGE } from "./guest-checks.js";
-import { newAgentId, type AgentAnswer } from "./management-agent.js";
+import { isUnanswered, newAgentId, type AgentAnswer } from "./management-agent.js";
 import { judgeImage, measureImage } from "./management-certification.js";
 import { readPackageFacts } from "./package-reader.js";
 import type { ManagementEventCode } from "../wire/event-codes.js";
@@ -226,10 +226,10 @@ export class ChangeInstaller {
     for (const effect of effects) {
       if (effect === "end") return this.#end();
       void this.#effect(effect)
-        .catch((error: unknown): InstallationEvent => {
-          const isSilent = error instanceof SteadfastError && (error.code === "AGENT_UNANSWERED" || error.code === "AGENT_BUSY");
-          return { kind: isSilent ? "unanswered" : "failed", why: (error as Error).message };
-        })
+        .catch((error: unknown): InstallationEvent => ({
+          kind: isUnanswered(error) ? "unanswered" : "failed",
+          why: (error as Error).message,
+        }))
         .then((event) => {
           if (course === this.#course) this.#happened(event);
         });

@@ -104,6 +104,11 @@ export interface ServerReport {
   readonly enclosures: readonly EnclosureReport[];
 }
 
+/** There is a disk, and every I/O module has a mirror of it in sync. */
+export function areMirrorsInSync({ disk, modules }: Pick<ServerReport, "disk" | "modules">): boolean {
+  return disk !== null && modules.every(({ kind, name }) => kind !== "io" || disk.mirrors[name]?.state === "in sync");
+}
+
 /** Management modules that could carry on at this moment. */
 export interface ManagementView {
   readonly leader: string;

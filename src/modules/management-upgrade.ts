@@ -21,7 +21,7 @@ import type { ManagementEventCode } from "../wire/event-codes.js";
 import { askedChange, imageOf } from "./change-images.js";
 import type { PastInstallation } from "./change-records.js";
 import { allocatedBytes, isAside, takeBack } from "./former-mirror.js";
-import { newAgentId } from "./management-agent.js";
+import { isUnanswered, newAgentId } from "./management-agent.js";
 import { judgeImage } from "./management-certification.js";
 import type { ChangeRequest } from "./management-change.js";
 import { mirrorDirectories } from "./management-plan.js";
@@ -38,20 +38,13 @@ export interface UpgradeRequest extends ChangeRequest {
   readonly cutover?: boolean | undefined;
 }
 
-export interface UpgradeView {
-  readonly id: string;
-  readonly name: string;
-  readonly change: string;
-  readonly from: UpgradeEnd;
-  readonly to: UpgradeEnd;
-  readonly startedAt: string;
+export interface UpgradeView extends Pick<CurrentUpgrade, "id" | "name" | "change" | "from" | "to" | "startedAt" | "outageMs"> {
   readonly phase: UpgradePhase;
   readonly why: string | null;
   /** Name of the server on which it is tried; null: there is none any more. */
   readonly trial: string | null;
   /** Whether the disk as it was at the cutover is kept. */
   readonly hasFormerDisk: boolean;
-  readonly outageMs: number | null;
   /** What the operator may ask for now. */
   readonly allowed: readonly ("cutover" | "abort" | "commit" | "rollback")[];
 }
@@ -273,10 +266,7 @@ export class ActiveUpgrade {
       if (effect === "end") return this.#end(course);
       void this.#effects
         .carryOut(effect, course)
-        .catch((error: unknown): UpgradeEvent => {
-          const isSilent = error instanceof SteadfastError && (error.code === "AGENT_UNANSWERED" || error.code === "AGENT_BUSY");
-          return { kind: isSilent ? "unanswered" : "failed", why: (error as Error).message };
-        })
+        .catch((error: unknown): UpgradeEvent => ({ kind: isUnanswered(error) ? "unanswered" : "failed", why: (error as Error).message }))
         .then((event) => {
           if (!controller.signal.aborted) this.#happened(event);
         });

@@ -2,7 +2,8 @@
 import { spawn } from "node:child_process";
 import { closeSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { ERRORS, SteadfastError, type ErrorCode } from "../foundation/errors.js";
+import { SteadfastError } from "../foundation/errors.js";
+import { reportedError, type ReportedFacts } from "../foundation/reported-error.js";
 import type { ServerPaths } from "./management-paths.js";
 import { FIRST_MANAGEMENT, moduleConfigFor, writeJsonFile, type ServerPlan } from "./management-plan.js";
 import { MODULE_MARK_VARIABLE } from "./management-process.js";
@@ -34,14 +35,11 @@ export async function spawnManagement(
   closeSync(log);
   const line = await firstLine(child.stdio[3] as NodeJS.ReadableStream, STARTUP_LIMIT_MS);
   child.unref();
-  const outcome = line === null ? null : (JSON.parse(line) as { error?: { code: string; message: string } });
+  const outcome = line === null ? null : (JSON.parse(line) as { error?: ReportedFacts });
   if (outcome === null) throw new SteadfastError("START_FAILED", { log: logPath });
   if (outcome.error === undefined) return;
-  const { code, message } = outcome.error;
-  if (!(code in ERRORS)) throw new SteadfastError("START_FAILED", { log: logPath });
-  const error = new SteadfastError(code as ErrorCode);
-  error.message = message;
-  throw error;
+  const error = reportedError(outcome.error);
+  throw error instanceof SteadfastError ? error : new SteadfastError("START_FAILED", { log: logPath });
 }
 
 /** Null: the stream ended, or the limit passed, without a line. */

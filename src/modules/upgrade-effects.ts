@@ -17,7 +17,7 @@ import type { AgentAnswer } from "./management-agent.js";
 import { measureImage } from "./management-certification.js";
 import type { EventLog } from "./management-events.js";
 import { mirrorDirectories, mirrorDirectory, type PlannedImage, type ServerPlan } from "./management-plan.js";
-import type { GuestState, ServerReport } from "./management-status.js";
+import { areMirrorsInSync, type GuestState, type ServerReport } from "./management-status.js";
 import { readPackageFacts } from "./package-reader.js";
 import type { TrialServer } from "./trial-server.js";
 import type { CurrentUpgrade, UpgradeEnd } from "./upgrade-records.js";
@@ -150,11 +150,8 @@ export class UpgradeEffects {
 
   /** All modules in lockstep, and all mirrors in sync. */
   get isWhole(): boolean {
-    const { redundancy, wantedRedundancy, disk, modules } = this.#hooks.report();
-    const ios = modules.filter((each) => each.kind === "io");
-    const hasMirrors =
-      this.#hooks.plan().disk === undefined || (disk !== null && ios.every(({ name }) => disk.mirrors[name]?.state === "in sync"));
-    return redundancy === wantedRedundancy && hasMirrors;
+    const report = this.#hooks.report();
+    return report.redundancy === report.wantedRedundancy && (this.#hooks.plan().disk === undefined || areMirrorsInSync(report));
   }
 
   // The trial.
@@ -182,15 +179,15 @@ export class UpgradeEffects {
     course.signal.throwIfAborted();
     if (!isThere) await this.#trial.start(this.#trial.planFor(this.#hooks.plan(), image, to));
     let heardAt = performance.now();
-    let said = "it does not answer";
+    let standing = "it does not answer";
     const isReady = await until(course, TRIAL_READY_LIMIT_MS, SLOW_POLL_MS, async () => {
       const report = await this.#trial.report();
       if (report !== null) heardAt = performance.now();
-      if (report !== null) said = report.guestFaults.panics > 0 ? "its kernel panicked" : `it is ${report.guest}`;
+      if (report !== null) standing = report.guestFaults.panics > 0 ? "its kernel panicked" : `it is ${report.guest}`;
       return report?.guest === "ready" || (report?.guestFaults.panics ?? 0) > 0 || performance.now() - heardAt > TRIAL_SILENT_LIMIT_MS;
     });
     const report = await this.#trial.report();
-    return isReady && report?.guest === "ready" ? DONE : failure(`the guest of the trial did not become ready: ${said}`);
+    return isReady && report?.guest === "ready" ? DONE : failure(`the guest of the trial did not become ready: ${standing}`);
   }
 
   async #check(course: UpgradeCourse, ask: AskAgent): Promise<UpgradeEvent> {

@@ -10,6 +10,7 @@ import { SteadfastError } from "../foundation/errors.js";
 import { replaceDurably } from "../image/files.js";
 import { tryLock } from "../image/lock.js";
 import type { ProcessRecord } from "../modules/management-process.js";
+import { programmePaths } from "./paths.js";
 import { SUBMISSION_STATES, type Submission } from "./queue/submission.js";
 
 const PRIVATE_DIRECTORY_MODE = 0o700;
@@ -54,8 +55,9 @@ export class ProgrammeStore {
 
   /** @throws SteadfastError PROGRAMME_BUSY, PROGRAMME_STORE */
   constructor(readonly directory: string) {
-    this.tokensFile = join(directory, "tokens.json");
-    this.auditFile = join(directory, "audit.jsonl");
+    const { tokensFile, auditFile } = programmePaths(directory);
+    this.tokensFile = tokensFile;
+    this.auditFile = auditFile;
     this.certificateFile = join(directory, "tls", "certificate.pem");
     this.keyFile = join(directory, "tls", "key.pem");
     this.incoming = join(directory, "incoming");

@@ -6,6 +6,7 @@ import { pause } from "../bench/faults.js";
 import { runPayments, type PaymentOptions } from "../bench/payments.js";
 import { SteadfastError } from "../foundation/errors.js";
 import { SeededRandom } from "../foundation/random.js";
+import { areMirrorsInSync } from "../modules/management-status.js";
 import type { DiskDrill } from "../storage/faulty-file.js";
 import type { Amounts, Level } from "./grading/checks.js";
 import type { CampaignFacts, ComputingErrorFacts, DiskFacts, PowerLossFacts, ReintegrationFacts } from "./grading/campaign.js";
@@ -79,9 +80,8 @@ const stateOf = async (server: SuiteServer, mirror: string): Promise<string> =>
   (await server.source.read()).disk?.mirrors[mirror]?.state ?? "absent";
 
 async function areInSync(server: SuiteServer): Promise<boolean> {
-  const { disk, modules, redundancy, wantedRedundancy } = await server.source.read();
-  const mirrors = modules.filter((module) => module.kind === "io");
-  return redundancy === wantedRedundancy && disk !== null && mirrors.every(({ name }) => disk.mirrors[name]?.state === "in sync");
+  const report = await server.source.read();
+  return report.redundancy === report.wantedRedundancy && areMirrorsInSync(report);
 }
 
 /** Errors: QUALIFICATION_STATE. */

@@ -1,6 +1,6 @@
 /** Measures the changed image against the base, by turns, under the web and the payment workload. */
 import { REDIS_PORT } from "../bench/connection.js";
-import { pause } from "../bench/faults.js";
+import { NO_FAULTS, pause } from "../bench/faults.js";
 import { runHttpFaults } from "../bench/http-run.js";
 import type { LoadSummary } from "../bench/load.js";
 import { runPayments } from "../bench/payments.js";
@@ -12,7 +12,6 @@ export const HTTP_PORT = 80;
 export const CLIENTS = 8;
 export const HTTP_CLIENTS = 4;
 export const ACCOUNTS = 100;
-const NO_FAULTS = { mix: "none", seed: 0, pauseMinimumMs: 0, pauseMaximumMs: 0, count: 0 } as const;
 /** Modules tell their counts about once a second; by then a module of a guest that rests has told all. */
 const SETTLED_MS = 1500;
 const WARM_UP_SECONDS = 0.5;

@@ -3,7 +3,7 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { existsSync } from "node:fs";
 import { connect } from "node:net";
 import type { Address } from "../../dist/bench/connection.js";
-import { freePort } from "./free-port.js";
+import { freePort } from "../../dist/bench/api-seat.js";
 
 const BINARIES = ["/usr/bin/redis-server", "/usr/bin/redis-check-rdb"];
 

@@ -4,6 +4,7 @@ import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { guestShell } from "../../dist/bench/guest-shell.js";
 import { ServerClient } from "../../dist/cli/client.js";
+import type { LoggedEvent } from "../../dist/modules/management-events.js";
 import type { ModuleReport, ServerReport } from "../../dist/modules/management-status.js";
 
 const STEADFAST = fileURLToPath(new URL("../../bin/steadfast", import.meta.url));
@@ -68,6 +69,15 @@ export class RealServer {
     const outcome = await steadfast(["up", "-d", "--name", this.name, ...parameters, "--json"], "", 240_000);
     assert.equal(outcome.code, 0, outcome.out + outcome.error);
     return this.until((report) => report.redundancy === report.wantedRedundancy && report.guest === "ready", "ready");
+  }
+
+  /** Those after an event. */
+  async events(since: number): Promise<LoggedEvent[]> {
+    const { out } = await this.command(["events", "--since", String(since), "--json"]);
+    return out
+      .split("\n")
+      .filter((line) => line !== "")
+      .map((line) => JSON.parse(line) as LoggedEvent);
   }
 
   status(): Promise<ServerReport> {
