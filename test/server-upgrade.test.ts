@@ -7,6 +7,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { REDIS_PORT, redisReady } from "../dist/bench/connection.js";
 import { findImage } from "../dist/image/index.js";
 import type { PastInstallation } from "../dist/modules/change-records.js";
 import type { ChangeView } from "../dist/modules/management-changes.js";
@@ -25,6 +26,7 @@ const workshop = new ChangeWorkshop("steadfast-upgrade-", LIMIT_MS);
 const { base } = workshop;
 const server = new RealServer("upgraded");
 const TRIAL = "upgraded-upgrade";
+const REDIS = { host: NETWORK.guestAddress, port: REDIS_PORT };
 
 const changes = (): Promise<ChangeView> => server.facts<ChangeView>(["change", "status"]);
 
@@ -46,20 +48,29 @@ function traces(): string[] {
   return [...processes, ...directories, ...Object.keys(networkInterfaces()).filter((name) => name.includes("upgrade"))];
 }
 
-const redis = (command: string): Promise<string> => server.inGuest(`redis-cli ${command}`);
+/** Redis listens, and the guest is ready, while it still reads its file; until that is done it answers with an error. */
+async function untilLoaded(): Promise<void> {
+  assert.ok(await redisReady(REDIS, LIMIT_MS), "Redis has read its file");
+}
+
+async function redis(command: string): Promise<string> {
+  await untilLoaded();
+  return server.inGuest(`redis-cli ${command}`);
+}
 
 /** All answers that a writer got across an outage are kept by the guest. */
 class Writing {
   readonly writer: SteadyWriter;
 
-  constructor(address: string) {
-    this.writer = new SteadyWriter({ host: address, port: 6379 }, PAUSE_MS);
+  constructor() {
+    this.writer = new SteadyWriter(REDIS, PAUSE_MS);
     this.writer.start();
   }
 
   async end(): Promise<number> {
     await this.writer.stop();
     assert.ok(this.writer.count > 0);
+    await untilLoaded();
     await this.writer.check(true);
     return this.writer.interruptions;
   }
@@ -69,7 +80,6 @@ describe(
   "an active upgrade of a server that runs",
   { skip: !hasKernels && "images with both kernels are needed: steadfast image build --kernel hardened, and stock" },
   () => {
-    let address = "";
     let line: MadeChange;
 
     before(async () => {
@@ -78,7 +88,7 @@ describe(
         file,
         JSON.stringify({ name: server.name, network: NETWORK, disk: { sizeMiB: 32 }, image: { kernel: "hardened" }, lagLimitMs: 2000 }),
       );
-      ({ address } = await server.up([file]));
+      await server.up([file]);
       await workshop.makeKey();
       line = await workshop.make(
         server,
@@ -102,7 +112,7 @@ describe(
     });
 
     test("a change is tried under payments though the leading management module is killed; aborted, it leaves no trace", async () => {
-      const [before, writing] = [await server.status(), new Writing(address)];
+      const [before, writing] = [await server.status(), new Writing()];
       const paying = server.command(["bench", "payments", "--clients", "2", "--seconds", "20", "--faults", "none"], "", LIMIT_MS);
       const trying = upgrade(line);
       for (;;) {
@@ -129,7 +139,7 @@ describe(
     });
 
     test("a command line: the guest is started with it, is away once, keeps what it acknowledged, and goes back", async () => {
-      const writing = new Writing(address);
+      const writing = new Writing();
       const since = (await server.status()).lastEventId;
       const { phase, outageMs, hasFormerDisk, allowed } = await upgrade(line, "--cutover");
       assert.deepEqual([phase, hasFormerDisk, allowed], ["uncommitted", true, ["commit", "rollback"]]);
@@ -145,7 +155,7 @@ describe(
       assert.equal((await server.status()).certification?.state, "certified");
       await server.until((report) => report.disk?.mirrors["io1"]?.state === "in sync", "whole");
       await server.assertEqual();
-      const again = new Writing(address);
+      const again = new Writing();
       const back = await server.facts<PastInstallation>(["change", "rollback"], LIMIT_MS);
       assert.deepEqual([back.outcome, back.outageMs], ["rolledBack", outageMs]);
       await again.end();
