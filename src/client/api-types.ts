@@ -353,7 +353,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Asks the agent in the guest: to run a command, or to take a file. */
+        /** Asks the agent in the guest: to run a command as root, or to take a file. */
         post: operations["agent"];
         delete?: never;
         options?: never;
@@ -421,7 +421,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** For one WebSocket at `GET /console/socket?ticket=...`, within 30 s, with the guest's console both ways. */
+        /** For one WebSocket at `GET /console/socket?ticket=...`, within 30 s, with the guest's console (root's) both ways. */
         post: operations["consoleTicket"];
         delete?: never;
         options?: never;

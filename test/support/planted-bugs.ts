@@ -9,8 +9,13 @@ export interface PlantedBug {
   readonly file: string;
   readonly find: string;
   readonly replace: string;
-  /** It must be found within this many seeds, from 1 on. */
+  /** It must be found within this many seeds, from 1 on (STEADFAST_LONG). */
   readonly seeds: number;
+  /**
+   * The first seed that finds it, and where every commit looks. A protocol that has changed has other histories: then the long test says
+   * the new one.
+   */
+  readonly foundWith: number;
 }
 
 export const PLANTED_BUGS: readonly PlantedBug[] = [
@@ -20,6 +25,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     find: "const needed = quorum(members.length);",
     replace: "const needed = 1;",
     seeds: 60,
+    foundWith: 20,
   },
   {
     name: "lets a single module speak for its pair",
@@ -29,6 +35,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
             return groups.filter((group) => pairs.some((pair) => pair.every(`,
     replace: "return groups.filter((group) => pairs.some((pair) => pair.some(",
     seeds: 60,
+    foundWith: 19,
   },
   {
     name: "skips a tick at a takeover",
@@ -36,6 +43,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     find: "committed = Math.max(committed, report.end?.committed ?? 0);",
     replace: "committed = Math.max(committed, (report.end?.committed ?? 0) + 1);",
     seeds: 60,
+    foundWith: 1,
   },
   {
     name: "loses the inputs of a tick that it repeats",
@@ -43,6 +51,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     find: "ticks.set(seq, { ...tick, configuration: membership.number });",
     replace: "ticks.set(seq, { ...tick, inputs: [], configuration: membership.number });",
     seeds: 200,
+    foundWith: 1,
   },
   {
     name: "waits for ever for a module that hangs during a takeover",
@@ -50,6 +59,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     find: "this.#shootTheSilent();",
     replace: "",
     seeds: 200,
+    foundWith: 48,
   },
   {
     name: "does not repeat an unanswered claim while it takes over",
@@ -57,6 +67,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     find: 'if (this.phase === "resuming") {\n            this.#retryClaim();',
     replace: 'if (this.phase === "resuming") {',
     seeds: 600,
+    foundWith: 267,
   },
   {
     name: "forgets the fence",
@@ -64,6 +75,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     find: "if (configuration >= this.#seenConfiguration)",
     replace: "if (configuration >= 0)",
     seeds: 200,
+    foundWith: 78,
   },
   {
     name: "accepts an old configuration",
@@ -71,6 +83,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     find: "if (configuration >= this.#seenConfiguration)",
     replace: "if (configuration + 1 >= this.#seenConfiguration)",
     seeds: 200,
+    foundWith: 78,
   },
   {
     name: "takes every claim for won",
@@ -78,6 +91,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     find: "const ours = sameRecord(winner, claimed);",
     replace: "const ours = true;",
     seeds: 200,
+    foundWith: 5,
   },
   {
     name: "lets a newcomer begin one tick early",
@@ -85,6 +99,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     find: 'kind: "imageEnd", clone, seq: this.#lastSeq,',
     replace: 'kind: "imageEnd", clone, seq: this.#lastSeq - 1,',
     seeds: 60,
+    foundWith: 1,
   },
   {
     name: "lets a newcomer catch up on ticks of an overtaken configuration",
@@ -92,6 +107,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     find: "return { ...ballot.tick, configuration };",
     replace: "return ballot.tick;",
     seeds: 600,
+    foundWith: 105,
   },
   {
     name: "never takes a silent module to be hung",
@@ -99,6 +115,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     find: "if (waitedMs - since > options.lagLimitMs + allowanceMs)",
     replace: "if (waitedMs - since > 1e9)",
     seeds: 60,
+    foundWith: 28,
   },
   {
     name: "lets the guest's time stand still after the wall clock was set back",
@@ -106,6 +123,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     find: "if (behindNs <= MOST_LEAD_NS)",
     replace: "if (behindNs <= 10n ** 30n)",
     seeds: 200,
+    foundWith: 22,
   },
   {
     name: "isolates whom the third machine found right",
@@ -113,6 +131,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     find: "const wrong = names.filter((name) => !isRight(name));",
     replace: "const wrong = names.filter((name) => isRight(name));",
     seeds: 60,
+    foundWith: 20,
   },
   {
     name: "runs again from a checkpoint without the ticks since",
@@ -120,6 +139,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     find: "for (let next = seq + 1; next <= pending.seq; next += 1)",
     replace: "for (let next = pending.seq; next <= pending.seq; next += 1)",
     seeds: 60,
+    foundWith: 20,
   },
   {
     name: "never takes the place of an active I/O module that is silent",
@@ -127,6 +147,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     find: "return silentMs > limitMs ?",
     replace: "return false ?",
     seeds: 60,
+    foundWith: 5,
   },
   {
     name: "goes on as the active I/O module though another one has overtaken it",
@@ -134,5 +155,6 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     find: "if (!this.acts || seen <= this.membership.number)",
     replace: "if (seen !== -1)",
     seeds: 200,
+    foundWith: 152,
   },
 ];
