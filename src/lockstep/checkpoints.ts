@@ -10,6 +10,7 @@ import {
   CHECKPOINT_LEAST_MS,
   CHECKPOINT_MOST_INPUT_BYTES,
   CHECKPOINT_MOST_TICKS,
+  CHECKPOINT_SETTLE_MS,
   CHECKPOINT_STALE_BUSY_MICROS,
   CHECKPOINT_STALE_FACTOR,
 } from "./limits.js";
@@ -68,6 +69,13 @@ export class Checkpoints {
   /** Members make one at this moment. It may replace the verified one, and where that is written down. */
   get isUnderWay(): boolean {
     return this.#stage.kind !== "off" && this.#stage.kind !== "waiting";
+  }
+
+  /** When the first one of these members can begin (atMs); Infinity: events enough come by themselves. */
+  get wakeAtMs(): number {
+    const isFirst = this.#stage.kind === "waiting" && this.#isFirst && !this.#hasFailed && !this.isHeld;
+    const settledAtMs = this.#beganAtMs + CHECKPOINT_SETTLE_MS;
+    return isFirst && this.#context.atMs < settledAtMs ? settledAtMs : Infinity;
   }
 
   get verified(): VerifiedCheckpoint | null {
@@ -149,6 +157,7 @@ export class Checkpoints {
   #isDue(): boolean {
     const { voter, atMs } = this.#context;
     if (this.#hasFailed || this.isHeld) return false;
+    if (atMs < this.#beganAtMs + CHECKPOINT_SETTLE_MS) return false;
     if (this.#verified === null) return true;
     if (atMs - this.#lastEndedAt < CHECKPOINT_LEAST_MS) return false;
     if (this.#busyMicros >= CHECKPOINT_BUSY_MICROS) return true;

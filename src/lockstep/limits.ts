@@ -114,6 +114,11 @@ export const CHECKPOINT_MOST_INPUT_BYTES = 16 * 1024 * 1024;
  */
 export const CHECKPOINT_STALE_BUSY_MICROS = 5_000_000;
 export const CHECKPOINT_STALE_FACTOR = 2;
+/**
+ * Not sooner after members came together, or another sequencer took over: a new keeper takes all of RAM, and first of all the guest makes
+ * up for what its clients waited for.
+ */
+export const CHECKPOINT_SETTLE_MS = 500;
 /** Never sooner after the last one: a guest that is mostly idle gains nothing from more. */
 export const CHECKPOINT_LEAST_MS = 250;
 /** CPU module: ready for the mark when this many pages or fewer are left to take. */

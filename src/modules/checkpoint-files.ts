@@ -3,7 +3,7 @@
  * slot. Slots of the verified checkpoint are never written to; the index is replaced in one step. So a module that dies at any moment
  * leaves a checkpoint that another process can read. In the run directory, which is memory on most hosts: none of it outlives the server.
  */
-import { closeSync, mkdirSync, openSync, readFileSync, readSync, renameSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, readFileSync, readSync, renameSync, writeFileSync, writeSync } from "node:fs";
 import { readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { assert } from "../foundation/assert.js";
@@ -128,7 +128,11 @@ export class FileCheckpointStore implements CheckpointStore {
     if (this.#file === null) return;
     closeSync(this.#file);
     this.#file = null;
-    if (!retire) rmSync(this.#path, { recursive: true, force: true });
+    if (retire) return;
+    // A file as large as the guest's memory: to remove it takes longer than a tick, and nothing waits for that.
+    rm(this.#path, { recursive: true, force: true }).catch((error: Error) => {
+      process.stderr.write(`a checkpoint cannot be removed: ${error.message}\n`);
+    });
   }
 
   load(name: string, restore: (piece: ImagePiece) => void): StoredCheckpoint {

@@ -3,7 +3,6 @@
  * and the management connections.
  */
 import { randomBytes } from "node:crypto";
-import { setPriority } from "node:os";
 import { FileArbiter } from "../arbiters/file.js";
 import type { CourseStep } from "../lockstep/miscompare-report.js";
 import { MirrorLinks } from "../lockstep/mirror-links.js";
@@ -26,12 +25,12 @@ import { openPort } from "./io-port.js";
 import { openMirror } from "./mirror-opening.js";
 import { ManagementFeed } from "./management-feed.js";
 import { PreciseTimer } from "./precise-timer.js";
+import { sequenceFirst } from "./start-priority.js";
 import { keepConnected, listenForPeers, type Identity, type Link, type Peer, type PeerHandlers } from "./transport.js";
 
 const STATUS_EVERY_MS = 100;
 /** Said even when nothing changed: management takes a sequencer that is silent for long to be hung. */
 const SIGN_OF_LIFE_MS = 1000;
-const SEQUENCER_NICENESS = -15;
 const MAX_CONSOLE_INPUT_BYTES = 16 * 1024;
 
 const RECORD_ACTIONS = ["start", "imageTaken", "stop"] as const;
@@ -141,6 +140,8 @@ class IoModule {
     if (isInPower === this.#isInPower) return;
     this.#isInPower = isInPower;
     this.#port?.setActive?.(isInPower);
+    // Only whoever sequences: what a stand-by still has to compile after its start must not take its time from the others.
+    if (isInPower) sequenceFirst();
   }
 
   #linkCpu(name: string): void {
@@ -390,21 +391,8 @@ function enclosuresOf(config: ModuleConfig): Readonly<Record<string, string>> {
   return { ...(Object.fromEntries(byPosition) as Record<string, string>), ...config.enclosures, [config.name]: config.enclosure };
 }
 
-/**
- * On a host whose cores are all busy with CPU modules the sequencer must not wait for their time slices to end: each millisecond
- * that it waits, all of them wait. Only a privileged user may ask for this; without it everything works, a little slower.
- */
-function askForPriority(): void {
-  try {
-    setPriority(SEQUENCER_NICENESS);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ERR_SYSTEM_ERROR") throw error;
-  }
-}
-
 /** Runs an I/O module until the process ends. */
 export async function runIo(config: ModuleConfig): Promise<void> {
-  askForPriority();
   const port = await openPort(config.network);
   await new IoModule(config, port).start();
 }

@@ -56,6 +56,8 @@ const CHECK_EVERY_MS = 1000;
 /** One that takes the lead answers only when the active I/O module has reported; if none does for so long, that is the answer. */
 const HEAR_LIMIT_MS = 1000;
 const HEAR_EVERY_MS = 10;
+/** A lost I/O module does not start while another one takes its place: that has what the guest's clients wait for. */
+const TAKEOVER_FIRST_MS = 250;
 const DOWN_GRACE_MAX_MS = 600_000;
 const TERMINATION_GRACE_MS = 5000;
 
@@ -162,6 +164,7 @@ export class Leader implements ManagementActions {
     return new ModuleSupervisor(module, faultThreshold, this.#paths.runDirectory, this.#paths.logDirectory, {
       configure: (planned, number) => this.#configFor(planned, number),
       changed: () => this.#save(),
+      restartPauseMs: (lost) => (this.#supervisors.some((other) => canTakeOver(other, lost)) ? TAKEOVER_FIRST_MS : 0),
       lost: (supervisor, cause, detail) => this.#moduleLost(supervisor, cause, detail),
       becameBroken: (supervisor) => this.#moduleBroken(supervisor),
     });
@@ -570,4 +573,8 @@ export class Leader implements ManagementActions {
     for (const { name, module } of this.#supervisors) if (module.kind === "management") endFrontOf(this.#paths, name);
     rmSync(this.#paths.runDirectory, { recursive: true, force: true });
   }
+}
+
+function canTakeOver(other: ModuleSupervisor, lost: PlannedModule): boolean {
+  return lost.kind === "io" && other.module.kind === "io" && other.name !== lost.name && other.process !== null;
 }

@@ -20,7 +20,7 @@ import {
 } from "./management-process.js";
 import type { ModulePresence, ModuleRecord } from "./management-state.js";
 import { SilenceWatch } from "./silence-watch.js";
-import { endYielding, yieldWhileStarting } from "./start-priority.js";
+import { computeFirst, yieldWhileStarting } from "./start-priority.js";
 
 const MAIN_PATH = fileURLToPath(new URL("./main.js", import.meta.url));
 /** A module's standard error; one older file is kept. */
@@ -39,6 +39,8 @@ export interface SupervisorHooks {
   configure(module: PlannedModule, incarnation: number): ModuleConfig;
   /** The set of processes or the presence of this module changed. */
   changed(supervisor: ModuleSupervisor): void;
+  /** From its loss to its next start, at least. */
+  restartPauseMs(module: PlannedModule): number;
   lost(supervisor: ModuleSupervisor, cause: LossCause, detail: string): void;
   becameBroken(supervisor: ModuleSupervisor): void;
 }
@@ -118,7 +120,7 @@ export class ModuleSupervisor {
     this.#plannedCause = record.plannedCause;
     if (record.process === null || !isAlive(record.process)) return;
     if (record.plannedCause !== null) signalIfAlive(record.process);
-    else if (this.module.kind === "cpu") endYielding(record.process.pid);
+    else if (this.module.kind === "cpu") computeFirst(record.process.pid);
   }
 
   /** This process is the module, and is there, whatever was wanted of it before. A former one of that name hangs, if it lives. */
@@ -161,7 +163,8 @@ export class ModuleSupervisor {
     child.once("exit", (code, signal) => gone(causeOf(code, signal), describeEnd(code, signal)));
     if (child.pid !== undefined) this.#process = recordProcess(this.name, child.pid);
     // Others wait for the judge: it takes what it can get.
-    if (child.pid !== undefined && this.module.kind === "cpu" && this.name !== JUDGE.name) yieldWhileStarting(child.pid);
+    const weigh = this.name === JUDGE.name ? computeFirst : yieldWhileStarting;
+    if (child.pid !== undefined && this.module.kind === "cpu") weigh(child.pid);
     this.#hooks.changed(this);
   }
 
@@ -251,9 +254,10 @@ export class ModuleSupervisor {
     this.#hooks.lost(this, actual, detail);
     this.#hooks.changed(this);
     if (!isWanted) return;
-    if (verdict.broken) this.#hooks.becameBroken(this);
-    else if (verdict.restartDelayMs === 0) this.start();
-    else this.#restartTimer = setTimeout(() => this.start(), verdict.restartDelayMs);
+    if (verdict.broken) return this.#hooks.becameBroken(this);
+    const pauseMs = Math.max(verdict.restartDelayMs, this.#hooks.restartPauseMs(this.module));
+    if (pauseMs === 0) this.start();
+    else this.#restartTimer = setTimeout(() => this.start(), pauseMs);
   }
 
   #clearTimer(): void {

@@ -23,6 +23,13 @@ const FRAME_BYTES_MAX = 65536;
 /** Frames taken in one wake-up: bounds how long a flood can keep the event loop from everything else. */
 const BATCH_FRAMES_MAX = 64;
 
+/**
+ * The kernel closes what a killed process had open in the order of the numbers, and a TAP takes it milliseconds (a grace period of RCU).
+ * The connections by whose end others see that this process is gone must not wait for that.
+ */
+const LAST_DESCRIPTOR = 512;
+const F_DUPFD_CLOEXEC = 1030;
+
 const EAGAIN = 11;
 const EINTR = 4;
 const ENOBUFS = 105;
@@ -38,6 +45,13 @@ const socketpair = libc.func("int socketpair(int domain, int type, int protocol,
   type: number,
   protocol: number,
   pair: number[],
+) => number;
+/** The only command used here takes a number. */
+const fcntl = libc.func("int fcntl(int descriptor, int command, ...)") as (
+  descriptor: number,
+  command: number,
+  type: "int",
+  argument: number,
 ) => number;
 const dup2 = libc.func("int dup2(int from, int to)") as (from: number, to: number) => number;
 const readInto = libc.func("intptr_t read(int descriptor, void *bytes, size_t length)") as (
@@ -119,7 +133,10 @@ class LinuxTapPort implements TapPort {
     if (this.descriptor < 0 || this.socket !== null) throw new Error("a TAP port starts once");
     const pair = [-1, -1];
     if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) !== 0) throw new Error(`socketpair: errno ${koffi.errno()}`);
-    const [lent, spare] = pair as [number, number];
+    const [near, spare] = pair as [number, number];
+    const lent = fcntl(near, F_DUPFD_CLOEXEC, "int", LAST_DESCRIPTOR);
+    if (lent < 0) throw new Error(`fcntl: errno ${koffi.errno()}`);
+    closeSync(near);
     const callback = (length: number, bytes: Uint8Array): boolean => {
       onFrames(this.drain(Buffer.from(bytes.subarray(0, length))));
       return true;
