@@ -547,7 +547,7 @@ export class LockstepServer implements ServerContext {
 
   #planWake(): void {
     if (this.phase === "fenced") return;
-    const times = [this.standby.peers.nextBeatMs, this.disk.wakeAtMs ?? Infinity];
+    const times = [this.standby.peers.nextBeatMs, this.standby.overdueAtMs, this.disk.wakeAtMs ?? Infinity];
     if (this.phase === "starting" && this.atMs < this.#startDeadlineMs) times.push(this.#startDeadlineMs);
     if (this.phase === "resuming") times.push(this.atMs + WATCH_MS);
     if (this.acts && this.#watchdog.isMissing) times.push(this.atMs + MOST_CREDITED_MS);

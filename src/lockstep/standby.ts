@@ -78,6 +78,14 @@ export class Standby {
     return silentMs > limitMs ? `it has been silent for ${limitMs} ms` : null;
   }
 
+  /** When the active one's silence is too long, if it goes on (atMs); Infinity: nobody is watched. */
+  get overdueAtMs(): number {
+    const { phase, waitedMs, atMs } = this.#server;
+    if (phase !== "standby") return Infinity;
+    // A little more, so that the time is over then and not just about to be.
+    return atMs + Math.max(0, this.#actsAt + (this.#hasHeard ? IO_SILENCE_MS : START_WAIT_MS) - waitedMs) + 0.5;
+  }
+
   /** Takes the active one's place if need be. The arbiter decides whether it is this module that goes on for it. */
   consider(): void {
     const { membership, options, waitedMs } = this.#server;
