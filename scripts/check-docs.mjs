@@ -1,5 +1,6 @@
-// Compares the reference with the program: every error of the registry, with exit code and sentence, in docs/reference/errors.md, and
-// every command with all its options in docs/reference/cli.md. `--write` writes errors.md anew.
+// Compares the reference with the program: every error of the registry, with exit code and sentence, in docs/reference/errors.md, every
+// event with what it means in events.md, every state in states.md, and every command with all its options in cli.md. `--write` writes
+// errors.md and events.md anew.
 import { readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -7,7 +8,19 @@ import { fileURLToPath } from "node:url";
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const { ERRORS } = await import(join(root, "dist/foundation/errors.js"));
 const { makeProgram } = await import(join(root, "dist/cli/main.js"));
+const { EXPLAINED_CODES, explanationOf } = await import(join(root, "dist/view/explanations.js"));
+const { redundancySchema, moduleStateSchema, guestStateSchema, mirrorStateSchema } = await import(join(root, "dist/api/answers.js"));
+const { CERTIFICATION_STATES } = await import(join(root, "dist/certification/standing.js"));
 const problems = [];
+
+/** Sections of states.md, and what each has a row for. */
+const STATES = {
+  Redundancy: redundancySchema.options,
+  Modules: moduleStateSchema.options,
+  "The guest": guestStateSchema.options,
+  "Mirrors of the disk": mirrorStateSchema.options,
+  Certification: CERTIFICATION_STATES,
+};
 
 const EXIT_MEANINGS = {
   2: "wrong usage, server file, recipe or configuration",
@@ -34,12 +47,32 @@ function errorsPage() {
   return lines.join("\n");
 }
 
-function checkErrors() {
-  const path = join(root, "docs/reference/errors.md");
-  const wanted = errorsPage();
+function eventsPage() {
+  const lines = ["# Events", ""];
+  lines.push("What `steadfast events`, the API and the console tell, by code: what it means, and what is to be done, if anything.", "");
+  for (const code of [...EXPLAINED_CODES].sort()) {
+    const { title, meaning, advice } = explanationOf(code);
+    lines.push(`- \`${code}\`: **${title}.** ${meaning}${advice === "" ? "" : ` ${advice}`}`);
+  }
+  return `${lines.join("\n")}\n`;
+}
+
+/** A page that is made of the program. */
+function checkPage(name, wanted) {
+  const path = join(root, "docs/reference", name);
   if (process.argv.includes("--write")) writeFileSync(path, wanted);
   if (readFileSync(path, "utf8") !== wanted)
-    problems.push("docs/reference/errors.md differs from the registry: node scripts/check-docs.mjs --write");
+    problems.push(`docs/reference/${name} differs from the program: node scripts/check-docs.mjs --write`);
+}
+
+function checkStates() {
+  const page = readFileSync(join(root, "docs/reference/states.md"), "utf8");
+  for (const [heading, states] of Object.entries(STATES)) {
+    const section = page.split(/^## /m).find((each) => each.startsWith(`${heading}\n`)) ?? "";
+    const rows = [...section.matchAll(/^\| `([^`]+)`/gm)].map((match) => match[1]);
+    if ([...rows].sort().join() !== [...states].sort().join())
+      problems.push(`docs/reference/states.md, ${heading}: it has ${rows.join(", ")} instead of ${states.join(", ")}`);
+  }
 }
 
 /** Sections of cli.md by the commands in their headings; a heading may name several. */
@@ -78,7 +111,9 @@ function checkCommand(command, path, documented) {
   }
 }
 
-checkErrors();
+checkPage("errors.md", errorsPage());
+checkPage("events.md", eventsPage());
+checkStates();
 const documented = sections();
 checkCommand(await makeProgram(undefined, false), "", documented);
 for (const name of documented.keys()) problems.push(`docs/reference/cli.md tells about \`steadfast ${name}\`, which does not exist`);

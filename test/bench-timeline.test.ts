@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { faultView, quietGapMs } from "../dist/bench/gap.js";
 import { LatencyRecorder } from "../dist/bench/latency.js";
 import { formatNumber, latencyPlot, strip, table } from "../dist/bench/plot.js";
-import { median, pairedRatio, percentile } from "../dist/bench/statistics.js";
+import { median, pairedRatio, percentile } from "../dist/foundation/statistics.js";
 import { Timeline } from "../dist/bench/timeline.js";
 
 const close = (value: number, wanted: number, within: number): void =>

@@ -19,6 +19,7 @@ test("dtc reads the device tree and complains about nothing that matters", () =>
     const tree = buildDeviceTree({
       ramBytes: 3072 * 2 ** 20,
       harts,
+      hasAgentPort: harts === 1,
       commandLine: "console=ttyS0 quiet",
       initrdStart: 0x1_3000_0000,
       initrdEnd: 0x1_3123_4567,
@@ -57,6 +58,7 @@ test("an unused RAM disk is not mentioned", () => {
   const tree = buildDeviceTree({
     ramBytes: 1 << 26,
     harts: 1,
+    hasAgentPort: false,
     commandLine: "",
     initrdStart: 5,
     initrdEnd: 5,

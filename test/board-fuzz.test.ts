@@ -9,14 +9,15 @@ import { buildProgram, guestCore, powerOn, sourceFile } from "./support/board-gu
 import { randomSource, STUB_RAM_BYTES, stubBoard } from "./support/board-stub.js";
 
 const REGIONS = [
-  0x100000, 0x101000, 0x2000000, 0x2004000, 0xc000000, 0xc002000, 0xc200000, 0x10000000, 0x10001000, 0x10002000, 0x10003000, 0x10009000,
+  0x100000, 0x101000, 0x2000000, 0x2004000, 0xc000000, 0xc002000, 0xc200000, 0x10000000, 0x10001000, 0x10002000, 0x10003000, 0x10004000,
+  0x10009000,
 ];
 const SIZES = [1, 2, 4];
 
 test("random register accesses never throw and stay 32 bits wide", () => {
   for (const seed of [1, 2, 3, 4]) {
     const random = randomSource(seed);
-    const { board, memory, core } = stubBoard(1 + (seed % 4), seed === 4 ? 0 : 1 << 20);
+    const { board, memory, core } = stubBoard(1 + (seed % 4), seed === 4 ? 0 : 1 << 20, seed !== 3);
     const value = (): number => {
       const kind = random(5);
       if (kind === 0) return random(256);
@@ -39,6 +40,7 @@ test("random register accesses never throw and stay 32 bits wide", () => {
       if (random(100) === 0) board.network.receive(new Uint8Array(random(2000)));
       if (random(100) === 0) board.entropy.provide(new Uint8Array(random(100)));
       if (random(100) === 0) board.disk.answer(random(100), random(2) === 0, new Uint8Array(4096 * random(3)));
+      if (random(100) === 0) board.agentPort.receive(new Uint8Array(random(40_000)));
       if (random(500) === 0) board.disk.repeat();
       if (random(500) === 0) board.disk.grow(random(1 << 22));
       if (random(200) === 0) board.console.receive(new Uint8Array(random(100)));
@@ -91,6 +93,7 @@ test("random machine code with random device addresses never leaves the machine,
       epochNs: 0n,
       imageDigest: "fuzz",
       diskBytes: seed % 3 === 0 ? 0 : 1 << 20,
+      agentPort: seed % 2 === 0,
     };
     const machine = createRv64Machine(options);
     let other = createRv64Machine(options);
@@ -99,6 +102,7 @@ test("random machine code with random device addresses never leaves the machine,
     let off = true;
     for (let round = 0; round < 60; round++) {
       const inputs: MachineInput[] = off ? [powerOn] : [{ kind: "frame" as const, port: 0, bytes: new Uint8Array(60 + random(100)) }];
+      if (!off) inputs.push({ kind: "agent", bytes: new Uint8Array(random(5000)) });
       const tick = { nowNs, budget: 20_000, inputs };
       const result: MachineResult = machine.run(tick);
       assert.deepEqual(other.run(tick), result, `seed ${seed} round ${round}`);

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { IDLE_FOREVER } from "../dist/machine/machine.js";
 import type { Machine, MachineInput, MachineOutput } from "../dist/machine/machine.js";
-import { consoleText, createGuest, Driver, frame, powerOn, typed } from "./support/board-guest.js";
+import { consoleText, createGuest, Driver, frame, guestKernel, powerOn, typed } from "./support/board-guest.js";
 
 const frames = (outputs: readonly MachineOutput[]): Uint8Array[] =>
   outputs.flatMap((output) => (output.kind === "frame" ? [output.bytes] : []));
@@ -124,6 +124,23 @@ test("a power cycle leaves nothing of the life before", () => {
   used.tick([powerOn]);
   fresh.tick([powerOn]);
   assert.equal(used.machine.fullDigest(), fresh.machine.fullDigest());
+});
+
+test("a power-on with another image makes the machine that was made with that image", () => {
+  const initrd = new Uint8Array(9000).fill(5);
+  const image = "ab".repeat(32);
+  const asked: string[] = [];
+  const bootFilesOf = (wanted: string) => {
+    asked.push(wanted);
+    return { kernel: guestKernel(), initrd };
+  };
+  const [changed, fresh] = [new Driver(createGuest({ bootFilesOf })), new Driver(createGuest({ initrd }))];
+  for (const driver of [changed, fresh]) driver.nowNs = 1000n;
+  const [on, off] = [changed.tick([{ ...powerOn, image } as MachineInput]), fresh.tick([powerOn])];
+  assert.deepEqual(on.outputs, off.outputs);
+  assert.equal(changed.machine.fullDigest(), fresh.machine.fullDigest());
+  assert.deepEqual(asked, [image]);
+  assert.notEqual(changed.machine.fullDigest(), boot().machine.fullDigest());
 });
 
 test("machines whose guests have different MAC addresses are not equal", () => {

@@ -10,10 +10,11 @@ import { test, type TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
 import { addSignature, decodeEnvelope, encodeEnvelope, envelopeOf, type Envelope } from "../dist/certification/dsse.js";
 import { keyId, KeyStore } from "../dist/certification/keys.js";
-import { checkStatement, PREDICATE_TYPE, STATEMENT_TYPE, type Statement } from "../dist/certification/statement.js";
+import { checkStatement, type Statement } from "../dist/certification/statement.js";
 import { verifyCertificate, type Verification } from "../dist/certification/verify.js";
 import { SteadfastError } from "../dist/foundation/errors.js";
 import { sha256 } from "../dist/image/store.js";
+import { sampleStatement } from "./support/sample-statement.js";
 
 const STEADFAST = fileURLToPath(new URL("../bin/steadfast", import.meta.url));
 const NOW_MS = Date.parse("2026-06-01T00:00:00.000Z");
@@ -27,26 +28,8 @@ const EXPECTED = {
 type Predicate = Statement["predicate"];
 
 function statement(changed: Partial<Predicate> = {}): Statement {
-  return {
-    _type: STATEMENT_TYPE,
-    subject: [
-      { name: "image", digest: { sha256: EXPECTED.imageDigest } },
-      { name: "change", digest: { sha256: EXPECTED.changeDigest } },
-    ],
-    predicateType: PREDICATE_TYPE,
-    predicate: {
-      verifier: { engine: "0.1.0", suite: "1" },
-      base: { digest: { sha256: EXPECTED.base } },
-      policy: { digest: { sha256: EXPECTED.policyDigest } },
-      level: "quick",
-      seeds: [1, 2, 3],
-      results: [{ check: "determinism", verdict: "PASSED", detail: "5000 ticks" }],
-      verificationResult: "PASSED",
-      issuedAt: "2026-01-01T00:00:00.000Z",
-      expiresAt: "2027-01-01T00:00:00.000Z",
-      ...changed,
-    },
-  };
+  const { imageDigest: image, changeDigest: change, base, policyDigest: policy } = EXPECTED;
+  return sampleStatement({ image, change, base, policy }, changed);
 }
 
 interface Pair {

@@ -32,7 +32,8 @@ class Course {
 
   round(services: Record<string, ProbeOutcome[] | null>, more: Partial<HealthRound> = {}): string[] {
     this.atMs += ROUND_MS;
-    const round = { services: new Map(Object.entries(services)), isAlive: true, isSilent: false, atMs: this.atMs, ...more };
+    const quiet = { isAlive: true, isSilent: false, heartbeat: "none" as const, reported: [] };
+    const round = { services: new Map(Object.entries(services)), ...quiet, atMs: this.atMs, ...more };
     return this.health
       .round(round)
       .map((finding: HealthFinding) => ("service" in finding ? `${finding.kind} ${finding.service}` : finding.kind));
@@ -42,6 +43,74 @@ class Course {
     return Array.from({ length: rounds }, () => this.round({ web: ["silent"] }, { isAlive: false, isSilent: true })).flat();
   }
 }
+
+describe("a guest whose agent was heard", () => {
+  const missed = { heartbeat: "missed" as const };
+
+  /** Rounds in a row, each like this. */
+  function rounds(course: Course, count: number, outcome: ProbeOutcome, more: Partial<HealthRound>): string[] {
+    return Array.from({ length: count }, () => course.round({ web: [outcome] }, more)).flat();
+  }
+
+  test("hangs when its heartbeats have stopped and no service answers, though its kernel does", () => {
+    const course = new Course("report");
+    course.round({ web: ["open"] }, { heartbeat: "heard" });
+    assert.deepEqual(rounds(course, SILENT_ROUNDS_LIMIT - 1, "accepted", missed), ["serviceDown web"]);
+    assert.deepEqual(rounds(course, 3, "accepted", missed), ["hung"]);
+    assert.equal(course.health.record.hungBy, "heartbeat");
+    assert.deepEqual(course.round({ web: ["open"] }, { heartbeat: "heard" }), ["serviceUp web", "answers"]);
+    assert.equal(course.health.faults.hangs, 1);
+  });
+
+  test("is restarted by policy, and another management module goes on counting", () => {
+    const course = new Course("restart");
+    course.round({}, { heartbeat: "heard" });
+    rounds(course, SILENT_ROUNDS_LIMIT - 1, "accepted", { ...missed, isAlive: false });
+    const other = new Course("restart", course.health.record);
+    assert.deepEqual(other.round({}, { ...missed, isAlive: false }), ["hung", "restart"]);
+    other.health.started();
+    assert.equal(other.health.isHung, false);
+    assert.deepEqual(rounds(other, 20, "open", { heartbeat: "none" }), [], "a guest without an agent misses nothing");
+  });
+
+  test("with a service that answers is not hung: its agent is", () => {
+    const course = new Course("restart");
+    course.round({ web: ["open"] }, { heartbeat: "heard" });
+    assert.deepEqual(rounds(course, 20, "open", missed), ["agentSilent"]);
+    assert.equal(course.health.isHung, false);
+    assert.deepEqual(course.round({ web: ["open"] }, { heartbeat: "heard" }), ["agentHeard"]);
+    assert.equal(course.health.faults.hangs, 0);
+  });
+
+  test("one late heartbeat is no matter", () => {
+    const course = new Course("restart");
+    for (let each = 0; each < 10; each += 1) {
+      assert.deepEqual(rounds(course, SILENT_ROUNDS_LIMIT - 1, "open", missed), []);
+      assert.deepEqual(course.round({ web: ["open"] }, { heartbeat: "heard" }), []);
+    }
+  });
+
+  test("a service that loops is down, even if it answers in between or was never seen up", () => {
+    const course = new Course("report");
+    const looping = { heartbeat: "heard" as const, reported: [{ name: "web", condition: "looping" as const, failures: 4 }] };
+    assert.deepEqual(rounds(course, SERVICE_FAILURES_LIMIT, "open", looping), ["serviceDown web"]);
+    const up = { heartbeat: "heard" as const, reported: [{ name: "web", condition: "up" as const, failures: 0 }] };
+    assert.deepEqual(course.round({ web: ["open"] }, up), ["serviceUp web"]);
+  });
+
+  test("a service that nobody can probe is known by the agent alone; one that ended may be meant to", () => {
+    const course = new Course("report");
+    const said = (condition: "up" | "ended" | "looping"): Partial<HealthRound> => ({
+      heartbeat: "heard",
+      reported: [{ name: "worker", condition, failures: 0 }],
+    });
+    course.round({}, said("up"));
+    assert.deepEqual(course.health.services, { worker: "up" });
+    for (let each = 0; each < 10; each += 1) assert.deepEqual(course.round({}, said("ended")), []);
+    for (let each = 1; each < SERVICE_FAILURES_LIMIT; each += 1) course.round({}, said("looping"));
+    assert.deepEqual(course.round({}, said("looping")), ["serviceDown worker"]);
+  });
+});
 
 describe("a guest's health", () => {
   test("a service is down after some failures in a row, once, and up again at the first answer", () => {

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { utf8Encode } from "../dist/foundation/bytes.js";
+import type { ServerEffect } from "../dist/lockstep/server-types.js";
 import { checkMachines, checkReleases, verifiedDigests } from "../dist/simulator/checker.js";
 import { putLoad } from "../dist/simulator/scenario.js";
 import { outputText } from "../dist/simulator/releases.js";
@@ -9,6 +10,8 @@ import { World } from "../dist/simulator/world.js";
 import type { WorldOptions } from "../dist/simulator/world-options.js";
 
 const PULL_MOMENTS = 60;
+/** Two milliseconds apart, from the begin of a checkpoint. */
+const RECORD_MOMENTS = 3;
 
 function started(options: Partial<WorldOptions> = {}): World {
   const world = new World({ seed: 1, ...options });
@@ -194,6 +197,32 @@ test("all stopped: a stall is an outage, not for ever", () => {
   assert.ok(world.run(12_000, () => world.redundancy === "DUPLEX"));
 });
 
+test("the guest boots from the image that is named, at the next power cycle and not before, and after an outage", () => {
+  const world = started({ seed: 12 });
+  world.run(100);
+  const images = (): (string | undefined)[] =>
+    world.history.courses.flatMap((course) =>
+      [...course.values()].flatMap(({ inputs }) => inputs.flatMap((input) => (input.kind === "powerOn" ? [input.image] : []))),
+    );
+  assert.deepEqual(images(), [undefined]);
+  const image = "cd".repeat(32);
+  world.input({ kind: "bootImage", image });
+  world.run(world.nowMs + 100);
+  assert.deepEqual(images(), [undefined]);
+  world.input({ kind: "reset" });
+  world.run(world.nowMs + 200);
+  assert.deepEqual(images(), [undefined, image]);
+  world.kill("cpu0");
+  world.kill("cpu1");
+  assert.ok(world.run(world.nowMs + 3000, () => world.redundancy === "DUPLEX"));
+  assert.deepEqual(images().at(-1), image);
+  world.input({ kind: "bootImage", image: null });
+  world.input({ kind: "reset" });
+  world.run(world.nowMs + 200);
+  assert.equal(images().at(-1), undefined);
+  assertEqualMachines(world);
+});
+
 test("the guest's reset, panic and power-off are acted on by all alike", () => {
   const world = started({ seed: 10 });
   world.run(200);
@@ -286,3 +315,28 @@ for (const [shape, options] of [
     }
   });
 }
+
+test("from the begin of a recording until its image is taken no other checkpoint is made, also when one is being made", () => {
+  for (let moment = 0; moment < RECORD_MOMENTS; moment += 1) {
+    const world = started({ commandLine: "timer=1000 work=200000" });
+    putLoad(world, 6000);
+    const { server } = world;
+    const effects: ServerEffect[] = [];
+    const emit = server.emit.bind(server);
+    server.emit = (effect) => {
+      effects.push(effect);
+      emit(effect);
+    };
+    assert.ok(world.run(world.nowMs + 4000, () => server.checkpoints.completed > 0 && server.checkpoints.isUnderWay));
+    world.run(world.nowMs + 2 * moment);
+    world.input({ kind: "record", action: "start" });
+    world.run(world.nowMs + 2000);
+    const at = effects.findIndex((effect) => effect.kind === "recordingStarted");
+    assert.ok(at >= 0, `moment ${moment}: it began`);
+    assert.ok(!effects.slice(at).some((effect) => effect.kind === "checkpointKept"), `moment ${moment}: its checkpoint stayed as it was`);
+    const { completed } = server.checkpoints;
+    world.input({ kind: "record", action: "imageTaken" });
+    world.run(world.nowMs + 2000, () => server.checkpoints.completed > completed);
+    assert.ok(server.checkpoints.completed > completed, `moment ${moment}: afterwards there are checkpoints again`);
+  }
+});

@@ -25,14 +25,14 @@ const EVENT: EventMessage = { kind: "event", atMs: 1, severity: "info", code: "S
 describe("the event log of whoever takes the lead", () => {
   test("goes on after a line that was cut in half, and loses nothing that follows", () => {
     const path = join(folder, "cut.jsonl");
-    new EventLog(path).add("info", "ONE", "first");
+    new EventLog(path).add("info", "POWER", "first");
     appendFileSync(path, '{"id":2,"atMs":1,"sev');
-    new EventLog(path).add("info", "TWO", "second");
+    new EventLog(path).add("info", "OUTAGE", "second");
     assert.deepEqual(
       readEventFile(path).map(({ id, code }) => [id, code]),
       [
-        [1, "ONE"],
-        [2, "TWO"],
+        [1, "POWER"],
+        [2, "OUTAGE"],
       ],
     );
   });

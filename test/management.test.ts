@@ -35,6 +35,7 @@ const PLAN: ServerPlan = {
     commandLine: "quiet",
     services: [],
   },
+  certification: { threshold: 1, keys: null, bases: null, policies: null, uncertified: null },
   network: { kind: "tap", bridge: "b0", hostAddress: "10.9.0.1/24", guestAddress: "", publish: [] },
   faultThreshold: THRESHOLD,
   guestWatch: "restart",
@@ -88,22 +89,22 @@ describe("event log", () => {
     try {
       const path = join(directory, "events.jsonl");
       const first = new EventLog(path);
-      first.add("info", "ONE", "first");
-      first.add("warning", "TWO", "second", { module: "cpu0" });
+      first.add("info", "POWER", "first");
+      first.add("warning", "OUTAGE", "second", { module: "cpu0" });
       appendFileSync(path, '{"id":3,"atMs":1,"sev');
       const second = new EventLog(path);
       assert.equal(second.lastId, 2);
       const heard: string[] = [];
       const stop = second.follow((event) => heard.push(event.code));
-      second.add("info", "THREE", "third");
+      second.add("info", "MODULE_PULLED", "third");
       stop();
-      second.add("info", "FOUR", "fourth");
-      assert.deepEqual(heard, ["THREE"]);
+      second.add("info", "MODULE_SHOT", "fourth");
+      assert.deepEqual(heard, ["MODULE_PULLED"]);
       assert.deepEqual(
         second.since(1).map((event) => event.code),
-        ["TWO", "THREE", "FOUR"],
+        ["OUTAGE", "MODULE_PULLED", "MODULE_SHOT"],
       );
-      assert.equal(readEventFile(path).at(-1)?.code, "FOUR");
+      assert.equal(readEventFile(path).at(-1)?.code, "MODULE_SHOT");
     } finally {
       rmSync(directory, { recursive: true });
     }
@@ -115,7 +116,7 @@ describe("event log", () => {
       const path = join(directory, "events.jsonl");
       const log = new EventLog(path);
       const text = "x".repeat(2000);
-      for (let round = 0; round < 5000; round += 1) log.add("info", "FILL", text);
+      for (let round = 0; round < 5000; round += 1) log.add("info", "FAULT_DRILL", text);
       assert.ok(statSync(path).size <= 4 * 1024 * 1024);
       assert.ok(statSync(`${path}.1`).size <= 4 * 1024 * 1024);
       assert.equal(log.since(0).length, 2000);

@@ -16,17 +16,23 @@ import { PaymentClient } from "../dist/bench/payment-clients.js";
 import type { DiskStatus } from "../dist/wire/control.js";
 import { serverPaths } from "../dist/modules/management-paths.js";
 import type { ServerReport } from "../dist/modules/management-status.js";
+import { isLong } from "./support/long.js";
 import { RealServer } from "./support/real-server.js";
 import { SteadyWriter } from "./support/steady-writer.js";
 
 const server = new RealServer("test-disk");
 const { stateDirectory } = serverPaths(server.name);
-const DISK = ["--kernel", "hardened", "--disk", "128"];
 const ACCOUNTS = 50;
 const CLIENTS = 4;
 const SEED = 11;
-const LOSSES = 2;
-/** 128 MiB take 32 s at the scrubber's own pace. */
+const MIB = 1024 * 1024;
+const SECTOR_BYTES = 512;
+const SIZE_MIB = 48;
+const GROWN_MIB = 96;
+const DISK = ["--kernel", "hardened", "--disk", String(SIZE_MIB)];
+const LOSSES = isLong ? 4 : 1;
+const CHAOS_FAULTS = isLong ? 40 : 6;
+/** 48 MiB take 12 s at the scrubber's own pace. */
 const SCRUB_LIMIT_MS = 180_000;
 const SCRUB_POLL_MS = 1000;
 
@@ -102,16 +108,20 @@ async function failsSilently(mirror: string): Promise<void> {
   await server.until(areInSync, "with both mirrors in sync");
 }
 
-describe("a server with a mirrored disk", { timeout: 15 * 60_000 }, () => {
+describe("a server with a mirrored disk", { timeout: 40 * 60_000 }, () => {
   test("brings both mirrors in sync, and the guest mounts it", async () => {
     const report = await server.up(DISK);
     await server.until(areInSync, "with both mirrors in sync");
-    assert.equal(report.disk?.sizeBytes, 128 * 1024 * 1024);
+    assert.equal(report.disk?.sizeBytes, SIZE_MIB * MIB);
     assert.match(await server.inGuest("grep ' /data ' /proc/mounts"), /\/dev\/vda \/data ext4 rw/);
   });
 
   test("modules and enclosures are lost under payments, and the mirrors are equal afterwards", async () => {
-    const outcome = await server.command(["bench", "chaos", "--fault-count", "10", "--kinds", "kill", "enclosure", "--json"], "", 300_000);
+    const outcome = await server.command(
+      ["bench", "chaos", "--fault-count", String(CHAOS_FAULTS), "--kinds", "kill", "enclosure", "--json"],
+      "",
+      20 * 60_000,
+    );
     assert.equal(outcome.code, 0, outcome.out + outcome.error);
     await server.until(areInSync, "with both mirrors in sync");
   });
@@ -136,11 +146,11 @@ describe("a server with a mirrored disk", { timeout: 15 * 60_000 }, () => {
   });
 
   test("grows online, up to the guest", async () => {
-    assert.equal((await server.command(["disk", "grow", "192M"])).code, 0);
-    const report = await server.until((now) => now.disk?.sizeBytes === 192 * 1024 * 1024, "grown");
+    assert.equal((await server.command(["disk", "grow", `${GROWN_MIB}M`])).code, 0);
+    const report = await server.until((now) => now.disk?.sizeBytes === GROWN_MIB * MIB, "grown");
     assert.equal(report.redundancy, "DUPLEX");
-    assert.match(await server.inGuest("cat /sys/block/vda/size"), /\b393216\b/);
-    const refused = await server.command(["disk", "grow", "64M"]);
+    assert.match(await server.inGuest("cat /sys/block/vda/size"), new RegExp(`\\b${(GROWN_MIB * MIB) / SECTOR_BYTES}\\b`));
+    const refused = await server.command(["disk", "grow", `${SIZE_MIB}M`]);
     assert.equal(refused.code, 2);
     assert.match(refused.error, /DISK_GROWTH/);
   });

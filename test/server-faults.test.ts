@@ -1,14 +1,15 @@
 /**
  * The promise, for real: Debian's kernel and programs, SIGKILL and SIGSTOP, the payment workload, wrk and curl over a TAP.
- * STEADFAST_FAULTS sets how many kills and how many hangs (the default keeps CI short; the full proof is 20 of each).
+ * STEADFAST_FAULTS sets how many kills and how many hangs: 3 of each for every commit, 20 with `npm run test:long`.
  */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { after, before, describe, test } from "node:test";
 import type { PaymentReport } from "../dist/bench/payments.js";
+import { isLong } from "./support/long.js";
 import { RealServer, runProgram, type Outcome } from "./support/real-server.js";
 
-const FAULTS = Number(process.env["STEADFAST_FAULTS"] ?? 6);
+const FAULTS = Number(process.env["STEADFAST_FAULTS"] ?? (isLong ? 20 : 3));
 const SECONDS_PER_FAULT = 10;
 const SECONDS_PER_IO_FAULT = 5;
 const server = new RealServer("test-faults");

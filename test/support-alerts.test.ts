@@ -24,12 +24,13 @@ const WELL: Observation = {
   scrubErrors: 0,
   isGuestHung: false,
   guestServicesDown: [],
+  certification: null,
   fullness: [],
 };
 
-function alerts(channels: readonly string[] = ["a"]): Alerts {
-  const limits = { simplexForMs: 1000, unreachableForMs: 500, fullShare: 0.9, quietMs: 10_000 };
-  return new Alerts({ server: "bank", run: "r", channels, ...limits });
+function alerts(channels: readonly string[] = ["a"], callHome: readonly string[] = []): Alerts {
+  const limits = { simplexForMs: 1000, unreachableForMs: 500, fullShare: 0.9, quietMs: 10_000, certificateMs: 5000 };
+  return new Alerts({ server: "bank", run: "r", channels, callHome, ...limits });
 }
 
 /** Delivers at once whatever is to be delivered: "raised SIMPLEX", "cleared SIMPLEX" ... */
@@ -46,7 +47,7 @@ function heard(subject: Alerts, event: AlertEvent): string[] {
 }
 
 const observed = (atMs: number, change: Partial<Observation> = {}): AlertEvent => {
-  return { kind: "observed", atMs, observation: { ...WELL, ...change } };
+  return { kind: "observed", atMs, plan: null, observation: { ...WELL, ...change } };
 };
 
 describe("rules", () => {
@@ -69,6 +70,23 @@ describe("rules", () => {
     assert.deepEqual(heard(subject, observed(2)), ["cleared OUTAGE"]);
     assert.deepEqual(heard(subject, { kind: "logged", atMs: 3, code: "OUTAGE", text: "t", module: "" }), ["raised OUTAGE"]);
     assert.deepEqual(heard(subject, observed(4)), ["cleared OUTAGE"]);
+  });
+
+  test("a certificate that expires soon, and whatever else lets an image run without one", () => {
+    const subject = alerts();
+    const standing = (state: string, expiresAtMs: number | null = null) => ({ certification: { state, reason: "r", expiresAtMs } });
+    assert.deepEqual(heard(subject, observed(0, standing("certified", 6000))), []);
+    assert.deepEqual(heard(subject, observed(999, standing("certified", 6000))), []);
+    assert.deepEqual(heard(subject, observed(1000, standing("certified", 6000))), ["raised CERTIFICATE_EXPIRING image"]);
+    assert.deepEqual(heard(subject, observed(2000, standing("certified", 60_000))), ["cleared CERTIFICATE_EXPIRING image"]);
+    assert.deepEqual(heard(subject, observed(3000, standing("base"))), []);
+    const course = ["expired", "altered", "uncertified"].map((state, index) => heard(subject, observed(4000 + index, standing(state))));
+    assert.deepEqual(course, [
+      ["raised CERTIFICATE_EXPIRED image"],
+      ["raised IMAGE_ALTERED image", "cleared CERTIFICATE_EXPIRED image"],
+      ["raised UNCERTIFIED image", "cleared IMAGE_ALTERED image"],
+    ]);
+    assert.deepEqual(heard(subject, observed(5000, standing("base"))), ["cleared UNCERTIFIED image"]);
   });
 
   test("modules, mirrors, services and full file systems, each for itself", () => {
@@ -103,12 +121,12 @@ describe("rules", () => {
   test("a server that is gone is told of, unless its operator stopped it", () => {
     const subject = alerts();
     assert.deepEqual(heard(subject, observed(0, { brokenModules: ["cpu0"] })), ["raised BROKEN cpu0"]);
-    assert.deepEqual(heard(subject, { kind: "absent", atMs: 1, why: "unmanaged" }), []);
-    assert.deepEqual(heard(subject, { kind: "absent", atMs: 501, why: "unmanaged" }), ["raised SERVER_UNMANAGED"]);
-    assert.deepEqual(heard(subject, { kind: "absent", atMs: 502, why: "down" }), ["cleared SERVER_UNMANAGED"]);
-    assert.deepEqual(heard(subject, { kind: "absent", atMs: 1002, why: "down" }), ["raised SERVER_DOWN"]);
+    assert.deepEqual(heard(subject, { kind: "absent", atMs: 1, plan: null, why: "unmanaged" }), []);
+    assert.deepEqual(heard(subject, { kind: "absent", atMs: 501, plan: null, why: "unmanaged" }), ["raised SERVER_UNMANAGED"]);
+    assert.deepEqual(heard(subject, { kind: "absent", atMs: 502, plan: null, why: "down" }), ["cleared SERVER_UNMANAGED"]);
+    assert.deepEqual(heard(subject, { kind: "absent", atMs: 1002, plan: null, why: "down" }), ["raised SERVER_DOWN"]);
     assert.deepEqual(heard(subject, observed(1003, { brokenModules: ["cpu0"] })), ["cleared SERVER_DOWN"]);
-    assert.deepEqual(heard(subject, { kind: "absent", atMs: 1004, why: "stopped" }), ["cleared BROKEN cpu0"]);
+    assert.deepEqual(heard(subject, { kind: "absent", atMs: 1004, plan: null, why: "stopped" }), ["cleared BROKEN cpu0"]);
   });
 });
 
@@ -195,7 +213,7 @@ describe("deliveries", () => {
             kind === "observed"
               ? observed(atMs, value)
               : kind === "absent"
-                ? { kind, atMs, why: value as "down" }
+                ? { kind, atMs, plan: null, why: value as "down" }
                 : { kind, atMs, code: value, text: "t", module: "" };
           for (const line of heard(subject, event)) {
             const [state = "", ...key] = line.split(" ");

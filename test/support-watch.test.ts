@@ -151,11 +151,11 @@ describe("support file and journal", () => {
     writeFileSync(join(directory, "short"), "abc");
     const cases: [string, RegExp][] = [
       ["", /it names nobody to tell/],
-      ["a: [", /this is not YAML/],
+      ["a: [", /line 1: is not YAML/],
       ["journals: [{ path: a }, { path: b }]", /two channels are named journal/],
-      ["journals: [{ path: a }]\nrules: { simplexForSeconds: soon }", /rules\.simplexForSeconds: /],
+      ["journals: [{ path: a }]\nrules: { simplexForSeconds: soon }", /field rules\.simplexForSeconds \(line 2\): /],
       ["journals: [{ path: a }]\nbogus: 1", /bogus/],
-      ["webhooks: [{ url: 'ftp://a/', secretFile: short }]", /webhooks\.0\.url: an http or https address is wanted/],
+      ["webhooks: [{ url: 'ftp://a/', secretFile: short }]", /webhooks\[0\]\.url \(line 1\): must be an http or https address/],
       ["webhooks: [{ url: 'http://a/', secretFile: none }]", /cannot be read \(ENOENT\)/],
       ["webhooks: [{ url: 'http://a/', secretFile: short }]", /shorter than 16 bytes/],
       ["mail: [{ host: a, port: 25, from: a@b, to: [c@d], user: x }]", /user and passwordFile go together/],
@@ -175,7 +175,7 @@ describe("support file and journal", () => {
     writeFileSync(file, "journals: [{ path: journal, sizeMiB: 1 }]");
     const [journal] = makeChannels(readWatchConfig(file));
     const text = "x".repeat(50_000);
-    const rest = { server: "s", code: "C", subject: "", severity: "warning", state: "raised", atMs: 1, sinceMs: 1 } as const;
+    const rest = { server: "s", code: "C", subject: "", severity: "warning", state: "raised", atMs: 1, sinceMs: 1, support: null } as const;
     for (let round = 0; round < 40; round += 1) await journal?.send({ id: String(round), text, ...rest });
     const path = join(directory, "journal");
     assert.ok(existsSync(`${path}.1`));

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { utf8Decode, utf8Encode } from "../dist/foundation/bytes.js";
+import { toHex, utf8Decode, utf8Encode } from "../dist/foundation/bytes.js";
 import { Hash } from "../dist/foundation/hash.js";
 import { PanicWatch } from "../dist/lockstep/panic-watch.js";
 import { DISK_BLOCK_BYTES, MAX_DISK_REQUEST_BYTES, type MachineInput, type MachineOutput } from "../dist/machine/machine.js";
@@ -29,8 +29,10 @@ const diskPlace = fc.oneof(blocks(2 ** 30), fc.constant(2 ** 53 - DISK_BLOCK_BYT
 
 const input: fc.Arbitrary<MachineInput> = fc.oneof(
   fc.record({ kind: fc.constant("powerOn" as const), entropy: bytes }),
+  fc.record({ kind: fc.constant("powerOn" as const), entropy: bytes, image: fc.uint8Array({ minLength: 32, maxLength: 32 }).map(toHex) }),
   fc.record({ kind: fc.constant("frame" as const), port: fc.nat(255), bytes }),
   fc.record({ kind: fc.constant("console" as const), bytes }),
+  fc.record({ kind: fc.constant("agent" as const), bytes }),
   fc.record({ kind: fc.constant("entropy" as const), bytes }),
   fc.constant({ kind: "powerButton" as const }),
   fc.record({ kind: fc.constant("diskDone" as const), id: u32, isOk: fc.boolean(), bytes }),
@@ -40,6 +42,7 @@ const input: fc.Arbitrary<MachineInput> = fc.oneof(
 const output: fc.Arbitrary<MachineOutput> = fc.oneof(
   fc.record({ kind: fc.constant("frame" as const), port: fc.nat(255), bytes }),
   fc.record({ kind: fc.constant("console" as const), bytes }),
+  fc.record({ kind: fc.constant("agent" as const), bytes }),
   fc.record({ kind: fc.constant("entropyRequest" as const), lengthBytes: u32 }),
   fc
     .record({

@@ -35,6 +35,7 @@ const MESSAGES: readonly Message[] = [
       { kind: "diskDone", id: 0xffff_ffff, isOk: true, bytes: Uint8Array.of(4, 5) },
       { kind: "diskDone", id: 1, isOk: false, bytes: new Uint8Array(0) },
       { kind: "diskRepeat" },
+      { kind: "agent", bytes: Uint8Array.of(112, 10) },
       { kind: "diskSize", bytes: 3 * 2 ** 40 },
     ],
   },
@@ -63,6 +64,7 @@ const MESSAGES: readonly Message[] = [
     outputs: [
       { kind: "frame", port: 0, bytes: Uint8Array.of(9) },
       { kind: "console", bytes: utf8Encode("x") },
+      { kind: "agent", bytes: Uint8Array.of(98, 10) },
       { kind: "entropyRequest", lengthBytes: 70_000 },
       { kind: "disk", id: 9, operation: "write", offset: 5 * 2 ** 40, lengthBytes: 4096, bytes: new Uint8Array(4096).fill(3) },
       { kind: "disk", id: 10, operation: "read", offset: 0, lengthBytes: 131072, bytes: new Uint8Array(0) },

@@ -3,7 +3,10 @@
  * does not compile when the two differ.
  */
 import { z } from "zod";
+import { CERTIFICATION_STATES } from "../certification/standing.js";
+import { ROLES } from "../access/roles.js";
 import { REDUNDANCIES } from "../modules/redundancy.js";
+import { PLAN_LEVELS } from "../support/plan.js";
 
 const count = z.int().min(0);
 const size = z.number().min(0);
@@ -47,6 +50,7 @@ export const moduleSchema = z.object({
   progress: z.exactOptional(progressSchema),
   mips: z.exactOptional(size).describe("Millions of guest instructions a second of run time."),
   load: z.exactOptional(size).describe("Share of the last interval that the machine was running, 0 to 1."),
+  instructions: z.exactOptional(count).describe("Guest instructions that the module's process has run."),
 });
 
 export const enclosureSchema = z.object({ name: z.string(), safeToPull: z.boolean() });
@@ -65,6 +69,11 @@ export const countersSchema = z.object({
   droppedFrames: count,
 });
 
+export const agentAnswerSchema = z.object({
+  id: z.string(),
+  status: count.describe("Exit status of a command; of other requests 0, or 1 with a sentence as output."),
+  base64: z.base64().describe("What a command printed, up to 256 KiB."),
+});
 export const diskSchema = z.object({
   configuration: count,
   sizeBytes: size,
@@ -87,12 +96,34 @@ export const diskSchema = z.object({
   }),
 });
 
+export const supportSchema = z.object({
+  level: z.enum(PLAN_LEVELS),
+  warranty: z.enum(["upcoming", "running", "ended"]),
+  warrantyFromMs: z.number(),
+  warrantyUntilMs: z.number(),
+  contact: z.string(),
+  reactionMs: size.describe("Within this long somebody looks at what was called in."),
+});
+
+export const certificationSchema = z.object({
+  state: z
+    .enum(CERTIFICATION_STATES)
+    .describe("`base`: an image of this release's own recipes; `expired`, `altered`: it became so while the server ran."),
+  image: z.string(),
+  certificate: z.exactOptional(z.string()).describe("Digest of what was signed."),
+  level: z.exactOptional(z.enum(["base", "quick", "full"])),
+  expiresAt: z.exactOptional(z.string()),
+  reason: z.exactOptional(z.string()).describe("Of a server that is not certified: why."),
+  since: z.string().describe("When it came to be so, ISO 8601."),
+});
+
 export const statusSchema = z.object({
   server: z.string(),
   redundancy: redundancySchema,
   wantedRedundancy: redundancySchema.describe("What `redundancy` is when all modules are well."),
   guest: guestStateSchema,
   guestServices: z.record(z.string(), z.enum(["up", "down", "unknown"])),
+  guestHeartbeatAgeMs: z.number().nullable().describe("In guest time; null: its agent was not heard since the guest's start."),
   guestFaults: z.object({ panics: count, hangs: count, restarts: count, serviceFailures: count }),
   configuration: count,
   seq: count.describe("The last tick issued."),
@@ -103,6 +134,7 @@ export const statusSchema = z.object({
   network: z.enum(["tap", "user", "none"]),
   published: z.array(z.object({ protocol: z.enum(["tcp", "udp"]), hostAddress: z.string(), hostPort: count, guestPort: count })),
   bridge: z.string(),
+  certification: z.nullable(certificationSchema).describe("Null: the engine runs no image, or it was not looked at yet."),
   image: z.object({ name: z.string(), digest: z.string(), kernel: z.string(), kernelRelease: z.string() }),
   engine: z.string(),
   memoryMiB: size,
@@ -112,7 +144,17 @@ export const statusSchema = z.object({
   mips: size,
   counters: countersSchema,
   disk: z.nullable(diskSchema).describe("Null: it has none, or no I/O module drives it at this moment."),
+  support: z.nullable(supportSchema).describe("Support plan and warranty; null: none."),
   lastEventId: count,
+  front: z
+    .nullable(
+      z.object({
+        listen: z.string().describe("Address and port of the control API over TLS."),
+        fingerprint: z.string().describe("SHA-256 of its certificate."),
+        expiresAtMs: z.number().describe("When the certificate ends, ms since 1970."),
+      }),
+    )
+    .describe("Null: it is reached over its Unix socket alone."),
   modules: z.array(moduleSchema),
   enclosures: z.array(enclosureSchema),
 });
@@ -148,6 +190,37 @@ export const recordingSchema = z.union([recordingStartedSchema, recordingDoneSch
 export const liveSchema = z.object({ live: z.literal(true), server: z.string() });
 export const readySchema = z.object({ ready: z.boolean(), server: z.string(), redundancy: redundancySchema, guest: guestStateSchema });
 
+export const whoAmISchema = z.object({ name: z.string().describe("Of the token, or `local uid N`."), role: z.enum(ROLES) });
+export const consoleTicketSchema = z.object({ ticket: z.string(), expiresInSeconds: count });
+
 export const errorSchema = z.object({
   error: z.object({ code: z.string(), message: z.string(), exit: z.int().describe("Exit code of a command that ends by this error.") }),
+});
+
+const serviceAction = z.object({ name: z.string(), deed: z.enum(["start", "launch", "stop", "restart", "reload"]) });
+const installationFacts = {
+  id: z.string(),
+  kind: z.enum(["install", "rollback"]),
+  name: z.string().describe("Of the change."),
+  change: z.string().nullable().describe("Digest of the package; null of a rollback."),
+  from: z.string(),
+  to: z.string(),
+  uncertified: z.string().nullable(),
+  startedAt: z.string(),
+  bytes: count.describe("Brought into the guest."),
+  files: count,
+  services: z.array(serviceAction),
+};
+export const changeBegunSchema = z.object({ ok: z.literal(true), id: z.string() });
+export const changesSchema = z.object({
+  running: z.string().describe("Digest of the image that the guest runs, and boots from next."),
+  current: z.object({ ...installationFacts, phase: z.string(), sentBytes: count, why: z.string().nullable() }).nullable(),
+  history: z.array(
+    z.object({
+      ...installationFacts,
+      outcome: z.enum(["installed", "rolledBack", "refused"]),
+      why: z.string().nullable(),
+      endedAt: z.string(),
+    }),
+  ),
 });

@@ -1,5 +1,7 @@
 /** Bodies of requests as schemas, and the check of one. What only a running server can know (names, sizes) its own checks say. */
 import { z } from "zod";
+import { DIGEST_PATTERN } from "../certification/digest.js";
+import { REASON_LENGTH_LIMIT } from "../certification/limits.js";
 import { SteadfastError } from "../foundation/errors.js";
 import { FAULT_KINDS } from "../modules/management-faults.js";
 import { REDUNDANCIES } from "../modules/redundancy.js";
@@ -23,6 +25,36 @@ export const diskBodySchema = z.strictObject({
   action: z.enum(["grow", "scrub"]),
   sizeBytes: z.int().min(0).optional().describe("What the disk grows to."),
 });
+export const agentBodySchema = z.strictObject({
+  id: z.string().optional().describe("Of a request whose answer was lost: it is not carried out again. Absent: a new one."),
+  request: z.discriminatedUnion("verb", [
+    z.strictObject({ verb: z.literal("ping") }),
+    z.strictObject({ verb: z.literal("health") }),
+    z.strictObject({ verb: z.literal("run"), command: z.string(), limitSeconds: z.int().min(1) }),
+    z.strictObject({
+      verb: z.literal("put"),
+      path: z.string(),
+      mode: z.int().min(0),
+      totalBytes: z.int().min(0),
+      offset: z.int().min(0),
+      base64: z.base64().describe("The chunk at this offset. The last one gives the file its name."),
+    }),
+  ]),
+});
+const digest = z.string().regex(DIGEST_PATTERN, "must have 64 hexadecimal digits");
+const reason = z
+  .string()
+  .min(1)
+  .max(REASON_LENGTH_LIMIT)
+  .regex(/^[^\p{Cc}]*\S[^\p{Cc}]*$/u, "must be one line")
+  .optional()
+  .describe("Why the image may run without a certificate.");
+export const changeInstallSchema = z.strictObject({
+  image: digest.describe("Of the image that the change makes, which is on this host."),
+  change: digest.describe("Of the package, which is in the server's state directory."),
+  uncertified: reason,
+});
+export const changeRollbackSchema = z.strictObject({ uncertified: reason });
 export const recordingBodySchema = z.strictObject({ action: z.enum(["start", "stop"]) });
 export const downSchema = z.strictObject({
   graceMs: z.number().min(0).optional().describe("The power button first, and this long for the guest to go off; 0: at once."),

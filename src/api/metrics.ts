@@ -1,5 +1,6 @@
 /** The server's report as Prometheus metrics. `docs/reference/metrics.md` lists them, compared by a test. */
 import { Counter, Gauge, Registry } from "prom-client";
+import { CERTIFICATION_STATES } from "../certification/standing.js";
 import type { ModuleReport, ServerReport } from "../modules/management-status.js";
 import { guestStateSchema, moduleStateSchema, redundancySchema } from "./answers.js";
 import { DISK_METRICS } from "./metrics-disk.js";
@@ -74,6 +75,21 @@ const SERVER_METRICS: readonly Metric[] = [
       Object.entries(guestServices).flatMap(([service, state]) =>
         state === "unknown" ? [] : [{ labels: { service }, value: flag(state === "up") }],
       ),
+  },
+  {
+    name: "steadfast_certification_state",
+    help: "1 for how the image stands as to certificates, 0 for the other states; missing if the engine runs no image.",
+    type: "gauge",
+    labels: ["state"],
+    read: ({ certification }) => (certification === null ? [] : states("state", CERTIFICATION_STATES, certification.state)),
+  },
+  {
+    name: "steadfast_certificate_expiry_timestamp_seconds",
+    help: "When the certificate of the image expires, since 1970; missing without one that does.",
+    type: "gauge",
+    labels: [],
+    read: ({ certification }) =>
+      certification?.expiresAt === undefined ? [] : one(Math.floor(Date.parse(certification.expiresAt) / MS_PER_SECOND)),
   },
   server("uptime_seconds", "Since the server was started.", (it) => it.uptimeMs / MS_PER_SECOND),
   server("guest_time_seconds", "Guest time of the last committed tick, since the server's epoch.", (it) => it.guestTimeMs / MS_PER_SECOND),

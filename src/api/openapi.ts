@@ -1,22 +1,9 @@
 /** The OpenAPI 3.1 document of the control API, made of the schemas that check its requests. */
-import { z } from "zod";
 import * as answers from "./answers.js";
 import * as bodies from "./bodies.js";
+import { openApiOf, type Operation as AnyOperation } from "./openapi-document.js";
 
 export const API_TITLE = "Steadfast control API";
-
-interface Operation {
-  readonly method: "get" | "post";
-  /** As OpenAPI writes it: with `{name}` for what varies. */
-  readonly path: string;
-  readonly id: string;
-  readonly summary: string;
-  /** Names in SCHEMAS; a POST without a body takes an empty object. */
-  readonly body?: SchemaName;
-  /** By status; text: another content type than JSON. */
-  readonly answers: Readonly<Record<number, SchemaName | { readonly contentType: string }>>;
-  readonly query?: Readonly<Record<string, string>>;
-}
 
 /** Names of schemas in the document. */
 const SCHEMAS = {
@@ -26,8 +13,13 @@ const SCHEMAS = {
   Enclosure: answers.enclosureSchema,
   Counters: answers.countersSchema,
   Disk: answers.diskSchema,
+  AgentAnswer: answers.agentAnswerSchema,
   Event: answers.eventSchema,
   Events: answers.eventsSchema,
+  Changes: answers.changesSchema,
+  ChangeBegun: answers.changeBegunSchema,
+  ChangeInstall: bodies.changeInstallSchema,
+  ChangeRollback: bodies.changeRollbackSchema,
   Verification: answers.verifySchema,
   Done: answers.doneSchema,
   ModuleDone: answers.moduleDoneSchema,
@@ -36,6 +28,8 @@ const SCHEMAS = {
   RecordingStarted: answers.recordingStartedSchema,
   RecordingDone: answers.recordingDoneSchema,
   Recording: answers.recordingSchema,
+  WhoAmI: answers.whoAmISchema,
+  ConsoleTicket: answers.consoleTicketSchema,
   Live: answers.liveSchema,
   Ready: answers.readySchema,
   Error: answers.errorSchema,
@@ -45,11 +39,14 @@ const SCHEMAS = {
   RedundancyRequest: bodies.redundancyBodySchema,
   PowerRequest: bodies.powerSchema,
   DiskRequest: bodies.diskBodySchema,
+  AgentRequest: bodies.agentBodySchema,
   RecordingRequest: bodies.recordingBodySchema,
   DownRequest: bodies.downSchema,
 } as const;
 type SchemaName = keyof typeof SCHEMAS;
+type Operation = AnyOperation<SchemaName>;
 
+const STATUS_QUERY = { follow: "1: server-sent events, a whole report whenever it changed, until either side ends it." };
 const EVENTS_QUERY = {
   since: "Only events with an id above this one.",
   follow: "1: server-sent events, one event each, until either side ends it.",
@@ -64,8 +61,9 @@ function post(path: string, id: string, summary: string, body: SchemaName, answe
 }
 
 export const OPERATIONS: readonly Operation[] = [
-  get("/status", "status", "What the server and its modules do at this moment.", { 200: "Status" }),
+  get("/status", "status", "What the server and its modules do at this moment.", { 200: "Status" }, STATUS_QUERY),
   get("/events", "events", "The event log: the last 2000 events, or those that follow as they happen.", { 200: "Events" }, EVENTS_QUERY),
+  get("/whoami", "whoAmI", "Whom the server takes you for.", { 200: "WhoAmI" }),
   get("/metrics", "metrics", "Metrics in Prometheus' text format.", { 200: { contentType: "text/plain" } }),
   get("/health/live", "live", "Management answers.", { 200: "Live" }),
   get("/health/ready", "ready", "Whether the guest is there for its users: 200, or 503 if not.", { 200: "Ready", 503: "Ready" }),
@@ -75,65 +73,37 @@ export const OPERATIONS: readonly Operation[] = [
   post("/modules/{name}/clear", "clear", "Forgets a module's faults, and brings it back if it is BROKEN.", "Nothing", "ModuleDone"),
   post("/faults", "fault", "Fault drill: makes a module fail.", "FaultRequest", "FaultDone"),
   post("/redundancy", "redundancy", "Changes how many CPU modules run in lockstep.", "RedundancyRequest", "RedundancyDone"),
+  get("/changes", "changes", "The image that runs, the installation under way, and those that were.", { 200: "Changes" }),
+  post("/changes/install", "installChange", "Begins to install a change on the running guest.", "ChangeInstall", "ChangeBegun"),
+  post("/changes/rollback", "rollBackChange", "Begins to take back the last change.", "ChangeRollback", "ChangeBegun"),
   post("/power", "power", "Presses the guest's power button, or cycles its power.", "PowerRequest", "Done"),
+  post("/agent", "agent", "Asks the agent in the guest: to run a command, or to take a file.", "AgentRequest", "AgentAnswer"),
   post("/disk", "disk", "Grows the guest's disk, or looks through all of it.", "DiskRequest", "Done"),
   post("/verify", "verify", "Compares the full digests of all members at one tick.", "Nothing", "Verification"),
   post("/recording", "recording", "Begins or ends a recording.", "RecordingRequest", "Recording"),
+  post(
+    "/console-ticket",
+    "consoleTicket",
+    "For one WebSocket at `GET /console/socket?ticket=...`, within 30 s, with the guest's console both ways.",
+    "Nothing",
+    "ConsoleTicket",
+  ),
   post("/down", "down", "Stops the server.", "DownRequest", "Done"),
 ];
 
-type Json = Record<string, unknown>;
-
-/** @returns by name, with references to each other as OpenAPI wants them. */
-function componentSchemas(): Json {
-  const registry = z.registry<{ id?: string | undefined }>();
-  for (const [id, schema] of Object.entries(SCHEMAS)) registry.add(schema, { id });
-  const { schemas } = z.toJSONSchema(registry, { io: "input", uri: (id) => reference(id) });
-  const withoutAddress = Object.entries(schemas).map(([id, { $schema: _schema, $id: _id, ...schema }]) => [id, schema] as const);
-  return Object.fromEntries(withoutAddress);
-}
-
-function reference(name: string): string {
-  return `#/components/schemas/${name}`;
-}
-
-function json(name: SchemaName): Json {
-  return { "application/json": { schema: { $ref: reference(name) } } };
-}
-
-function response(status: string, answer: SchemaName | { readonly contentType: string }, isStream: boolean): Json {
-  const description = status === "503" ? "Not ready." : "Done.";
-  if (typeof answer === "object") {
-    const schema = answer.contentType === "application/json" ? { type: "object" } : { type: "string" };
-    return { description, content: { [answer.contentType]: { schema } } };
-  }
-  return { description, content: { ...json(answer), ...(isStream && { "text/event-stream": { schema: { type: "string" } } }) } };
-}
-
-function operation({ id, path, summary, body, answers: found, query = {} }: Operation): Json {
-  const inPath = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => {
-    return { name, in: "path", required: true, schema: { type: "string" }, description: "A module, or an enclosure." };
-  });
-  const inQuery = Object.entries(query).map(([name, description]) => ({ name, in: "query", schema: { type: "integer" }, description }));
-  const responses = Object.entries(found).map(([status, answer]) => [status, response(status, answer, "follow" in query)]);
-  return {
-    operationId: id,
-    summary,
-    ...(inPath.length + inQuery.length > 0 && { parameters: [...inPath, ...inQuery] }),
-    ...(body !== undefined && { requestBody: { required: false, content: json(body) } }),
-    responses: { ...Object.fromEntries(responses), default: { description: "Refused, or it went wrong.", content: json("Error") } },
-  };
-}
-
 /** @param version of the package */
-export function openApiDocument(version: string): Json {
-  const paths: Record<string, Json> = {};
-  for (const each of OPERATIONS) paths[each.path] = { ...paths[each.path], [each.method]: operation(each) };
-  return {
-    openapi: "3.1.0",
-    info: { title: API_TITLE, version, license: { name: "Apache-2.0", identifier: "Apache-2.0" } },
-    servers: [{ url: "http://localhost", description: "Over the server's Unix socket." }],
-    paths,
-    components: { schemas: componentSchemas() },
-  };
+export function openApiDocument(version: string): Record<string, unknown> {
+  return openApiOf({
+    ...{ title: API_TITLE, version, schemas: SCHEMAS, operations: OPERATIONS, security: [{}, { token: [] }] },
+    servers: [
+      { url: "http://localhost", description: "Over the server's Unix socket; needs no token." },
+      {
+        url: "https://{address}",
+        description: "Over TLS, with `steadfast up --listen`.",
+        variables: { address: { default: "localhost:8443" } },
+      },
+    ],
+    tokenDescription: "Made by `steadfast tokens create`. Role view: every GET. Role operate: everything.",
+    pathDescription: "A module, or an enclosure.",
+  });
 }

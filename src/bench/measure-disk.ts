@@ -9,7 +9,7 @@ import type { BenchServer } from "./bench-server.js";
 import { pause } from "./faults.js";
 import { judge, type Figure } from "./figures.js";
 import { guestShell } from "./guest-shell.js";
-import { median, pairedRatio } from "./statistics.js";
+import { median, pairedRatio } from "../foundation/statistics.js";
 
 const COMMAND = "steadfast bench disk";
 const RATIO = 0.8;

@@ -7,7 +7,7 @@ import { REDIS_PORT } from "./connection.js";
 import { judge, type Figure } from "./figures.js";
 import { runPayments, type PaymentRun } from "./payments.js";
 import { formatMs } from "./plot.js";
-import { maximum } from "./statistics.js";
+import { maximum } from "../foundation/statistics.js";
 
 const CLIENTS = 8;
 const ACCOUNTS = 100;

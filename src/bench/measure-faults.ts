@@ -6,7 +6,7 @@ import { IO_SILENCE_MS } from "../lockstep/limits.js";
 import { judge, type Figure } from "./figures.js";
 import { runPayments, type PaymentReport } from "./payments.js";
 import { formatMs } from "./plot.js";
-import { maximum, median } from "./statistics.js";
+import { maximum, median } from "../foundation/statistics.js";
 
 const KILL_EXTRA_MS = 50;
 const HANG_EXTRA_MS = 50;

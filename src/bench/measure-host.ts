@@ -6,7 +6,7 @@ import { judge, type Figure } from "./figures.js";
 import { cpuSeconds, processMemory } from "./host.js";
 import { formatNumber } from "./plot.js";
 import type { ServerSource } from "./server-view.js";
-import { maximum, median } from "./statistics.js";
+import { maximum, median } from "../foundation/statistics.js";
 import { redisBenchmark } from "./tools.js";
 
 const BOOT_LIMIT_SECONDS = 5;

@@ -6,7 +6,7 @@ import type { BenchContext } from "./bench-context.js";
 import { judge, type Figure } from "./figures.js";
 import { redisRates } from "./measure-speed.js";
 import { formatMs } from "./plot.js";
-import { median, pairedRatio } from "./statistics.js";
+import { median, pairedRatio } from "../foundation/statistics.js";
 
 const CHECKPOINT_RATIO = 0.95;
 const SCRUB_SHARE_LIMIT = 0.03;

@@ -6,7 +6,7 @@ import { judge, type Figure } from "./figures.js";
 import { runHttpClients } from "./http-load.js";
 import { LoadRecorder } from "./load.js";
 import { formatNumber } from "./plot.js";
-import { median, pairedRatio, percentile } from "./statistics.js";
+import { median, pairedRatio, percentile } from "../foundation/statistics.js";
 import { redisBenchmark, toolInstalled, wrk } from "./tools.js";
 
 const CPU_RATIO = 0.95;

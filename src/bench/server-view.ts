@@ -18,7 +18,7 @@ export interface DrillSource extends ServerSource {
   insert(module: string): Promise<unknown>;
   fault(kind: FaultKind, module: string, details: FaultDetails): Promise<unknown>;
   events(since: number): Promise<readonly LoggedEvent[]>;
-  verify(): Promise<{ readonly equal: boolean }>;
+  verify(): Promise<{ readonly equal: boolean; readonly digests: Readonly<Record<string, string>> }>;
   /** The guest's console. */
   console(): Promise<Duplex>;
 }

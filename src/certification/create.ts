@@ -21,7 +21,7 @@ const changeSchema = z.strictObject({
 
 type Attributes = z.infer<typeof changeSchema>["files"][number];
 
-const DEB_MAGIC = "!<arch>\n";
+export const DEB_MAGIC = "!<arch>\n";
 
 /** Of the package that is made: its bytes and their digest. */
 export interface MadeChange {
@@ -29,9 +29,15 @@ export interface MadeChange {
   readonly digest: string;
 }
 
+/** The digest of a base image as a person wrote it. */
+export function baseOf(text: string): string {
+  const digest = parseDigest(text);
+  if (digest === undefined) throw new SteadfastError("CHANGE_BASE", { base: text });
+  return digest;
+}
+
 export function createChange(directory: string, base: string): MadeChange {
-  const baseDigest = parseDigest(base);
-  if (baseDigest === undefined) throw new SteadfastError("CHANGE_BASE", { base });
+  const baseDigest = baseOf(base);
   const { files: attributes, ...change } = readChangeFile(join(directory, "change.yaml"));
   const collector = new Collector(directory, attributes);
   collector.collectFiles();

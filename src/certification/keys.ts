@@ -88,6 +88,13 @@ export class KeyStore {
     return new Set(entries(join(this.directory, "revoked")).filter((name) => DIGEST_PATTERN.test(name)));
   }
 
+  /** Names of own keys. */
+  ownNames(): string[] {
+    return entries(this.directory)
+      .filter((file) => file.endsWith(PRIVATE_ENDING))
+      .map((file) => file.slice(0, -PRIVATE_ENDING.length));
+  }
+
   list(): ListedKey[] {
     const trusted = this.trusted();
     const revoked = this.revoked();

@@ -1,7 +1,19 @@
 /** What a change says: `manifest.json` of its package. There is one text for one meaning, so that equal changes have equal digests. */
 import { z } from "zod";
 import { SteadfastError } from "../foundation/errors.js";
-import { commandLine, describeProblem, fieldOf, firstDuplicate, memoryMiB, oneWord, serviceSchema, userId } from "../image/recipe.js";
+import {
+  absolutePath,
+  commandLine,
+  describeProblem,
+  fieldOf,
+  firstDuplicate,
+  memoryMiB,
+  moduleName,
+  oneWord,
+  serviceSchema,
+  userId,
+  userSchema,
+} from "../image/recipe.js";
 import { DIGEST_PATTERN } from "./digest.js";
 import { CHECKS_LIMIT, FILES_LIMIT, MANIFEST_BYTES_LIMIT, MEMBER_BYTES_LIMIT, PACKAGES_LIMIT, PATH_BYTES_LIMIT } from "./limits.js";
 
@@ -30,9 +42,23 @@ export const commonFields = {
     })
     .default({ add: [], remove: [] }),
   services: z.array(serviceSchema).max(PACKAGES_LIMIT).default([]),
+  users: z.array(userSchema).max(PACKAGES_LIMIT).default([]),
+  /** What of the base goes: paths with all under them, services by name. */
+  removals: z
+    .strictObject({
+      files: z.array(absolutePath).max(PACKAGES_LIMIT).default([]),
+      services: z.array(oneWord).max(PACKAGES_LIMIT).default([]),
+    })
+    .default({ files: [], services: [] }),
   kernel: z
-    .strictObject({ kind: z.enum(["stock", "hardened"]).optional(), config: kernelConfig.optional() })
-    .refine((kernel) => kernel.kind !== undefined || kernel.config !== undefined, "needs kind or config")
+    .strictObject({
+      kind: z.enum(["stock", "hardened"]).optional(),
+      config: kernelConfig.optional(),
+      /** The whole lists, in the place of the base's; of a stock kernel. */
+      modules: z.array(moduleName).max(PACKAGES_LIMIT).optional(),
+      diskModules: z.array(moduleName).max(PACKAGES_LIMIT).optional(),
+    })
+    .refine((kernel) => Object.values(kernel).some((value) => value !== undefined), "needs kind, config, modules or diskModules")
     .optional(),
   commandLine: commandLine.optional(),
   memoryMiB: memoryMiB.optional(),
@@ -105,6 +131,7 @@ function sorted(manifest: Manifest): Manifest {
   return {
     ...manifest,
     packages: { add: [...manifest.packages.add].sort(byText), remove: [...manifest.packages.remove].sort(byText) },
+    removals: { files: [...manifest.removals.files].sort(byText), services: [...manifest.removals.services].sort(byText) },
     debs: [...manifest.debs].sort((left, right) => byText(left.file, right.file)),
     files: [...manifest.files].sort((left, right) => byText(left.path, right.path)),
   };
@@ -112,7 +139,8 @@ function sorted(manifest: Manifest): Manifest {
 
 /** A change that brings nothing but its own checks changes nothing. */
 function isEmpty(manifest: Manifest): boolean {
-  const lists = [manifest.packages.add, manifest.packages.remove, manifest.debs, manifest.files, manifest.services];
+  const lists: (readonly unknown[])[] = [manifest.packages.add, manifest.packages.remove, manifest.debs, manifest.files, manifest.services];
+  lists.push(manifest.users, manifest.removals.files, manifest.removals.services);
   const settings = [manifest.kernel, manifest.commandLine, manifest.memoryMiB, manifest.diskMiB];
   return lists.every((list) => list.length === 0) && settings.every((setting) => setting === undefined);
 }
@@ -121,10 +149,11 @@ function checkNames(manifest: Manifest, source: string): void {
   const packages = [...manifest.packages.add, ...manifest.packages.remove].map((text) => text.split("=")[0] ?? text);
   const fields = {
     packages,
-    services: manifest.services.map((service) => service.name),
+    services: [...manifest.services.map((service) => service.name), ...manifest.removals.services],
+    users: manifest.users.map((user) => user.name),
     checks: manifest.checks.map((check) => check.name),
     debs: manifest.debs.map((deb) => deb.file),
-    files: manifest.files.map((file) => file.path),
+    files: [...manifest.files.map((file) => file.path), ...manifest.removals.files],
   };
   for (const [field, names] of Object.entries(fields)) {
     const twice = firstDuplicate(names);

@@ -11,9 +11,12 @@ import { RESULTS_LIMIT } from "./limits.js";
 export const STATEMENT_TYPE = "https://in-toto.io/Statement/v1";
 export const PREDICATE_TYPE = "urn:steadfast:change-qualification:v1";
 
-const digestSet = z.strictObject({ sha256: z.string().regex(DIGEST_PATTERN, "must be a SHA-256 digest of 64 hexadecimal digits") });
-const words = z.string().min(1).max(256);
-const time = z
+/** Of a programme that runs some checks only: whoever verifies it has to say that this will do, and a server's gate never does. */
+export const PARTIAL_LEVEL = "partial";
+
+export const digestSet = z.strictObject({ sha256: z.string().regex(DIGEST_PATTERN, "must be a SHA-256 digest of 64 hexadecimal digits") });
+export const words = z.string().min(1).max(256);
+export const time = z
   .string()
   .max(32)
   .refine((text) => isTime(text), "must be a time in UTC such as 2026-01-31T12:00:00.000Z");
@@ -24,7 +27,7 @@ const predicateSchema = z
     verifier: z.strictObject({ engine: words, suite: words }),
     base: z.strictObject({ digest: digestSet }),
     policy: z.strictObject({ digest: digestSet }),
-    level: z.enum(["quick", "full"]),
+    level: z.enum(["quick", "full", PARTIAL_LEVEL]),
     seeds: z.array(z.number().int().min(0).max(Number.MAX_SAFE_INTEGER)).max(RESULTS_LIMIT),
     results: z
       .array(z.strictObject({ check: words, verdict, detail: z.string().max(4096) }))

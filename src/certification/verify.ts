@@ -3,13 +3,16 @@ import type { KeyObject } from "node:crypto";
 import { SteadfastError } from "../foundation/errors.js";
 import { isSignedBy, type Envelope } from "./dsse.js";
 import { CLOCK_DIFFERENCE_LIMIT_MS } from "./limits.js";
-import { decodeStatement, type Statement } from "./statement.js";
+import { decodeStatement, PARTIAL_LEVEL, type Statement } from "./statement.js";
+
+/** A digest, or several that will do; null: whatever the signers certified. */
+export type Accepted = string | readonly string[] | null;
 
 export interface Expected {
-  readonly imageDigest: string;
-  readonly changeDigest: string;
-  readonly base: string;
-  readonly policyDigest: string;
+  readonly imageDigest: Accepted;
+  readonly changeDigest: Accepted;
+  readonly base: Accepted;
+  readonly policyDigest: Accepted;
 }
 
 export interface Verification {
@@ -22,6 +25,8 @@ export interface Verification {
   readonly revocations: ReadonlySet<string>;
   readonly nowMs: number;
   readonly expected: Expected;
+  /** A certificate of some checks only will do. */
+  readonly acceptsPartial?: boolean;
 }
 
 export type Outcome =
@@ -40,6 +45,9 @@ export function verifyCertificate(verification: Verification): Outcome {
       const failed = statement.predicate.results.filter((result) => result.verdict === "FAILED").map((result) => result.check);
       throw new SteadfastError("CERTIFICATE_FAILED_VERDICT", { checks: failed.join(", ") });
     }
+    if (statement.predicate.level === PARTIAL_LEVEL && verification.acceptsPartial !== true) {
+      throw new SteadfastError("CERTIFICATE_PARTIAL", { checks: statement.predicate.results.map((result) => result.check).join(", ") });
+    }
     return { ok: true, statement, signers };
   } catch (error) {
     if (error instanceof SteadfastError) return { ok: false, reason: error };
@@ -47,7 +55,17 @@ export function verifyCertificate(verification: Verification): Outcome {
   }
 }
 
-function countedSigners({ envelope, trustedKeys, threshold, revocations }: Verification): string[] {
+/**
+ * Key ids of the trusted keys that signed, enough of them.
+ *
+ * @throws SteadfastError if too few did, or one of them is wrong
+ */
+export function countedSigners({
+  envelope,
+  trustedKeys,
+  threshold,
+  revocations,
+}: Pick<Verification, "envelope" | "trustedKeys" | "threshold" | "revocations">): string[] {
   if (!Number.isSafeInteger(threshold) || threshold < 1) throw new SteadfastError("CERTIFICATE_THRESHOLD", { threshold });
   const signers = new Set<string>();
   const revoked = new Set<string>();
@@ -72,7 +90,11 @@ function checkSubject({ subject, predicate }: Statement, expected: Expected): vo
     ["CERTIFICATE_OTHER_BASE", predicate.base.digest.sha256, expected.base],
     ["CERTIFICATE_OTHER_POLICY", predicate.policy.digest.sha256, expected.policyDigest],
   ] as const;
-  for (const [code, certified, wanted] of pairs) if (certified !== wanted) throw new SteadfastError(code, { certified, wanted });
+  for (const [code, certified, wanted] of pairs) {
+    if (wanted === null || certified === wanted || (typeof wanted !== "string" && wanted.includes(certified))) continue;
+    const list = typeof wanted === "string" ? [wanted] : wanted;
+    throw new SteadfastError(code, { certified, wanted: list.length === 0 ? "any that is accepted here" : list.join(" or ") });
+  }
 }
 
 function checkTime({ predicate }: Statement, nowMs: number): void {

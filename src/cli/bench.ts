@@ -1,5 +1,5 @@
 /** `steadfast bench …`: the payment workload and the figures. Every report can be had as JSON; a missed promise ends by exit code 1. */
-import { InvalidArgumentError, Option, type Command } from "commander";
+import { Option, type Command } from "commander";
 import { SteadfastError } from "../foundation/errors.js";
 import { measureAll, measureGap, measureQemu, measureReintegration, measureTakeover } from "../bench/bench-all.js";
 import { BenchContext } from "../bench/bench-context.js";
@@ -20,7 +20,9 @@ import { runPayments } from "../bench/payments.js";
 import { chaosText, httpText, paymentText } from "../bench/report.js";
 import type { DrillSource } from "../bench/server-view.js";
 import { ServerClient } from "./client.js";
+import { sourceOf } from "./drill-source.js";
 import { chosenServer } from "./server-choice.js";
+import { wholeNumber } from "./whole-number.js";
 
 const DEFAULT_SECONDS = 30;
 const SECONDS_LIMIT = 4 * 3600;
@@ -33,15 +35,6 @@ const CHAOS_HTTP_CLIENTS = 4;
 const CHAOS_ACCOUNTS = 100;
 /** What shells give a program that SIGINT ended. */
 const EXIT_INTERRUPTED = 130;
-
-function wholeNumber(low: number, high: number): (text: string) => number {
-  return (text) => {
-    const value = Number(text);
-    if (!/^\d+$/.test(text) || value < low || value > high)
-      throw new InvalidArgumentError(`It must be a whole number from ${low} to ${high}.`);
-    return value;
-  };
-}
 
 interface LoadFlags {
   readonly clients: number;
@@ -103,17 +96,6 @@ function faultPlan(flags: LoadFlags, seed: number): FaultPlan {
     count: flags.faultCount ?? Number.POSITIVE_INFINITY,
   };
 }
-
-const sourceOf = (client: ServerClient): DrillSource => ({
-  name: client.server,
-  read: () => client.status(),
-  pull: (module) => client.pull(module, false),
-  insert: (module) => client.insert(module),
-  fault: (kind, module, details) => client.fault(kind, module, details),
-  events: (since) => client.events(since),
-  verify: () => client.verify(),
-  console: () => client.console(),
-});
 
 async function target(flags: LoadFlags, port: number): Promise<{ readonly address: Address; readonly source: DrillSource | undefined }> {
   if (flags.address !== undefined) {

@@ -3,13 +3,14 @@ import type { Command } from "commander";
 import { readLimited } from "../certification/change-package.js";
 import { parseDigest } from "../certification/digest.js";
 import { addSignature, decodeEnvelope, encodeEnvelope, envelopeOf, type Envelope } from "../certification/dsse.js";
-import { KeyStore } from "../certification/keys.js";
+import type { Certified } from "../certification/gate.js";
 import { ENVELOPE_BYTES_LIMIT } from "../certification/limits.js";
 import { checkStatement, decodeStatement, parseJson } from "../certification/statement.js";
+import type { StoredCertificate } from "../certification/store.js";
 import { verifyCertificate } from "../certification/verify.js";
 import { SteadfastError } from "../foundation/errors.js";
 import { replaceDurably } from "../image/files.js";
-import { keysDirectory } from "../modules/management-paths.js";
+import { certificateStore, gateByDefaults, keyStore } from "../modules/certificates-on-host.js";
 import { printJson, printLines, table } from "./output.js";
 
 export interface JsonFlag {
@@ -27,6 +28,7 @@ interface VerifyFlags extends JsonFlag {
   readonly base: string;
   readonly policy: string;
   readonly threshold: string;
+  readonly partial?: boolean;
 }
 
 export function writeOutput(file: string, bytes: Uint8Array): void {
@@ -37,8 +39,6 @@ export function writeOutput(file: string, bytes: Uint8Array): void {
     throw new SteadfastError("CHANGE_OUT", { file, why });
   }
 }
-
-const keyStore = (): KeyStore => new KeyStore(keysDirectory());
 
 /** A certificate, or a statement that nobody has signed yet. Nothing is signed that could not be verified. */
 function envelopeToSign(bytes: Uint8Array): Envelope {
@@ -74,6 +74,7 @@ function verify(file: string, flags: VerifyFlags): void {
     threshold: Number(flags.threshold),
     revocations: store.revoked(),
     nowMs: Date.now(),
+    acceptsPartial: flags.partial === true,
     expected: {
       imageDigest: digestFlag("image", flags.image),
       changeDigest: digestFlag("change", flags.change),
@@ -85,6 +86,51 @@ function verify(file: string, flags: VerifyFlags): void {
   const { signers, statement } = outcome;
   if (flags.json === true) printJson({ verified: true, signers, statement });
   else printLines([`The certificate holds until ${statement.predicate.expiresAt}. Signed by:`, ...signers.map((signer) => `  ${signer}`)]);
+}
+
+/** Only what holds here and now is taken, for whatever base and policy: those are the servers' to accept. */
+function install(file: string, flags: JsonFlag): void {
+  const keys = keyStore();
+  const envelope = decodeEnvelope(readLimited(file, ENVELOPE_BYTES_LIMIT));
+  const expected = { imageDigest: null, changeDigest: null, base: null, policyDigest: null };
+  const trust = { trustedKeys: keys.trusted(), revocations: keys.revoked(), threshold: 1 };
+  const outcome = verifyCertificate({ envelope, ...trust, nowMs: Date.now(), expected });
+  if (!outcome.ok) throw outcome.reason;
+  const image = outcome.statement.subject[0].digest.sha256;
+  const { expiresAt } = outcome.statement.predicate;
+  const place = certificateStore().install(image, envelope);
+  if (flags.json === true) printJson({ file: place, image, expiresAt, signers: outcome.signers });
+  else printLines([`Installed for the image ${image}. It holds until ${expiresAt}, signed by:`, ...outcome.signers.map((it) => `  ${it}`)]);
+}
+
+interface ListedCertificate extends Partial<Certified> {
+  readonly image: string;
+  readonly file: string;
+  readonly holds: boolean;
+  /** Code of the error, if it does not hold. */
+  readonly why?: string;
+}
+
+/** Each for itself, as a server without demands of its own would judge it. */
+function listed({ imageDigest: image, file, content }: StoredCertificate): ListedCertificate {
+  const decision = gateByDefaults(image, [content]);
+  if (!decision.allowed || decision.state === "uncertified") return { image, file, holds: false, why: decision.refusal.code };
+  const { level, certificate, signers, expiresAt } = decision;
+  return { image, file, holds: true, level, certificate, signers, ...(expiresAt !== undefined && { expiresAt }) };
+}
+
+function listCertificates(flags: JsonFlag): void {
+  const found = certificateStore().list().map(listed);
+  if (flags.json === true) return printJson(found);
+  if (found.length === 0) return printLines(["No certificate is here yet; one comes by: steadfast certificate install FILE"]);
+  const rows = found.map(({ image, file, level, expiresAt, why }) => [
+    image.slice(0, 12),
+    level ?? "-",
+    expiresAt ?? "-",
+    why ?? "holds",
+    file,
+  ]);
+  printLines(table([["IMAGE", "LEVEL", "UNTIL", "STANDING", "FILE"], ...rows]));
 }
 
 function listKeys(flags: JsonFlag): void {
@@ -151,7 +197,19 @@ export function addCertificateCommand(program: Command): void {
     .requiredOption("--base <digest>", "of the image that was changed")
     .requiredOption("--policy <digest>", "of the policy that has to be kept")
     .option("--threshold <number>", "how many different trusted keys must have signed", "1")
+    .option("--partial", "accept one of a programme that ran some checks only, which no server runs an image by")
     .option("--json", "print facts and errors as JSON")
     .description("check that a certificate is for these digests, holds now, and is signed by trusted keys")
     .action(verify);
+  certificate
+    .command("install")
+    .argument("<file>", "a certificate")
+    .option("--json", "print facts and errors as JSON")
+    .description("keep a certificate on this host, so that servers may run the image that it is for")
+    .action(install);
+  certificate
+    .command("list")
+    .option("--json", "print the list as JSON")
+    .description("show the certificates on this host, and which of them hold")
+    .action(listCertificates);
 }

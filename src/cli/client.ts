@@ -1,9 +1,13 @@
 /** Speaks the control API of a running server. Whoever needs a server's facts or wants something of it uses this. */
 import { existsSync } from "node:fs";
-import { request, type IncomingMessage, type RequestOptions } from "node:http";
+import { request, type IncomingMessage } from "node:http";
+import { newAgentId } from "../modules/management-agent.js";
 import type { Duplex } from "node:stream";
 import { CONSOLE_PROTOCOL } from "../api/console-protocol.js";
-import { ERRORS, SteadfastError, type ErrorCode } from "../foundation/errors.js";
+import { openRequest, readAnswer, serverSentEvents, Unanswered, type Call } from "../client/transport.js";
+import { SteadfastError } from "../foundation/errors.js";
+import { reportedError, type ReportedFacts } from "../foundation/reported-error.js";
+import type { ChangeRequest, ChangeView } from "../modules/management-change.js";
 import type { VerifyAnswer } from "../modules/management-api.js";
 import { LAST_EVENT, readEventFile, type LoggedEvent } from "../modules/management-events.js";
 import type { FaultDetails, FaultDone, FaultKind } from "../modules/management-faults.js";
@@ -17,34 +21,17 @@ import type { ServerReport } from "../modules/management-status.js";
 
 const ANSWER_LIMIT_MS = 10_000;
 const VERIFY_LIMIT_MS = 70_000;
+/** The longest command, and what an answer may take on top. */
+const AGENT_LIMIT_MS = 700_000;
+/** Two images are read and compared meanwhile. */
+const CHANGE_LIMIT_MS = 120_000;
 /** A guest's memory is compressed meanwhile. */
 const RECORDING_LIMIT_MS = 300_000;
 const ANSWER_BYTES_MAX = 16 * 1024 * 1024;
+/** Of an error whose exit code the server does not tell. */
+const REMOTE_EXIT = 4;
 /** Between attempts while another management module takes the lead. */
 const RETRY_MS = 50;
-
-/** An error that management reported: same code, sentence and exit code as if it had happened here. */
-class RemoteError extends SteadfastError {
-  override readonly message: string;
-  override readonly exit: number;
-
-  constructor(code: ErrorCode, message: string, exit: number) {
-    super(code);
-    this.message = message;
-    this.exit = exit;
-  }
-}
-
-/** No answer came. */
-class Unanswered extends Error {
-  /** It may have been carried out all the same. */
-  readonly wasConnected: boolean;
-
-  constructor(wasConnected: boolean) {
-    super("no answer");
-    this.wasConnected = wasConnected;
-  }
-}
 
 interface CallOptions {
   readonly limitMs?: number;
@@ -103,6 +90,26 @@ export class ServerClient {
     return this.#call("POST", "/disk", { action, sizeBytes });
   }
 
+  /** One request to the agent in the guest, carried out once even if another management module takes the lead meanwhile. */
+  agent(request: Readonly<Record<string, unknown>>, id = newAgentId()): Promise<{ id: string; status: number; base64: string }> {
+    return this.#call("POST", "/agent", { request, id }, { limitMs: AGENT_LIMIT_MS });
+  }
+
+  changes(): Promise<ChangeView> {
+    return this.#call<ChangeView>("GET", "/changes");
+  }
+
+  installChange(request: ChangeRequest): Promise<{ readonly id: string }> {
+    return this.#call("POST", "/changes/install", request, { once: true, limitMs: CHANGE_LIMIT_MS });
+  }
+
+  rollBackChange(uncertified?: string): Promise<{ readonly id: string }> {
+    return this.#call("POST", "/changes/rollback", uncertified === undefined ? {} : { uncertified }, {
+      once: true,
+      limitMs: CHANGE_LIMIT_MS,
+    });
+  }
+
   verify(): Promise<VerifyAnswer> {
     return this.#call<VerifyAnswer>("POST", "/verify", {}, { limitMs: VERIFY_LIMIT_MS });
   }
@@ -146,21 +153,7 @@ export class ServerClient {
 
   async #followOnce(since: number, onEvent: (event: LoggedEvent) => void, signal?: AbortSignal): Promise<void> {
     const response = await this.#open({ method: "GET", path: `/events?since=${since}&follow=1`, ...(signal && { signal }) });
-    let text = "";
-    response.setEncoding("utf8");
-    try {
-      for await (const chunk of response as AsyncIterable<string>) {
-        text += chunk;
-        const blocks = text.split("\n\n");
-        text = blocks.pop() ?? "";
-        for (const block of blocks) {
-          const data = block.split("\n").find((line) => line.startsWith("data: "));
-          if (data !== undefined) onEvent(JSON.parse(data.slice("data: ".length)) as LoggedEvent);
-        }
-      }
-    } catch {
-      // Whoever leads the server ended: another one may take the lead.
-    }
+    for await (const data of serverSentEvents(response)) onEvent(JSON.parse(data) as LoggedEvent);
   }
 
   /** The serial console as a raw byte stream. */
@@ -177,24 +170,18 @@ export class ServerClient {
         resolve(socket);
       });
       call.on("response", () => reject(this.#absent()));
-      call.on("error", () => reject(new Unanswered(false)));
+      call.on("error", (error) => reject(new Unanswered(false, error)));
       call.end();
     });
   }
 
-  #open(options: RequestOptions, body?: string, limitMs?: number): Promise<IncomingMessage> {
-    return new Promise((resolve, reject) => {
-      // A connection for each: one that was kept may end in a leader that is gone.
-      const call = request({ socketPath: this.paths.controlSocket, agent: false, ...options }, resolve);
-      let wasConnected = false;
-      call.on("socket", (socket) => socket.once("connect", () => (wasConnected = true)));
-      call.on("error", (error: NodeJS.ErrnoException) => {
-        const isForbidden = error.code === "EACCES";
-        reject(isForbidden ? new SteadfastError("SERVER_FORBIDDEN", { server: this.server }) : new Unanswered(wasConnected));
-      });
-      if (limitMs !== undefined) call.setTimeout(limitMs, () => call.destroy(new Error("no answer")));
-      call.end(body);
-    });
+  async #open(call: Call): Promise<IncomingMessage> {
+    try {
+      return await openRequest({ socketPath: this.paths.controlSocket }, call);
+    } catch (error) {
+      const isForbidden = error instanceof Unanswered && error.code === "EACCES";
+      throw isForbidden ? new SteadfastError("SERVER_FORBIDDEN", { server: this.server }) : error;
+    }
   }
 
   /** Tries until somebody answers, as long as a management module lives that may take the lead. */
@@ -219,23 +206,10 @@ export class ServerClient {
   async #callOnce<T>(method: string, path: string, body: unknown, limitMs: number): Promise<T> {
     const text = body === undefined ? undefined : JSON.stringify(body);
     const headers = text === undefined ? {} : { "content-type": "application/json", "content-length": Buffer.byteLength(text) };
-    const response = await this.#open({ method, path, headers }, text, limitMs);
-    const chunks: Buffer[] = [];
-    let length = 0;
-    try {
-      for await (const chunk of response as AsyncIterable<Buffer>) {
-        length += chunk.length;
-        if (length > ANSWER_BYTES_MAX) throw new Error("too long");
-        chunks.push(chunk);
-      }
-    } catch {
-      throw new Unanswered(true);
-    }
-    const value = JSON.parse(Buffer.concat(chunks).toString("utf8")) as T & { error?: { code: string; message: string; exit?: number } };
-    if (value.error !== undefined) {
-      const { code, message, exit } = value.error;
-      throw code in ERRORS ? new RemoteError(code as ErrorCode, message, exit ?? 4) : new Error(message);
-    }
+    const response = await this.#open({ method, path, headers, limitMs, ...(text !== undefined && { body: text }) });
+    const bytes = await readAnswer(response, ANSWER_BYTES_MAX);
+    const value = JSON.parse(bytes.toString("utf8")) as T & { error?: ReportedFacts };
+    if (value.error !== undefined) throw reportedError({ exit: REMOTE_EXIT, ...value.error });
     return value;
   }
 

@@ -2,8 +2,9 @@
 
 import type { Command } from "commander";
 import cliProgress from "cli-progress";
-import { buildImage, listImages, type BuildProgress, type ImageRecord } from "../image/index.js";
+import { listImages, type BuildProgress, type ImageRecord, type OnProgress } from "../image/index.js";
 import { SteadfastError } from "../foundation/errors.js";
+import { buildCertified } from "./base-certificate.js";
 
 interface BuildFlags {
   readonly kernel?: string;
@@ -25,21 +26,8 @@ export function addImageCommand(program: Command): void {
       if (kernel !== undefined && kernel !== "stock" && kernel !== "hardened") {
         throw new SteadfastError("USAGE", { what: `--kernel ${kernel} is not known; it can be stock or hardened.` });
       }
-      const view = new ProgressView(process.stderr);
-      const abort = new AbortController();
-      const stop = () => abort.abort();
-      process.once("SIGINT", stop);
-      process.once("SIGTERM", stop);
-      try {
-        const onProgress = (progress: BuildProgress) => view.show(progress);
-        const record = await buildImage({ recipePath: recipe, kernel, refresh: flags.refresh, onProgress, signal: abort.signal });
-        view.end();
-        process.stdout.write(flags.json === true ? JSON.stringify(record, null, 2) + "\n" : describeImage(record));
-      } finally {
-        view.end();
-        process.off("SIGINT", stop);
-        process.off("SIGTERM", stop);
-      }
+      const record = await withProgress((hooks) => buildCertified({ recipePath: recipe, kernel, refresh: flags.refresh, ...hooks }));
+      process.stdout.write(flags.json === true ? JSON.stringify(record, null, 2) + "\n" : describeImage(record));
     });
   image
     .command("ls")
@@ -50,6 +38,22 @@ export function addImageCommand(program: Command): void {
       if (flags.json === true) process.stdout.write(JSON.stringify(images, null, 2) + "\n");
       else process.stdout.write(images.length === 0 ? "No images yet; make one with: steadfast image build\n" : imageTable(images));
     });
+}
+
+/** Runs a build with its progress on standard error; a signal ends it cleanly. */
+export async function withProgress<T>(build: (hooks: { onProgress: OnProgress; signal: AbortSignal }) => Promise<T>): Promise<T> {
+  const view = new ProgressView(process.stderr);
+  const abort = new AbortController();
+  const stop = () => abort.abort();
+  process.once("SIGINT", stop);
+  process.once("SIGTERM", stop);
+  try {
+    return await build({ onProgress: (progress) => view.show(progress), signal: abort.signal });
+  } finally {
+    view.end();
+    process.off("SIGINT", stop);
+    process.off("SIGTERM", stop);
+  }
 }
 
 /** Progress of a build: a bar on a terminal, a line per step elsewhere. */
@@ -91,9 +95,12 @@ export class ProgressView {
   }
 }
 
-function describeImage(record: ImageRecord): string {
+export function describeImage(record: ImageRecord): string {
   const lines = [
     `image    ${record.name} ${record.digest.slice(0, 12)}`,
+    ...(record.provenance === undefined
+      ? []
+      : [`digest   ${record.digest}`, `base     ${record.provenance.base}`, `change   ${record.provenance.change}`]),
     `kernel   ${record.kernelRelease} (${record.kernelKind}, ${mebibytes(record.kernelBytes)} MiB)`,
     `initrd   ${mebibytes(record.initrdBytes)} MiB, ${record.packages.length} packages`,
     `memory   ${record.memoryMiB} MiB`,

@@ -87,7 +87,22 @@ function uninstall(flags: UninstallFlags): void {
 
 /** The options of `up` again, all paths absolute: systemd starts it from another directory. */
 function settingsOf(name: string, flags: InstallFlags): string[] {
-  const { memory, disk, release, kernel, initrd, redundancy, network, publish = [], address, lagLimit, guestWatch } = flags;
+  const {
+    memory,
+    disk,
+    release,
+    kernel,
+    initrd,
+    redundancy,
+    network,
+    publish = [],
+    address,
+    lagLimit,
+    guestWatch,
+    listen,
+    uncertified,
+  } = flags;
+  const path = (file: string | undefined): string | undefined => (file === undefined ? undefined : resolve(file));
   const isKind = kernel === "stock" || kernel === "hardened";
   const options: readonly (readonly [string, string | number | undefined])[] = [
     ["--name", name],
@@ -95,13 +110,17 @@ function settingsOf(name: string, flags: InstallFlags): string[] {
     ["--disk", disk],
     ["--release", release],
     ["--kernel", kernel === undefined || isKind ? kernel : resolve(kernel)],
-    ["--initrd", initrd === undefined ? undefined : resolve(initrd)],
+    ["--initrd", path(initrd)],
     ["--redundancy", redundancy],
     ["--network", network],
     ...publish.map((port) => ["--publish", formatPublished(port)] as const),
     ["--address", address],
+    ["--listen", listen],
+    ["--tls-certificate", path(flags.tlsCertificate)],
+    ["--tls-key", path(flags.tlsKey)],
     ["--lag-limit", lagLimit],
     ["--guest-watch", guestWatch],
+    ["--uncertified", uncertified],
   ];
   const words = options.flatMap(([option, value]) => (value === undefined ? [] : [option, String(value)]));
   return flags.checkpoints ? words : [...words, "--no-checkpoints"];

@@ -16,19 +16,24 @@ const QUICK_COMMANDS = ["down", "status", "top", "events", "verify", "console", 
 async function commandsFor(first: string | undefined): Promise<Adder[]> {
   const quick: Adder[] = [addDownCommand, addInspectCommands, addTopCommand, addConsoleCommand, addOperateCommands];
   if (first !== undefined && QUICK_COMMANDS.includes(first)) return quick;
-  const [up, install, disk, recording, image, change, certificate, bench, engine, quickstart, support] = await Promise.all([
-    import("./up.js"),
-    import("./install.js"),
-    import("./disk.js"),
-    import("./recording.js"),
-    import("./image.js"),
-    import("./change.js"),
-    import("./certificate.js"),
-    import("./bench.js"),
-    import("./engine.js"),
-    import("./quickstart.js"),
-    import("./support.js"),
-  ]);
+  const [up, install, disk, recording, image, change, certificate, programme, policy, bench, engine, quickstart, support, tokens, audit] =
+    await Promise.all([
+      import("./up.js"),
+      import("./install.js"),
+      import("./disk.js"),
+      import("./recording.js"),
+      import("./image.js"),
+      import("./change.js"),
+      import("./certificate.js"),
+      import("./certify-programme.js"),
+      import("./policy.js"),
+      import("./bench.js"),
+      import("./engine.js"),
+      import("./quickstart.js"),
+      import("./support.js"),
+      import("./tokens.js"),
+      import("./audit.js"),
+    ]);
   const others = [
     recording.addRecordCommand,
     recording.addReplayCommand,
@@ -36,10 +41,14 @@ async function commandsFor(first: string | undefined): Promise<Adder[]> {
     change.addChangeCommand,
     certificate.addKeysCommand,
     certificate.addCertificateCommand,
+    programme.addCertifyProgrammeCommand,
+    policy.addPolicyCommand,
     bench.addBenchCommand,
     engine.addEngineCommand,
     quickstart.addQuickstartCommand,
     support.addSupportCommand,
+    tokens.addTokensCommand,
+    audit.addAuditCommand,
   ];
   return [up.addUpCommand, ...quick, install.addInstallCommands, disk.addDiskCommand, ...others];
 }

@@ -62,6 +62,11 @@ export function reportError(error: unknown, json: boolean): number {
   return error instanceof SteadfastError ? error.exit : EXIT_INTERNAL;
 }
 
+/** 2026-11-27, UTC. */
+export function dayText(atMs: number): string {
+  return new Date(atMs).toISOString().slice(0, 10);
+}
+
 export function duration(milliseconds: number): string {
   const seconds = Math.floor(milliseconds / 1000);
   const parts = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60];

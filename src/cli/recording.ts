@@ -24,9 +24,21 @@ async function machineFor(path: string, header: RecordingHeader): Promise<Machin
   if (machine.behaviour !== behaviour) {
     throw new SteadfastError("RECORDING_BEHAVIOUR", { path, engine: machine.engine, recorded: machine.behaviour, present: behaviour });
   }
-  const { engine, kernelPath, initrdPath, commandLine, ramBytes, harts, imageDigest, epochNs, macAddress, diskBytes = 0 } = machine;
+  const {
+    engine,
+    kernelPath,
+    initrdPath,
+    commandLine,
+    ramBytes,
+    harts,
+    imageDigest,
+    epochNs,
+    macAddress,
+    diskBytes = 0,
+    agentPort = false,
+  } = machine;
   return loadMachine({
-    machine: { engine, kernelPath, initrdPath, commandLine, ramBytes, harts, imageDigest, diskBytes },
+    machine: { engine, kernelPath, initrdPath, commandLine, ramBytes, harts, imageDigest, diskBytes, agentPort },
     network: { macAddress },
     epochNs,
   });

@@ -1,9 +1,12 @@
 /** A server's report and its events as text, for `status`, `events` and the live view. */
+import { BASE_CLAIM, type CertificationState } from "../certification/standing.js";
 import type { LoggedEvent } from "../modules/management-events.js";
 import type { ModuleReport, ServerReport } from "../modules/management-status.js";
+import { HOUR_MS } from "../foundation/durations.js";
+import type { PlanStanding } from "../support/plan.js";
 import { publishedText } from "../ports/published-port.js";
 import { USER_NETWORK_LIMIT } from "./network-choice.js";
-import { duration, paint, table, type Colour } from "./output.js";
+import { dayText, duration, paint, table, type Colour } from "./output.js";
 
 const MIB = 1024 * 1024;
 
@@ -49,6 +52,11 @@ function guestFaultLines({ guestFaults, guestServices }: ServerReport): string[]
   return [`the guest's own faults: panics ${panics}, hangs ${hangs}, restarts ${restarts}, services lost ${serviceFailures}${down}`];
 }
 
+/** "; agent heard 1.2 s ago", in guest time; nothing of a guest without an agent. */
+function agentNote({ guestHeartbeatAgeMs }: ServerReport): string {
+  return guestHeartbeatAgeMs === null ? "" : `; agent heard ${(guestHeartbeatAgeMs / 1000).toFixed(1)} s ago`;
+}
+
 function whereGuestIs(report: ServerReport): string {
   if (report.network === "none") return "no network";
   if (report.network === "tap") return report.address;
@@ -75,18 +83,58 @@ function diskLines({ disk }: ServerReport): string[] {
   return [`disk ${Math.round(disk.sizeBytes / MIB)} MiB: ${mirrors.join(", ")}${faults}`];
 }
 
+/** "support premium, reaction within 1 h, warranty until 2029-01-01, +49 30 000000" */
+export function planLine({ level, warranty, warrantyFromMs, warrantyUntilMs, contact, reactionMs }: PlanStanding): string {
+  const until = {
+    upcoming: `from ${dayText(warrantyFromMs)}`,
+    running: `until ${dayText(warrantyUntilMs)}`,
+    ended: `ended on ${dayText(warrantyUntilMs)}`,
+  };
+  const parts = [
+    `support ${level}`,
+    `reaction within ${reactionMs / HOUR_MS} h`,
+    `warranty ${until[warranty]}`,
+    ...(contact === "" ? [] : [contact]),
+  ];
+  return warranty === "ended" ? paint(parts.join(", "), "yellow") : parts.join(", ");
+}
+
+const CERTIFICATION_COLOURS: Readonly<Record<CertificationState, Colour>> = {
+  ...{ certified: "green", base: "green" },
+  ...{ uncertified: "yellow", expired: "yellow", altered: "red" },
+};
+
+function certificationLines({ certification }: ServerReport): string[] {
+  if (certification === null) return [];
+  const { state, level, expiresAt, reason, since } = certification;
+  const word = paint(state === "certified" || state === "base" ? state : state.toUpperCase(), CERTIFICATION_COLOURS[state]);
+  if (state === "base") return [`certification ${word}: ${BASE_CLAIM}`];
+  if (state === "certified") return [`certification ${word} at level ${level} until ${expiresAt}`];
+  return [`certification ${word} since ${since}: ${reason}`];
+}
+
+/** How the server is reached from outside, and how a browser knows that it is this server; nothing: it is not. */
+export function frontLines({ front }: ServerReport): string[] {
+  if (front === null) return [];
+  const until = dayText(front.expiresAtMs);
+  return [`control API and console: https://${front.listen}/`, `  certificate until ${until}, SHA-256 ${front.fingerprint}`];
+}
+
 export function reportLines(report: ServerReport): string[] {
   const { counters } = report;
   const redundancy = paint(report.redundancy, report.redundancy === report.wantedRedundancy ? "green" : stateColour(report.redundancy));
   const kernel = report.image.kernelRelease === "" ? report.engine : `${report.image.kernelRelease} (${report.image.kernel})`;
   return [
     `${paint(report.server, "bold")}  ${redundancy}  up ${duration(report.uptimeMs)}`,
-    `guest ${whereGuestIs(report)}, ${report.guest}; ${report.memoryMiB} MiB, kernel ${kernel}, image ${report.image.name}`,
+    `guest ${whereGuestIs(report)}, ${report.guest}; ${report.memoryMiB} MiB, kernel ${kernel}, image ${report.image.name}${agentNote(report)}`,
     `configuration ${report.configuration}, tick ${report.seq}, committed ${report.committed}, ${Math.round(report.mips)} MIPS, release ${report.release}`,
     `reintegrations ${counters.reintegrations} (last hold ${counters.lastHoldMs.toFixed(1)} ms), miscompares ${counters.miscompares}, ` +
       `outages ${counters.outages}, frames in ${counters.framesIn}, out ${counters.framesOut}, dropped ${counters.droppedFrames}`,
+    ...certificationLines(report),
     ...diskLines(report),
+    ...frontLines(report),
     ...guestFaultLines(report),
+    ...(report.support === null ? [] : [planLine(report.support)]),
     ...(report.network === "user" ? [USER_NETWORK_LIMIT] : []),
     "",
     ...table(moduleRows(report)),

@@ -3,6 +3,8 @@ import { readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { isMap, LineCounter, parseDocument, type Document } from "yaml";
 import { z } from "zod";
+import { DIGEST_PATTERN } from "../certification/digest.js";
+import { SIGNATURES_LIMIT } from "../certification/limits.js";
 import { GUEST_WATCHES } from "../modules/guest-health.js";
 import { REDUNDANCIES } from "../modules/redundancy.js";
 import { SteadfastError } from "../foundation/errors.js";
@@ -14,10 +16,14 @@ export const DISK_MIB_MIN = 16;
 export const DISK_MIB_MAX = 65_536;
 const LAG_LIMIT_MS_MIN = 20;
 const LAG_LIMIT_MS_MAX = 60_000;
+const DIGESTS_LIMIT = 100;
+const EVENT_STREAMS_MAX = 3000;
 const FILE_BYTES_MAX = 1024 * 1024;
 
 const wholeNumber = (minimum: number, maximum: number): z.ZodNumber => z.number().int().min(minimum).max(maximum);
 const text = z.string().min(1);
+
+const digests = z.array(z.string().regex(DIGEST_PATTERN)).min(1).max(DIGESTS_LIMIT);
 
 const serverFileSchema = z.strictObject({
   name: z
@@ -64,8 +70,27 @@ const serverFileSchema = z.strictObject({
       directories: z.array(text).max(3).optional(),
     })
     .optional(),
+  api: z
+    .strictObject({
+      listen: z
+        .string()
+        .regex(/^(\[[0-9a-fA-F:.]+\]|[0-9.]+):\d{1,5}$/)
+        .optional(),
+      tlsCertificate: text.optional(),
+      tlsKey: text.optional(),
+      eventStreams: wholeNumber(1, EVENT_STREAMS_MAX).optional(),
+    })
+    .optional(),
   faultThreshold: z.strictObject({ count: wholeNumber(1, 1000).optional(), windowHours: z.number().gt(0).max(8760).optional() }).optional(),
   guestWatch: z.enum(GUEST_WATCHES).optional(),
+  certification: z
+    .strictObject({
+      threshold: wholeNumber(1, SIGNATURES_LIMIT).optional(),
+      keys: digests.optional(),
+      bases: digests.optional(),
+      policies: digests.optional(),
+    })
+    .optional(),
   engine: z.enum(["rv64", "toy"]).optional(),
 });
 
@@ -97,9 +122,22 @@ const FIELD_RULES: Readonly<Record<string, string>> = {
   "disk.format": "it must be ext4 or none",
   "disk.label": "it must be 1 to 16 letters, digits, dots, hyphens and underscores",
   "disk.directories": "it must be a list of at most three directories, one for each enclosure's mirror",
+  api: "it must be a mapping with listen, tlsCertificate, tlsKey or eventStreams",
+  "api.listen": "it must be ADDRESS:PORT, such as 0.0.0.0:8443 or [::]:8443",
+  "api.tlsCertificate": "it must be the path of a PEM certificate",
+  "api.tlsKey": "it must be the path of the certificate's key",
+  "api.eventStreams": `it must be a whole number from 1 to ${EVENT_STREAMS_MAX}`,
   faultThreshold: "it must be a mapping with count and windowHours",
   "faultThreshold.count": "it must be a whole number from 1 to 1000",
   "faultThreshold.windowHours": "it must be a number of hours above 0, at most 8760",
+  certification: "it must be a mapping with threshold, keys, bases or policies",
+  "certification.threshold": `it must be a whole number of signers from 1 to ${SIGNATURES_LIMIT}`,
+  "certification.keys": `it must be a list of 1 to ${DIGESTS_LIMIT} key ids as \`steadfast keys list\` shows them`,
+  "certification.keys.*": "it must be a key id of 64 hexadecimal digits",
+  "certification.bases": `it must be a list of 1 to ${DIGESTS_LIMIT} digests of images`,
+  "certification.bases.*": "it must be a digest of 64 hexadecimal digits",
+  "certification.policies": `it must be a list of 1 to ${DIGESTS_LIMIT} digests of policies`,
+  "certification.policies.*": "it must be a digest of 64 hexadecimal digits",
   guestWatch: "it must be restart, report or off",
   engine: "it must be rv64, or toy for tests without a guest",
 };
@@ -176,7 +214,9 @@ function withPathsResolved(file: ServerFile, directory: string): ServerFile {
     disk?.directories === undefined
       ? file
       : { ...file, disk: { ...disk, directories: disk.directories.map((each) => resolve(directory, each)) } };
-  if (file.image === undefined) return withDisk;
+  const { api } = file;
+  const withApi = api === undefined ? withDisk : { ...withDisk, api: withTlsPaths(api, directory) };
+  if (file.image === undefined) return withApi;
   const { recipe, kernel, initrd } = file.image;
   const ownKernel = kernel !== undefined && kernel !== "stock" && kernel !== "hardened";
   const image = {
@@ -185,5 +225,14 @@ function withPathsResolved(file: ServerFile, directory: string): ServerFile {
     ...(kernel !== undefined && { kernel: ownKernel ? resolve(directory, kernel) : kernel }),
     ...(initrd !== undefined && { initrd: resolve(directory, initrd) }),
   };
-  return { ...withDisk, image };
+  return { ...withApi, image };
+}
+
+function withTlsPaths(api: NonNullable<ServerFile["api"]>, directory: string): NonNullable<ServerFile["api"]> {
+  const { tlsCertificate, tlsKey } = api;
+  return {
+    ...api,
+    ...(tlsCertificate !== undefined && { tlsCertificate: resolve(directory, tlsCertificate) }),
+    ...(tlsKey !== undefined && { tlsKey: resolve(directory, tlsKey) }),
+  };
 }

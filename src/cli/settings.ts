@@ -2,24 +2,30 @@
 import { InvalidArgumentError } from "commander";
 import { existsSync } from "node:fs";
 import { SteadfastError } from "../foundation/errors.js";
+import { REASON_LENGTH_LIMIT } from "../certification/limits.js";
 import {
-  buildImage,
   DEFAULT_RECIPE_PATH,
   findImage,
   importKernel,
   loadRecipe,
+  releaseRecipe,
+  type BuildOptions,
   type BuildProgress,
   type ImageRecord,
 } from "../image/index.js";
+import { readSource } from "../image/source.js";
+import type { CertificationPlan } from "../modules/management-certification.js";
 import type { PlannedRedundancy } from "../modules/redundancy.js";
 import type { GuestWatchPolicy } from "../modules/guest-health.js";
 import { serverPaths, type ServerPaths } from "../modules/management-paths.js";
 import type { PlannedDisk, PlannedImage, ServerPlan } from "../modules/management-plan.js";
+import { buildCertified, isVouchedFor } from "./base-certificate.js";
+import { chooseListen, type ListenFlags } from "./listen-choice.js";
 import { chooseNetwork, type NetworkChoice, type NetworkFlags } from "./network-choice.js";
 import { DISK_MIB_MAX, DISK_MIB_MIN, MEMORY_MIB_MAX, MEMORY_MIB_MIN, readServerFile, type ServerFile } from "./server-file.js";
 import { checkServerName, DEFAULT_SERVER_NAME } from "./server-choice.js";
 
-export interface UpFlags extends NetworkFlags {
+export interface UpFlags extends NetworkFlags, ListenFlags {
   readonly detach?: boolean;
   readonly name?: string;
   readonly memory?: number;
@@ -34,12 +40,15 @@ export interface UpFlags extends NetworkFlags {
   /** False: --no-checkpoints. */
   readonly checkpoints: boolean;
   readonly wait: number;
+  /** Why the server may run an image without a certificate. */
+  readonly uncertified?: string;
   readonly attach?: boolean;
   readonly json?: boolean;
 }
 
 export interface Settings {
   readonly file: ServerFile;
+  readonly listen: ReturnType<typeof chooseListen>;
   readonly name: string;
   readonly network: NetworkChoice;
 }
@@ -83,24 +92,37 @@ export function readSettings(path: string | undefined, flags: UpFlags): Settings
   if (flags.initrd !== undefined && (flags.kernel === undefined || flags.kernel === "stock" || flags.kernel === "hardened")) {
     throw new SteadfastError("USAGE", { what: "--initrd goes with --kernel PATH: give the kernel that this initial RAM disk is for." });
   }
-  return { file, name, network: chooseNetwork(file, flags) };
+  if (flags.uncertified !== undefined) checkReason(flags.uncertified);
+  return { file, name, network: chooseNetwork(file, flags), listen: chooseListen(file, flags, serverPaths(name)) };
+}
+
+function checkReason(reason: string): void {
+  const isOne = reason.trim() !== "" && reason.length <= REASON_LENGTH_LIMIT && !/\p{Cc}/u.test(reason);
+  if (!isOne) throw new SteadfastError("UNCERTIFIED_REASON", { limit: REASON_LENGTH_LIMIT });
 }
 
 /** Finds the image, or makes it. Without a choice: the hardened one if it was built, else Debian's stock kernel, which is there quickly. */
 export async function resolveImage(file: ServerFile, flags: UpFlags, onProgress: (progress: BuildProgress) => void): Promise<ImageRecord> {
   const recipePath = file.image?.recipe;
   const { kernel, initrdPath } = kernelChoice(file, flags);
-  if (kernel === "stock" || kernel === "hardened") {
-    return findImage({ recipePath, kernel }) ?? (await buildImage({ recipePath, kernel, onProgress }));
-  }
+  if (kernel === "stock" || kernel === "hardened") return foundOrBuilt({ recipePath, kernel, onProgress });
   if (kernel !== undefined) return importKernel({ kernelPath: kernel, initrdPath, onProgress });
-  if (recipePath !== undefined) return findImage({ recipePath }) ?? (await buildImage({ recipePath, onProgress }));
-  const present = findImage({ kernel: "hardened" }) ?? findImage({ kernel: "stock" });
-  return present ?? (await buildImage({ kernel: "stock", onProgress }));
+  if (recipePath !== undefined) return foundOrBuilt({ recipePath, onProgress });
+  return foundOrBuilt({ kernel: findImage({ kernel: "hardened" }) === undefined ? "stock" : "hardened", onProgress });
+}
+
+/** An image of this release's recipes that nobody vouches for is built anew; whether others may run is for the gate to say. */
+async function foundOrBuilt(options: BuildOptions): Promise<ImageRecord> {
+  const found = findImage(options);
+  const isUsable = found !== undefined && (releaseRecipe(options) === undefined || isVouchedFor(found));
+  return isUsable ? found : buildCertified(options);
 }
 
 /** What the image serves, by the recipe that it was made from; none: it came with an initial RAM disk of its own. */
-function servicesOf(file: ServerFile, flags: UpFlags): PlannedImage["services"] {
+function servicesOf(file: ServerFile, flags: UpFlags, image: ImageRecord): PlannedImage["services"] {
+  // A changed image has its own.
+  const source = image.provenance === undefined ? undefined : readSource(image.directory);
+  if (source !== undefined) return source.recipe.services.map(({ name, ports }) => ({ name, ports }));
   const { initrdPath } = kernelChoice(file, flags);
   if (initrdPath !== undefined) return [];
   return loadRecipe(file.image?.recipe ?? DEFAULT_RECIPE_PATH).services.map(({ name, ports }) => ({ name, ports }));
@@ -126,7 +148,12 @@ function diskPlan(file: ServerFile, flags: UpFlags, paths: ServerPaths): { reado
   return { disk: { diskId: "", sizeBytes: sizeMiB * 1024 * 1024, format, label, directories } };
 }
 
-export function makePlan({ file, name, network }: Settings, flags: UpFlags, image: ImageRecord | null): ServerPlan {
+function certificationPlan({ certification }: ServerFile, { uncertified }: UpFlags): CertificationPlan {
+  const { threshold = 1, keys = null, bases = null, policies = null } = certification ?? {};
+  return { threshold, keys, bases, policies, uncertified: uncertified?.trim() ?? null };
+}
+
+export function makePlan({ file, name, network, listen }: Settings, flags: UpFlags, image: ImageRecord | null): ServerPlan {
   const extra = file.image?.commandLine ?? "";
   const planned: PlannedImage =
     image === null
@@ -138,7 +165,7 @@ export function makePlan({ file, name, network }: Settings, flags: UpFlags, imag
           kernelRelease: image.kernelRelease,
           kernelPath: image.kernelPath,
           initrdPath: image.initrdPath,
-          services: servicesOf(file, flags),
+          services: servicesOf(file, flags, image),
           commandLine: extra === "" ? image.commandLine : `${image.commandLine} ${extra}`,
         };
   return {
@@ -151,11 +178,13 @@ export function makePlan({ file, name, network }: Settings, flags: UpFlags, imag
     checkpoints: flags.checkpoints && (file.checkpoints ?? true),
     image: planned,
     network: network.plan,
+    certification: certificationPlan(file, flags),
     guestWatch: flags.guestWatch ?? file.guestWatch ?? "restart",
     faultThreshold: {
       count: file.faultThreshold?.count ?? FAULT_COUNT_DEFAULT,
       windowHours: file.faultThreshold?.windowHours ?? FAULT_WINDOW_HOURS_DEFAULT,
     },
     ...diskPlan(file, flags, serverPaths(name)),
+    ...listen,
   };
 }

@@ -1,6 +1,7 @@
 /** Starts management for a plan, and waits for what the operator wants to see: all modules in lockstep and the guest ready. */
 import { spawn } from "node:child_process";
 import { closeSync } from "node:fs";
+import { connect } from "node:net";
 import { fileURLToPath } from "node:url";
 import { ERRORS, SteadfastError, type ErrorCode } from "../foundation/errors.js";
 import { STARTUP_DESCRIPTOR_VARIABLE } from "../modules/management.js";
@@ -11,6 +12,7 @@ import type { MadeRecord } from "../modules/management-state.js";
 import type { ServerReport } from "../modules/management-status.js";
 import { openLog } from "../modules/management-supervisor.js";
 import { ServerClient } from "./client.js";
+import { parseListen } from "./listen-choice.js";
 
 const MAIN_PATH = fileURLToPath(new URL("../modules/main.js", import.meta.url));
 const STARTUP_LIMIT_MS = 30_000;
@@ -92,6 +94,19 @@ function firstLine(stream: NodeJS.ReadableStream, limitMs: number): Promise<stri
   });
 }
 
+/** Fronts start after the modules, at low priority. */
+function isListening(listen: string): Promise<boolean> {
+  const to = parseListen(listen);
+  if (to === null) return Promise.resolve(false);
+  return new Promise((resolve) => {
+    // An address that stands for all of them leads to this host.
+    const socket = connect({ host: to.address, port: to.port }, () => resolve(true));
+    socket.setTimeout(POLL_MS * 10, () => resolve(false));
+    socket.on("error", () => resolve(false));
+    socket.once("connect", () => socket.destroy());
+  });
+}
+
 export interface Standing {
   readonly report: ServerReport;
   /** All modules in lockstep, and the guest ready (or its network answers, if its init says nothing). */
@@ -115,7 +130,8 @@ export async function waitUntilStanding(
     const answered = reachableSince !== null && now - reachableSince >= REACHABLE_IS_READY_MS;
     // The toy machine and a server without network have no guest that could say more.
     const ready = report.guest === "ready" || answered || report.network === "none" || report.engine === "toy";
-    const complete = report.redundancy === report.wantedRedundancy && ready;
+    const standing = report.redundancy === report.wantedRedundancy && ready;
+    const complete = standing && (report.front === null || (await isListening(report.front.listen)));
     if (complete || now >= giveUpAt) return { report, complete };
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }

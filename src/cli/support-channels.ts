@@ -2,6 +2,7 @@
 import { createHmac } from "node:crypto";
 import { appendFile, rename, stat } from "node:fs/promises";
 import { createTransport } from "nodemailer";
+import { HOUR_MS } from "../foundation/durations.js";
 import type { Notice } from "../support/alerts.js";
 import type { WatchConfig } from "./support-config.js";
 
@@ -57,15 +58,17 @@ function mailChannel({ name, host, port, secure, user, password, from, to }: Wat
     socketTimeout: DELIVERY_LIMIT_MS,
   });
   const send = async (notice: Notice): Promise<void> => {
-    const { server, code, subject, severity, state, text, atMs, sinceMs, id } = notice;
+    const { server, code, subject, severity, state, text, atMs, sinceMs, id, support } = notice;
     const about = subject === "" ? "" : ` ${subject}`;
+    const promise =
+      support === null ? "" : `Support plan ${support.level}: reaction within ${support.reactionMs / HOUR_MS} h; ${support.contact}\n`;
     await transport.sendMail({
       from,
       to: [...to],
       subject: `[steadfast ${server}] ${state}: ${code}${about} (${severity})`,
       // The same for every attempt, so that a reader can tell a repetition.
       messageId: `<${id}@${server}.steadfast.invalid>`,
-      text: `${text}\n\nAt ${new Date(atMs).toISOString()}, since ${new Date(sinceMs).toISOString()}.\nsteadfast status --server ${server}\n`,
+      text: `${text}\n\nAt ${new Date(atMs).toISOString()}, since ${new Date(sinceMs).toISOString()}.\n${promise}steadfast status --server ${server}\n`,
     });
   };
   return { name, send };

@@ -1,10 +1,9 @@
 /** The file that says what `steadfast support watch` tells, and whom. */
 import { readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { parseDocument } from "yaml";
 import { z } from "zod";
 import { SteadfastError } from "../foundation/errors.js";
-import { firstDuplicate } from "../image/recipe.js";
+import { firstDuplicate, parseYaml } from "../image/recipe.js";
 import { SERVER_NAME_PATTERN } from "./server-choice.js";
 
 const FILE_BYTES_MAX = 256 * 1024;
@@ -13,20 +12,25 @@ const SECRET_BYTES_MAX = 4096;
 const CHANNELS_MAX = 16;
 const SECONDS_MAX = 86_400;
 
-const channelName = z.string().regex(/^[a-z][a-z0-9-]{0,31}$/, "a name of small letters, digits and hyphens is wanted");
-const path = z.string().min(1, "a path is wanted");
+const channelName = z.string().regex(/^[a-z][a-z0-9-]{0,31}$/, "must be a name of small letters, digits and hyphens");
+const path = z.string().min(1, "must be a path");
 const seconds = z.number().min(0).max(SECONDS_MAX);
-const address = z.string().regex(/^[^\s@]+@[^\s@]+$/, "an e-mail address is wanted");
+const address = z.string().regex(/^[^\s@]+@[^\s@]+$/, "must be an e-mail address");
+
+/** Whether it reaches the vendor's support: then it hears what the support plan covers, and nothing without one. */
+const callHome = z.boolean().default(false);
 
 const webhook = z.strictObject({
   name: channelName.default("webhook"),
-  url: z.url({ protocol: /^https?$/, error: "an http or https address is wanted" }),
+  callHome,
+  url: z.url({ protocol: /^https?$/, error: "must be an http or https address" }),
   secretFile: path,
 });
 
 const mail = z.strictObject({
   name: channelName.default("mail"),
-  host: z.string().min(1, "a host is wanted"),
+  callHome,
+  host: z.string().min(1, "must be a host"),
   port: z.number().int().min(1).max(65_535),
   /** TLS from the beginning; else STARTTLS where it is offered. */
   secure: z.boolean().default(false),
@@ -47,15 +51,19 @@ const rules = z.strictObject({
   unreachableForSeconds: seconds.default(30),
   diskFullPercent: z.number().min(10).max(100).default(90),
   quietMinutes: z.number().min(1).max(1440).default(60),
+  certificateDays: z.number().min(1).max(365).default(30),
 });
 
-const schema = z.strictObject({
-  server: z.string().regex(SERVER_NAME_PATTERN, "a server's name is wanted").default("main"),
+const fields = z.strictObject({
+  server: z.string().regex(SERVER_NAME_PATTERN, "must be a server's name").default("main"),
   rules: rules.prefault({}),
   webhooks: z.array(webhook).max(CHANNELS_MAX).default([]),
   mail: z.array(mail).max(CHANNELS_MAX).default([]),
   journals: z.array(journal).max(CHANNELS_MAX).default([]),
 });
+
+/** An empty file is one without fields. */
+const schema = z.preprocess((value) => value ?? {}, fields);
 
 /** With the secrets themselves in place of the paths of their files. */
 export interface WatchConfig {
@@ -68,16 +76,8 @@ export interface WatchConfig {
 
 export function readWatchConfig(file: string): WatchConfig {
   const content = readText(file, file, "the file", FILE_BYTES_MAX);
-  const document = parseDocument(content, { prettyErrors: false, uniqueKeys: true });
-  const syntax = document.errors[0];
-  if (syntax !== undefined) throw wrong(file, `this is not YAML (${(syntax.message.split("\n")[0] ?? "").replace(/\.$/, "")})`);
-  const parsed = schema.safeParse(document.toJS({ maxAliasCount: 100 }) ?? {});
-  if (!parsed.success) {
-    const issue = parsed.error.issues[0];
-    const field = (issue?.path ?? []).join(".");
-    throw wrong(file, `${field === "" ? "" : `${field}: `}${issue?.message ?? "it is wrong"}`);
-  }
-  const { webhooks, mail: mails, journals, ...rest } = parsed.data;
+  const parsed = parseYaml(content, schema, (where, problem) => wrong(file, `${where}: ${problem}`));
+  const { webhooks, mail: mails, journals, ...rest } = parsed;
   const names = [...webhooks, ...mails, ...journals].map(({ name }) => name);
   const twice = firstDuplicate(names);
   if (twice !== undefined) throw wrong(file, `two channels are named ${twice}, so give each a name of its own`);

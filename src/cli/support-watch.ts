@@ -5,10 +5,12 @@
 import { randomUUID } from "node:crypto";
 import { existsSync } from "node:fs";
 import { statfs } from "node:fs/promises";
+import { DAY_MS } from "../foundation/durations.js";
 import { SteadfastError } from "../foundation/errors.js";
 import { LAST_EVENT, readEventFile, type LoggedEvent } from "../modules/management-events.js";
 import { mirrorDirectory, readJsonFile, type ServerPlan } from "../modules/management-plan.js";
 import type { ServerReport } from "../modules/management-status.js";
+import { SupportPlanReader } from "../modules/support-plan-file.js";
 import { Alerts, type AlertEvent, type Observation } from "../support/alerts.js";
 import { ServerClient } from "./client.js";
 import { makeChannels, type Channel } from "./support-channels.js";
@@ -23,8 +25,10 @@ export async function watchServer(config: WatchConfig, signal: AbortSignal): Pro
   const client = new ServerClient(config.server);
   const dispatch = alertDispatcher(config);
   const follower = new EventFollower(client, dispatch);
+  // Of the file, since a server that is down has no report.
+  const supportPlan = new SupportPlanReader(client.paths.supportPlanFile);
   while (!signal.aborted) {
-    const seen = await look(client, follower);
+    const seen = await look(client, follower, supportPlan);
     dispatch(seen);
     await pause(seen.kind === "absent" ? ABSENT_POLL_MS : POLL_MS, signal);
   }
@@ -54,15 +58,17 @@ function pause(durationMs: number, signal: AbortSignal): Promise<void> {
 /** Carries out what the alerts' protocol wants: deliveries run on their own and come back as events. */
 function alertDispatcher(config: WatchConfig): (event: AlertEvent) => void {
   const channels = new Map(makeChannels(config).map((channel) => [channel.name, channel]));
-  const { simplexForSeconds, unreachableForSeconds, diskFullPercent, quietMinutes } = config.rules;
+  const { simplexForSeconds, unreachableForSeconds, diskFullPercent, quietMinutes, certificateDays } = config.rules;
   const alerts = new Alerts({
     server: config.server,
     run: randomUUID(),
     channels: [...channels.keys()],
+    callHome: [...config.webhooks, ...config.mail].filter((each) => each.callHome).map((each) => each.name),
     simplexForMs: simplexForSeconds * 1000,
     unreachableForMs: unreachableForSeconds * 1000,
     fullShare: diskFullPercent / 100,
     quietMs: quietMinutes * 60_000,
+    certificateMs: certificateDays * DAY_MS,
   });
   const dispatch = (event: AlertEvent): void => {
     for (const effect of alerts.step(event)) {
@@ -116,7 +122,10 @@ class EventFollower {
   }
 }
 
-async function look(client: ServerClient, follower: EventFollower): Promise<AlertEvent> {
+type Seen = Extract<AlertEvent, { kind: "observed" | "absent" }>;
+
+async function look(client: ServerClient, follower: EventFollower, supportPlan: SupportPlanReader): Promise<Seen> {
+  const plan = supportPlan.standing(Date.now());
   let report: ServerReport;
   try {
     report = await client.status();
@@ -125,10 +134,10 @@ async function look(client: ServerClient, follower: EventFollower): Promise<Aler
     if (code === "SERVER_FORBIDDEN") throw error;
     // Also one that answers with nonsense: whoever watches must outlast that.
     if (code !== "SERVER_NOT_RUNNING" && code !== "SERVER_UNMANAGED") say(`status: ${whyOf(error)}`);
-    return { kind: "absent", atMs: Date.now(), why: code === "SERVER_NOT_RUNNING" ? whyGone(client) : "unmanaged" };
+    return { kind: "absent", atMs: Date.now(), plan, why: code === "SERVER_NOT_RUNNING" ? whyGone(client) : "unmanaged" };
   }
   follower.follow(report);
-  return { kind: "observed", atMs: Date.now(), observation: await observationOf(client, report) };
+  return { kind: "observed", atMs: Date.now(), plan, observation: await observationOf(client, report) };
 }
 
 /** One whose last event is its end was stopped, and one that never ran is not missed. */
@@ -138,7 +147,7 @@ function whyGone(client: ServerClient): "down" | "stopped" {
 }
 
 async function observationOf(client: ServerClient, report: ServerReport): Promise<Observation> {
-  const { redundancy, wantedRedundancy, counters, modules, disk, guest, guestServices } = report;
+  const { redundancy, wantedRedundancy, counters, modules, disk, guest, guestServices, certification } = report;
   const mirrors = Object.entries(disk?.mirrors ?? {});
   return {
     redundancy,
@@ -149,6 +158,11 @@ async function observationOf(client: ServerClient, report: ServerReport): Promis
     diskErrors: disk === null ? 0 : disk.counters.errors + disk.counters.unrepairable,
     scrubErrors: disk === null ? 0 : disk.counters.badBlocks + disk.counters.repairedBlocks + disk.counters.differingBlocks,
     isGuestHung: guest === "hung",
+    certification: certification && {
+      state: certification.state,
+      reason: certification.reason ?? "",
+      expiresAtMs: certification.expiresAt === undefined ? null : Date.parse(certification.expiresAt),
+    },
     guestServicesDown: Object.keys(guestServices).filter((name) => guestServices[name] === "down"),
     fullness: await fullnessOf(client, report),
   };

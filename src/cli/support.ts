@@ -4,6 +4,7 @@ import { printJson, printLines } from "./output.js";
 import { chosenServer, withServerOptions, type ServerFlags } from "./server-choice.js";
 import { makeBundle } from "./support-bundle.js";
 import { readWatchConfig } from "./support-config.js";
+import { addPlanCommands } from "./support-plan.js";
 import { watchServer } from "./support-watch.js";
 
 interface BundleFlags extends ServerFlags {
@@ -43,4 +44,5 @@ export function addSupportCommand(program: Command): void {
     .description("tell webhooks, mail and a journal when a server needs attention, and when it is well again; runs until it is stopped")
     .requiredOption("--config <file>", "YAML: which server, what is worth a word, and whom to tell")
     .action(watch);
+  addPlanCommands(support);
 }

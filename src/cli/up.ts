@@ -1,33 +1,27 @@
 /** `steadfast up`: from a server file and options to a running server. */
-import { InvalidArgumentError, Option, type Command } from "commander";
+import { Option, type Command } from "commander";
 import { SteadfastError } from "../foundation/errors.js";
 import type { ImageRecord } from "../image/index.js";
+import { installedOver } from "../modules/management-change.js";
+import { serverPaths } from "../modules/management-paths.js";
 import { GUEST_WATCHES } from "../modules/guest-health.js";
 import type { ServerReport } from "../modules/management-status.js";
 import { localHost, publishedText } from "../ports/published-port.js";
 import { ProgressView } from "./image.js";
 import { followServer } from "./live-view.js";
+import { listenFlag } from "./listen-choice.js";
 import { paint, printJson, printLines } from "./output.js";
 import { NETWORK_KINDS, publishFlag, USER_NETWORK_LIMIT } from "./network-choice.js";
 import { redundancyFlag } from "./redundancy-flag.js";
-import { standingSentence } from "./report-view.js";
+import { frontLines, standingSentence } from "./report-view.js";
 import { makePlan, parseMemory, readSettings, resolveImage, type Settings, type UpFlags } from "./settings.js";
 import { resumeManagement, startServer, waitUntilStanding, type Standing } from "./start-server.js";
 import { ServerClient } from "./client.js";
+import { wholeNumber } from "./whole-number.js";
 
 const WAIT_SECONDS_DEFAULT = 60;
 /** A Ctrl-C gives the guest this long to shut down; a second one does not wait. */
 const INTERRUPT_GRACE_MS = 5000;
-
-function wholeNumber(minimum: number, maximum: number): (text: string) => number {
-  return (text) => {
-    const value = Number(text);
-    if (!/^\d+$/.test(text) || value < minimum || value > maximum) {
-      throw new InvalidArgumentError(`It must be a whole number from ${minimum} to ${maximum}.`);
-    }
-    return value;
-  };
-}
 
 /** The options that say what the server is to be like. */
 export function withSettings(command: Command): Command {
@@ -48,6 +42,9 @@ export function withSettings(command: Command): Command {
     )
     .option("--publish <ports>", "[ADDRESS:]HOSTPORT:GUESTPORT[/udp], network user; may be given several times", publishFlag)
     .option("--address <address>", "the guest's IPv4 address (default: the first free one, 10.77.0.2)")
+    .option("--listen <address>", "serve control API and web console over TLS there too: ADDRESS:PORT, such as 0.0.0.0:8443", listenFlag)
+    .option("--tls-certificate <file>", "with --listen: PEM certificate (default: a self-signed one is made and kept)")
+    .option("--tls-key <file>", "its key")
     .option("--lag-limit <ms>", "a CPU module this far behind the other is taken for hung", wholeNumber(20, 60_000))
     .addOption(
       new Option(
@@ -55,6 +52,7 @@ export function withSettings(command: Command): Command {
         "when the guest itself hangs: restart it (default), report it, or off: do not ask it and its services",
       ).choices([...GUEST_WATCHES]),
     )
+    .option("--uncertified <reason>", "run an image that no certificate covers; the reason is shown wherever the server's state is")
     .option("--no-checkpoints", "no proof of who was right when two modules disagree, and no memory check: a little faster");
 }
 
@@ -72,7 +70,8 @@ export async function prepareImage(settings: Settings, flags: UpFlags): Promise<
   if (settings.file.engine === "toy") return null;
   const view = new ProgressView(process.stderr);
   try {
-    return await resolveImage(settings.file, flags, (progress) => view.show(progress));
+    const image = await resolveImage(settings.file, flags, (progress) => view.show(progress));
+    return installedOver(serverPaths(settings.name), image.digest) ?? image;
   } finally {
     view.end();
   }
@@ -114,6 +113,7 @@ export function reportDetached(client: ServerClient, { report, complete }: Stand
   if (hints.length > 0) {
     printLines([
       ...hints,
+      ...frontLines(report).map((line) => `  ${line}`),
       `  steadfast status --server ${report.server}       how it stands`,
       `  steadfast console --server ${report.server}      its serial console`,
       `  steadfast down --server ${report.server}         stop it`,

@@ -3,6 +3,8 @@
  * `docs/reference/errors.md` lists them; a check compares the two. Programming errors are asserts (assert.ts), never in here.
  */
 
+import { CHANGE_ERRORS } from "./errors-changes.js";
+
 interface ErrorEntry {
   /** Process exit code of a command that ends by this error: 2 usage or configuration, 3 host or environment, 4 server state, 5 guest image. */
   readonly exit: 2 | 3 | 4 | 5;
@@ -114,6 +116,43 @@ export const ERRORS = {
     exit: 2,
     text: "The field {field} in the body of POST {path} is wrong ({why}); GET /openapi.json says what this request takes.",
   },
+  API_UNAUTHORIZED: {
+    exit: 2,
+    text: "This needs a valid token: send the header `Authorization: Bearer TOKEN`; `steadfast tokens create NAME --role view` makes one.",
+  },
+  API_FORBIDDEN: { exit: 2, text: "{name} has the role {role}, which may not do this; use a token with the role operate." },
+  API_FOREIGN_SITE: { exit: 2, text: "A request that another web site ({origin}) caused is refused; open this server's own console." },
+  API_TICKET: { exit: 2, text: "This ticket is unknown, was used already or is too old; POST /console-ticket gives another one." },
+  API_TOO_OFTEN: { exit: 4, text: "Too many requests came from {who}; wait {seconds} s." },
+  API_CROWDED: { exit: 4, text: "There are {limit} {what} already, the most there can be; end one, or try again later." },
+  API_UNANSWERED: {
+    exit: 4,
+    text: "No management module answers at this moment; ask again, and if it was a change look first whether it was done.",
+  },
+  CONSOLE_MISSING: {
+    exit: 3,
+    text: "The web console is not part of this installation; run `npm run build` in it, and start the server again.",
+  },
+  TOKEN_NAME: { exit: 2, text: "{name} cannot name a token; use 1 to 64 letters, digits, dots, hyphens and underscores." },
+  TOKEN_EXISTS: {
+    exit: 2,
+    text: "There is a token named {name} already; revoke it with `steadfast tokens revoke {name}`, or choose another name.",
+  },
+  TOKEN_UNKNOWN: { exit: 2, text: "There is no token named {name}; `steadfast tokens list` shows them." },
+  TOKEN_MANY: { exit: 4, text: "There are {limit} tokens already, the most there can be; revoke one that nobody uses." },
+  TOKEN_FILE: { exit: 3, text: "The tokens in {path} cannot be used ({why}); mend the file, or remove it and make tokens anew." },
+  LISTEN_ADDRESS: {
+    exit: 2,
+    text: "{listen} is no address to listen on; write ADDRESS:PORT with an IP address of this host, such as 0.0.0.0:8443 or [::]:8443.",
+  },
+  LISTEN_TAKEN: {
+    exit: 3,
+    text: "The control API cannot listen on {listen} ({why}); give an address of this host and a port that is free.",
+  },
+  TLS_FILE: {
+    exit: 3,
+    text: "The TLS certificate {certificate} and its key {key} cannot be used ({why}); give a PEM certificate with its own key.",
+  },
   MODULE_UNKNOWN: { exit: 2, text: "Server {server} has no module {module}; it has {names}." },
   FAULT_CPU_ONLY: {
     exit: 2,
@@ -130,6 +169,12 @@ export const ERRORS = {
   MODULE_NOT_RUNNING: {
     exit: 4,
     text: "{module} has no running process at the moment; see `steadfast status` and try again when it is back.",
+  },
+  AGENT_REQUEST: { exit: 2, text: "The agent in the guest is not asked this: {why}." },
+  AGENT_BUSY: { exit: 4, text: "{most} requests already wait for the agent in the guest; try again when they are answered." },
+  AGENT_UNANSWERED: {
+    exit: 4,
+    text: "The agent in the guest did not answer request {id}: {why}. It is not known whether it took effect; the same id asks again without doing it twice.",
   },
   NOT_SAFE_TO_PULL: {
     exit: 4,
@@ -219,46 +264,17 @@ export const ERRORS = {
     exit: 3,
     text: "The directory {directory} cannot be written ({detail}); mend its permissions, or set STEADFAST_CACHE to a directory of yours.",
   },
-  CHANGE_UNREADABLE: { exit: 2, text: "{file} cannot be read ({detail}); give the path of a readable file or directory." },
-  CHANGE_WRONG: { exit: 2, text: "The change {file} is wrong: {where} {problem}." },
-  CHANGE_EMPTY: { exit: 2, text: "The change {file} changes nothing; add packages, files, services, a kernel or settings to it." },
-  CHANGE_PATH: { exit: 2, text: "The change {file} cannot bring {path}: it {problem}." },
-  CHANGE_BASE: { exit: 2, text: "{base} is no digest of a base image; give the 64 hexadecimal digits that `steadfast image ls` shows." },
-  CHANGE_DAMAGED: { exit: 2, text: "The change package {file} is damaged or was tampered with: {problem}; get it again." },
-  CHANGE_TOO_LARGE: { exit: 2, text: "{what} is larger than {limit} bytes, the most there can be; make it smaller." },
-  CHANGE_OUT: { exit: 3, text: "{file} cannot be written ({why}); check the path, its permissions and the space there." },
-  KEY_NAME: { exit: 2, text: "{name} cannot name a key; use 1 to 64 small letters, digits, hyphens and underscores." },
-  KEY_EXISTS: { exit: 2, text: "There is a key named {name} already; choose another name." },
-  KEY_UNKNOWN: { exit: 2, text: "There is no key {key}; `steadfast keys list` shows names and key ids." },
-  KEY_FILE: { exit: 2, text: "{file} is not the key it should be ({why}); give an Ed25519 key as PEM." },
-  KEY_REVOKED: { exit: 2, text: "The key {key} was revoked here, which is for good; use another one." },
-  KEY_DIRECTORY: { exit: 3, text: "The keys in {directory} cannot be written ({why}); mend its permissions, or set STEADFAST_STATE." },
-  CERTIFICATE_WRONG: { exit: 2, text: "This is no certificate of a change: {problem}." },
-  CERTIFICATE_THRESHOLD: { exit: 2, text: "{threshold} is no number of signers; give a whole number from 1 on." },
-  CERTIFICATE_FORGED: { exit: 5, text: "The certificate is forged or damaged: it bears a wrong signature of the key {key}; get it again." },
-  CERTIFICATE_REVOKED: { exit: 5, text: "The certificate is signed by the key {key}, which was revoked; have it signed by another one." },
-  CERTIFICATE_BELOW_THRESHOLD: {
+  KERNEL_CONFIG_LOST: {
     exit: 5,
-    text: "The certificate has {count} of the {threshold} signatures of trusted keys that it needs; have it signed, or trust its signers with `steadfast keys trust`.",
+    text: "The kernel's source does not keep {lines}: it refuses or does not know the option, or another one decides it; correct that line of the configuration.",
   },
-  CERTIFICATE_EXPIRED: { exit: 5, text: "The certificate expired at {time}; qualify the change again." },
-  CERTIFICATE_EARLY: { exit: 5, text: "The certificate is issued only at {time}; check the clock of this host." },
-  CERTIFICATE_OTHER_IMAGE: { exit: 5, text: "The certificate is for the image {certified}, not for {wanted}; get the one for that image." },
-  CERTIFICATE_OTHER_CHANGE: {
+  IMAGE_ALTERED: {
     exit: 5,
-    text: "The certificate is for the change {certified}, not for {wanted}; get the one for that change.",
+    text: "The files of the image {image} were altered or cannot be read: they do not give its digest. `steadfast image build` makes an image of a recipe anew; of others remove the directory, which is named by the digest, and get them again.",
   },
-  CERTIFICATE_OTHER_BASE: {
+  IMAGE_COMMAND_LINE: {
     exit: 5,
-    text: "The certificate is for the base {certified}, not for {wanted}; qualify the change on that base.",
-  },
-  CERTIFICATE_OTHER_POLICY: {
-    exit: 5,
-    text: "The certificate was issued under the policy {certified}, not under {wanted}; qualify the change under that policy.",
-  },
-  CERTIFICATE_FAILED_VERDICT: {
-    exit: 5,
-    text: "The certificate says that the change failed its qualification ({checks}); mend the change.",
+    text: "The server file adds words to the kernel command line that no certificate covers ({words}); leave image.commandLine out, make them part of a certified change, or start the server with --uncertified and a reason.",
   },
   ARBITER_RECORD: {
     exit: 4,
@@ -321,6 +337,21 @@ export const ERRORS = {
   },
   SUPPORT_CONFIG: { exit: 2, text: "The support file {file} is wrong: {problem}; docs/how-to/support.md shows one." },
   SUPPORT_FILE: { exit: 3, text: "{path} cannot be written ({why}); choose another file with --out." },
+  PLAN_FILE: { exit: 3, text: "The support plan {path} is damaged; put it back from a backup, or remove it and purchase anew." },
+  PLAN_LEVEL: { exit: 2, text: "There is no support level {value}; take standard, enhanced or premium." },
+  PLAN_DATE: { exit: 2, text: "{option} is {value}; write a day such as 2029-12-31." },
+  PLAN_CONTACT: { exit: 2, text: "--contact is longer than {limit} characters or has control characters in it; write one short line." },
+  PLAN_WARRANTY_EMPTY: { exit: 2, text: "A warranty until {until} is over before it begins; name a later day with --until." },
+  PLAN_THERE: {
+    exit: 4,
+    text: "Server {server} has a support plan already ({path}), and it is set only once; `steadfast support plan upgrade` raises it.",
+  },
+  PLAN_NONE: { exit: 4, text: "Server {server} has no support plan; set what was bought with `steadfast support plan purchase`." },
+  PLAN_LOWER: { exit: 4, text: "The support plan is {present} and can only be raised, not set to {level}." },
+  PLAN_WARRANTY: {
+    exit: 4,
+    text: "The warranty of server {server} {why}, and a support plan is raised only while it runs; ask the vendor for a new one.",
+  },
   INSTALL_ROOT: { exit: 3, text: "Only root may change what starts at boot; run this as root, or say --print to see the unit." },
   SYSTEMD_MISSING: {
     exit: 3,
@@ -329,6 +360,7 @@ export const ERRORS = {
   SYSTEMD_FAILED: { exit: 3, text: "`{command}` failed ({why}); `systemctl status {unit}` tells more." },
   UNIT_MISSING: { exit: 4, text: "No unit of server {server} is installed ({path}); `steadfast install --name {server}` installs one." },
   PACKAGES_MISSING: { exit: 3, text: "Debian packages are missing; run: {line}" },
+  ...CHANGE_ERRORS,
 } as const satisfies Record<string, ErrorEntry>;
 
 export type ErrorCode = keyof typeof ERRORS;

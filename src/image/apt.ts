@@ -33,6 +33,23 @@ export interface AptPackage {
   readonly architecture: string;
   readonly sha256: string;
   readonly bytes: number;
+  /** Brought along by a change: no mirror has it. */
+  readonly isLocal?: true | undefined;
+}
+
+/** A system as apt sees it. */
+export interface InstalledSystem {
+  /** dpkg's status file. */
+  readonly status: string;
+  /** Packages that are there only because others need them. */
+  readonly automatic: readonly string[];
+  /** Whether those go that nothing needs any more. */
+  readonly dropsUnused: boolean;
+}
+
+export interface AptPlan {
+  readonly installs: readonly { readonly name: string; readonly version: string }[];
+  readonly removes: readonly string[];
 }
 
 export interface AptOptions {
@@ -141,6 +158,36 @@ export class PrivateApt {
     return this.describe(chosen.slice(0, NAMES_LIMIT));
   }
 
+  /** Whether there is such a package, NAME or NAME=VERSION. */
+  async knows(name: string): Promise<boolean> {
+    return this.has(name);
+  }
+
+  /**
+   * What apt would do to a system on which just those packages are installed. `words` are apt's own: NAME, NAME=VERSION, NAME- to remove,
+   * the path of a .deb. Files that belong to no such system any more go into `directory`.
+   */
+  async plan(installed: InstalledSystem, words: readonly string[], directory: string): Promise<AptPlan | { readonly refusal: string }> {
+    const status = join(directory, "status");
+    const states = join(directory, "extended_states");
+    writeDurably(status, installed.status);
+    writeDurably(
+      states,
+      installed.automatic.map((name) => `Package: ${name}\nArchitecture: ${GUEST_ARCHITECTURE}\nAuto-Installed: 1\n\n`).join(""),
+    );
+    const places = ["-o", `Dir::State::status=${status}`, "-o", `Dir::State::extended_states=${states}`];
+    // Its cache of all packages is of another system; a second one in the same place would take turns with it.
+    places.push("-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=");
+    const options = ["-q", "-y", "--simulate", "--allow-downgrades", ...(installed.dropsUnused ? ["--auto-remove"] : [])];
+    const result = await runCommand("apt-get", [...places, ...options, "install", ...words], this.command());
+    if (result.exitCode !== 0) return { refusal: refusalOf(result.output, result.errors) };
+    const installs = [...result.output.matchAll(/^Inst (\S+) (?:\[\S+\] )?\((\S+) /gm)];
+    return {
+      installs: installs.slice(0, NAMES_LIMIT).map((match) => ({ name: match[1] ?? "", version: match[2] ?? "" })),
+      removes: [...result.output.matchAll(/^(?:Remv|Purg) (\S+)/gm)].map((match) => match[1] ?? ""),
+    };
+  }
+
   /** The named packages alone, without what they depend on. */
   async describe(namesAndVersions: readonly string[]): Promise<AptPackage[]> {
     const output = await runStep("reading package facts", "apt-cache", ["show", "--no-all-versions", ...namesAndVersions], this.command());
@@ -187,6 +234,14 @@ export class PrivateApt {
       clearInterval(watch);
     }
   }
+}
+
+/** The first thing that apt says of why it will not do something. */
+function refusalOf(output: string, errors: string): string {
+  const unmet = /unmet dependencies:\n((?: .*\n)+)/.exec(output)?.[1];
+  const lines = (unmet ?? "").split("\n").map((line) => line.trim().replaceAll(/\s+/g, " "));
+  const error = /^E: (.*)$/m.exec(errors)?.[1];
+  return (lines.find((line) => line !== "") ?? error ?? "apt does not say why").replace(/\.$/, "");
 }
 
 function directoryBytes(directory: string): number {

@@ -3,21 +3,24 @@
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { basename, join } from "node:path";
 import { SteadfastError } from "../foundation/errors.js";
-import { PrivateApt, type AptPackage } from "./apt.js";
-import { composeTree, PackageContents } from "./contents.js";
-import { writeCpio, type GuestTree } from "./cpio.js";
+import { PrivateApt } from "./apt.js";
+import { composeImageTree, fullCommandLine, Unpacker } from "./compose.js";
+import { recipeFiles } from "./contents.js";
+import { writeCpio } from "./cpio.js";
 import { clearDirectory, explainFileError, makeDirectory } from "./files.js";
-import { BASE_PACKAGE } from "./guest.js";
+import { BASE_PACKAGE, readGuestParts } from "./guest.js";
 import { kernelRelease, readKernelFile } from "./kernel-image.js";
 import { hardenedKernel } from "./kernel-hardened.js";
-import { STOCK_COMMAND_LINE, stockKernel } from "./kernel-stock.js";
-import type { Kernel, KernelContext } from "./kernels.js";
+import { stockKernel } from "./kernel-stock.js";
+import type { Kernel, KernelContext, KernelWish } from "./kernels.js";
 import { takeLock } from "./lock.js";
 import { cachePaths, DEFAULT_RECIPE_PATH, GUEST_DIRECTORY, HARDENED_CONFIG_PATH, type CachePaths } from "./paths.js";
-import { fetchPackages, packagePath, readPackage } from "./packages.js";
+import { fetchPackages } from "./packages.js";
 import type { OnProgress } from "./progress.js";
 import { loadRecipe, type Recipe } from "./recipe.js";
-import { readImages, sha256, storeImage, type ImageContent, type ImageRecord } from "./store.js";
+import { isReleaseRecipe } from "./release.js";
+import { readSource, type ImageSource } from "./source.js";
+import { isIntact, readImages, sha256, storeImage, type ImageContent, type ImageRecord } from "./store.js";
 
 /** Raise when the same recipe and packages would give another image. */
 const BUILDER_VERSION = 2;
@@ -32,6 +35,8 @@ export interface BuildOptions {
   /** Ask the mirror for its index even if ours is recent. */
   readonly refresh?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Whether an image that is there already will do; else it is composed anew from its packages. Absent: it does. */
+  readonly accept?: ((present: ImageRecord) => boolean) | undefined;
 }
 
 export interface FindOptions {
@@ -60,12 +65,17 @@ export async function buildImage(options: BuildOptions = {}): Promise<ImageRecor
   return withLock(paths, onProgress, options.signal, async () => {
     const apt = await PrivateApt.open({ directory: paths.apt, onProgress, signal: options.signal }, options.refresh ?? false);
     const context: KernelContext = { apt, paths, onProgress, signal: options.signal };
-    return buildLocked(context, recipe, recipePath);
+    return buildLocked(context, recipe, recipePath, options.accept ?? (() => true));
   });
 }
 
 /** Work on the cache: alone, from a clean start, and leaving nothing half-made. */
-async function withLock<T>(paths: CachePaths, onProgress: OnProgress, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
+export async function withLock<T>(
+  paths: CachePaths,
+  onProgress: OnProgress,
+  signal: AbortSignal | undefined,
+  work: () => Promise<T>,
+): Promise<T> {
   makeDirectory(paths.root);
   const lock = await takeLock(paths.lock, (holder) => onProgress({ step: `waiting for the build of process ${holder}` }), signal);
   try {
@@ -83,7 +93,12 @@ async function withLock<T>(paths: CachePaths, onProgress: OnProgress, signal: Ab
   }
 }
 
-async function buildLocked(context: KernelContext, recipe: Recipe, recipePath: string): Promise<ImageRecord> {
+async function buildLocked(
+  context: KernelContext,
+  recipe: Recipe,
+  recipePath: string,
+  accept: (present: ImageRecord) => boolean,
+): Promise<ImageRecord> {
   const { apt, paths, onProgress } = context;
   onProgress({ step: "choosing package versions" });
   const own = recipe.packages.length === 0 ? [] : await apt.resolve(recipe.packages, recipePath);
@@ -99,53 +114,37 @@ async function buildLocked(context: KernelContext, recipe: Recipe, recipePath: s
   };
   const inputsKey = sha256(JSON.stringify(inputs));
   const present = readImages(paths).find((image) => image.inputsKey === inputsKey);
-  if (present !== undefined) return present;
+  // An image of an earlier version has no source: it is made again, and only that is added. One that was altered is mended.
+  const isWhole = present !== undefined && readSource(present.directory) !== undefined && isIntact(present);
+  if (isWhole && accept(present)) return present;
 
   await fetchPackages(apt, paths, packages);
-  const contents = await unpack(context, packages);
+  const contents = await new Unpacker(paths, onProgress, context.signal).contentsOf(packages);
   onProgress({ step: "composing the image" });
-  const tree = composeTree(contents, recipe, recipePath);
-  addModules(tree, kernel);
-  const { name, memoryMiB } = recipe;
-  const commandLine = kernel.kind === "stock" ? `${recipe.commandLine} ${STOCK_COMMAND_LINE}`.trim() : recipe.commandLine;
-  const manifest = [...packages, ...kernel.packages].map(({ name, version, sha256 }) => ({ name, version, sha256 }));
-  return storeImage(paths, {
-    ...{ name, commandLine, memoryMiB, recipeKey: key, inputsKey, packages: manifest },
-    ...{ kernelKind: kernel.kind, kernelRelease: kernel.release, kernel: kernel.image, initrd: writeCpio(tree) },
-  });
+  const source: ImageSource = {
+    ...{ recipe: { ...recipe, files: [] }, files: recipeFiles(recipe, recipePath), whole: [], guest: readGuestParts() },
+    ...{ packages, kernelPackages: kernel.packages, askedConfiguration: kernel.asked },
+  };
+  const initrd = writeCpio(composeImageTree(contents, source, kernel.modules, recipePath));
+  return storeImage(paths, { ...imageFacts(source, kernel), name: recipe.name, recipeKey: key, inputsKey, source, initrd });
 }
 
-async function makeKernel(context: KernelContext, recipe: Recipe): Promise<Kernel> {
-  if (recipe.kernel === "stock") return stockKernel(context, recipe);
-  if (recipe.kernel === "hardened") return hardenedKernel(context);
+/** What of an image follows from its source and its kernel. */
+export function imageFacts(source: ImageSource, kernel: Kernel) {
+  const { recipe, packages, kernelPackages } = source;
+  return {
+    ...{ memoryMiB: recipe.memoryMiB, commandLine: fullCommandLine(recipe.commandLine, kernel.kind) },
+    packages: [...packages, ...kernelPackages].map(({ name, version, sha256 }) => ({ name, version, sha256 })),
+    ...{ kernelKind: kernel.kind, kernelRelease: kernel.release, kernel: kernel.image, configuration: kernel.configuration },
+  };
+}
+
+/** The kernel that a recipe asks for; `choice` where it shall be a certain version or differently configured. */
+export async function makeKernel(context: KernelContext, recipe: Recipe, choice: KernelWish = {}): Promise<Kernel> {
+  if (recipe.kernel === "stock") return stockKernel(context, recipe, choice.pinned);
+  if (recipe.kernel === "hardened") return hardenedKernel(context, choice);
   const image = readKernelFile(recipe.kernel.path);
   return { kind: "own", release: kernelRelease(image), image, modules: [], packages: [] };
-}
-
-async function unpack(context: KernelContext, packages: readonly AptPackage[]): Promise<PackageContents> {
-  const contents = new PackageContents();
-  let done = 0;
-  for (const entry of packages) {
-    context.onProgress({ step: "unpacking Debian packages", fraction: done++ / packages.length });
-    await readPackage(
-      packagePath(context.paths, entry),
-      () => true,
-      (member) => contents.add(member),
-      context.signal,
-    );
-  }
-  return contents;
-}
-
-/** The modules of a stock kernel, and the lists by which the guest loads them. */
-function addModules(tree: GuestTree, kernel: Kernel): void {
-  if (kernel.modules.length === 0) return;
-  for (const module of kernel.modules) tree.set(module.path, { kind: "file", mode: 0o644, data: module.data });
-  for (const forDisk of [false, true]) {
-    const listed = kernel.modules.filter((module) => module.forDisk === forDisk);
-    const data = new TextEncoder().encode(listed.map((module) => module.path + "\n").join(""));
-    tree.set(forDisk ? "/etc/modules-load-disk" : "/etc/modules-load", { kind: "file", mode: 0o644, data });
-  }
 }
 
 /** The image that `buildImage` with the same options made last, without asking any mirror; undefined if there is none. */
@@ -194,6 +193,13 @@ function readInitrd(path: string): Uint8Array {
 function chosenRecipe(options: Pick<BuildOptions, "recipePath" | "kernel">): Recipe {
   const recipe = loadRecipe(options.recipePath ?? DEFAULT_RECIPE_PATH);
   return options.kernel === undefined ? recipe : { ...recipe, kernel: options.kernel };
+}
+
+/** What names the recipe of an image and all that it brings in; undefined: it is not one that this release ships, unaltered. */
+export function releaseRecipe(options: Pick<BuildOptions, "recipePath" | "kernel"> = {}): { name: string; digest: string } | undefined {
+  if (!isReleaseRecipe(options.recipePath ?? DEFAULT_RECIPE_PATH)) return undefined;
+  const recipe = chosenRecipe(options);
+  return typeof recipe.kernel === "string" ? { name: recipe.name, digest: recipeKey(recipe) } : undefined;
 }
 
 /** What an image is asked to be: the recipe, the files that it names, and our own part of every guest. */

@@ -6,6 +6,7 @@ import type { GuestEntry, GuestTree } from "./cpio.js";
 import { readElfNeeds } from "./elf-needed.js";
 import { addCommandLinks, addGuestBase, BASE_PROGRAM } from "./guest.js";
 import type { Recipe, RecipeFile } from "./recipe.js";
+import type { Composition, SourceFile } from "./source.js";
 import type { TarMember } from "./tar.js";
 
 /** Where the guest's loader looks, in its order. */
@@ -24,11 +25,14 @@ const LINK_DEPTH_LIMIT = 16;
 /** Everything that the packages contain, by absolute path, with /bin, /sbin and /lib counted as their /usr counterparts. */
 export class PackageContents {
   private readonly members = new Map<string, TarMember>();
+  private readonly owners = new Map<string, string>();
 
-  add(member: TarMember): void {
+  /** `owner` is the package that brings it. */
+  add(member: TarMember, owner = ""): void {
     const path = mergedPath(member.path);
     if (member.kind === "directory" && this.members.has(path)) return;
     this.members.set(path, { ...member, path });
+    this.owners.set(path, owner);
   }
 
   get(path: string): TarMember | undefined {
@@ -40,6 +44,11 @@ export class PackageContents {
     const whole = mergedPath(path);
     const prefix = whole + "/";
     return [...this.members.values()].filter((member) => member.path === whole || member.path.startsWith(prefix));
+  }
+
+  /** The package that brought a path last. */
+  ownerOf(path: string): string | undefined {
+    return this.owners.get(mergedPath(path));
   }
 
   all(): TarMember[] {
@@ -76,26 +85,30 @@ export function linkTarget(member: TarMember): string {
 }
 
 /** The whole tree of an image, from packages, recipe and our own base. */
-export function composeTree(contents: PackageContents, recipe: Recipe, recipeFile: string): GuestTree {
+export function composeTree(contents: PackageContents, composition: Composition, recipeFile: string): GuestTree {
+  const { recipe, files, whole, guest } = composition;
   const tree: GuestTree = new Map();
-  addGuestBase(tree, recipe);
+  addGuestBase(tree, recipe, guest);
   takeMember(tree, contents, contents.get(BASE_PROGRAM));
-  if (recipe.include === undefined) takeEverything(tree, contents, recipe);
+  if (recipe.include === undefined) takeEverything(tree, contents, recipe, () => true);
   else {
     for (const path of recipe.include) {
       const members = contents.under(path);
       if (members.length === 0) throw new SteadfastError("RECIPE_PATH_UNKNOWN", { file: recipeFile, path });
       for (const member of members) if (!isExcluded(member.path, recipe)) takeMember(tree, contents, member);
     }
+    const owners = new Set(whole);
+    takeEverything(tree, contents, recipe, (path) => owners.has(contents.ownerOf(path) ?? ""));
   }
-  for (const entry of recipe.files) addRecipeFile(tree, entry, recipeFile);
+  for (const { path, entry } of files) tree.set(mergedPath(path), entry);
   addLibraries(tree, contents, recipeFile);
-  addCommandLinks(tree);
+  addCommandLinks(tree, guest);
   return tree;
 }
 
-function takeEverything(tree: GuestTree, contents: PackageContents, recipe: Recipe): void {
+function takeEverything(tree: GuestTree, contents: PackageContents, recipe: Recipe, isWanted: (path: string) => boolean): void {
   for (const member of contents.all()) {
+    if (!isWanted(member.path)) continue;
     if (NEVER_INCLUDED.some((pattern) => pattern.test(member.path)) || isExcluded(member.path, recipe)) continue;
     takeMember(tree, contents, member);
   }
@@ -133,20 +146,20 @@ function toEntry(contents: PackageContents, member: TarMember): GuestEntry | und
   }
 }
 
-function addRecipeFile(tree: GuestTree, entry: RecipeFile, recipeFile: string): void {
-  const path = mergedPath(entry.path);
-  const owner = entry.owner === undefined ? {} : { owner: entry.owner };
-  if (entry.directory === true) {
-    tree.set(path, { kind: "directory", mode: Number.parseInt(entry.mode ?? "0755", 8), ...owner });
-  } else if (entry.link !== undefined) {
-    tree.set(path, { kind: "link", target: entry.link });
-  } else {
-    const data = entry.source === undefined ? new TextEncoder().encode(entry.content) : readSource(entry.source, recipeFile, path);
-    tree.set(path, { kind: "file", mode: Number.parseInt(entry.mode ?? "0644", 8), data, ...owner });
-  }
+/** The files of a recipe with what is in them. */
+export function recipeFiles(recipe: Recipe, recipeFile: string): SourceFile[] {
+  return recipe.files.map((file) => ({ path: mergedPath(file.path), entry: recipeEntry(file, recipeFile) }));
 }
 
-function readSource(source: string, recipeFile: string, path: string): Uint8Array {
+function recipeEntry(file: RecipeFile, recipeFile: string): SourceFile["entry"] {
+  const owner = file.owner === undefined ? {} : { owner: file.owner };
+  if (file.directory === true) return { kind: "directory", mode: Number.parseInt(file.mode ?? "0755", 8), ...owner };
+  if (file.link !== undefined) return { kind: "link", target: file.link };
+  const data = file.source === undefined ? new TextEncoder().encode(file.content) : readFileOf(file.source, recipeFile, file.path);
+  return { kind: "file", mode: Number.parseInt(file.mode ?? "0644", 8), data, ...owner };
+}
+
+function readFileOf(source: string, recipeFile: string, path: string): Uint8Array {
   try {
     return readFileSync(source);
   } catch (error) {

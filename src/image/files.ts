@@ -1,6 +1,8 @@
 /** Files that are either whole or absent, and errors of the file system as sentences. */
 
+import { createHash } from "node:crypto";
 import {
+  createReadStream,
   chmodSync,
   closeSync,
   existsSync,
@@ -55,6 +57,16 @@ export function makeDirectory(directory: string): void {
 export function makeTemporaryDirectory(parent: string): string {
   makeDirectory(parent);
   return explaining(parent, () => mkdtempSync(join(parent, "build-")));
+}
+
+/** SHA-256 of a file, in hex; with a pause after each piece (64 KiB), if reading it is not to be noticed. */
+export async function hashFile(path: string, pauseMs = 0): Promise<string> {
+  const hash = createHash("sha256");
+  for await (const chunk of createReadStream(path)) {
+    hash.update(chunk as Buffer);
+    if (pauseMs > 0) await new Promise((resolve) => setTimeout(resolve, pauseMs));
+  }
+  return hash.digest("hex");
 }
 
 /** Writes a file and waits until the disk has it. */

@@ -1,7 +1,8 @@
 /** The part of an image that is ours: init's table, the scripts behind it, accounts, services, device nodes and busybox's command names. */
 
-import { readFileSync } from "node:fs";
+import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
+import { assert } from "../foundation/assert.js";
 import type { GuestEntry, GuestTree } from "./cpio.js";
 import { GUEST_DIRECTORY } from "./paths.js";
 import type { Recipe, RecipeService } from "./recipe.js";
@@ -11,7 +12,10 @@ export const BASE_PACKAGE = "busybox-static";
 export const BASE_PROGRAM = "/usr/bin/busybox";
 
 const SCRIPT_DIRECTORY = "/usr/lib/steadfast";
-const SCRIPTS = ["start-up", "service", "ready", "power-button"] as const;
+const SCRIPTS = ["start-up", "service", "ready", "power-button", "agent"] as const;
+
+/** Our own files of every guest, by name: the scripts, the profile and the list of busybox's commands. */
+export type GuestParts = ReadonlyMap<string, Uint8Array>;
 const SERVICE_DIRECTORY = "/etc/steadfast/services";
 
 /** Debian's own numbers for the accounts that its programs expect. */
@@ -33,8 +37,23 @@ function file(content: string | Uint8Array, mode = 0o644): GuestEntry {
   return { kind: "file", mode, data: typeof content === "string" ? encoder.encode(content) : content };
 }
 
+/** Those of this version. */
+export function readGuestParts(): GuestParts {
+  return new Map(
+    readdirSync(GUEST_DIRECTORY)
+      .sort()
+      .map((name) => [name, readFileSync(join(GUEST_DIRECTORY, name))]),
+  );
+}
+
+function partOf(parts: GuestParts, name: string): Uint8Array {
+  const part = parts.get(name);
+  assert(part !== undefined, `the guest part ${name} is missing`);
+  return part;
+}
+
 /** Adds what only the guest's base needs and the packages do not bring; entries that exist already win over busybox's names. */
-export function addGuestBase(tree: GuestTree, recipe: Recipe): void {
+export function addGuestBase(tree: GuestTree, recipe: Recipe, parts: GuestParts): void {
   for (const directory of ["bin", "sbin", "lib"]) tree.set(`/${directory}`, { kind: "link", target: `usr/${directory}` });
   for (const directory of ["/proc", "/sys", "/dev", "/run", "/mnt", "/data", "/var/log", "/var/lib", "/var/cache"]) {
     tree.set(directory, { kind: "directory", mode: 0o755 });
@@ -46,17 +65,17 @@ export function addGuestBase(tree: GuestTree, recipe: Recipe): void {
   tree.set("/dev/console", { kind: "device", mode: 0o600, major: 5, minor: 1 });
   tree.set("/dev/null", { kind: "device", mode: 0o666, major: 1, minor: 3 });
   tree.set("/init", { kind: "link", target: "usr/bin/busybox" });
-  for (const name of SCRIPTS) tree.set(`${SCRIPT_DIRECTORY}/${name}`, file(readFileSync(join(GUEST_DIRECTORY, name)), 0o755));
+  for (const name of SCRIPTS) tree.set(`${SCRIPT_DIRECTORY}/${name}`, file(partOf(parts, name), 0o755));
   addAccounts(tree, recipe);
-  tree.set("/etc/profile", file(readFileSync(join(GUEST_DIRECTORY, "profile"))));
+  tree.set("/etc/profile", file(partOf(parts, "profile")));
   tree.set("/etc/hostname", file("steadfast\n"));
   tree.set("/etc/inittab", file(inittab(recipe.services)));
   for (const service of recipe.services) tree.set(`${SERVICE_DIRECTORY}/${service.name}`, file(serviceFile(service)));
 }
 
 /** Every command that busybox offers and no package brought, as a link to it. */
-export function addCommandLinks(tree: GuestTree): void {
-  const lines = readFileSync(join(GUEST_DIRECTORY, "commands"), "utf8").split("\n");
+export function addCommandLinks(tree: GuestTree, parts: GuestParts): void {
+  const lines = new TextDecoder().decode(partOf(parts, "commands")).split("\n");
   for (const line of lines) {
     const path = line.trim();
     if (path === "" || path.startsWith("#")) continue;
@@ -66,18 +85,24 @@ export function addCommandLinks(tree: GuestTree): void {
   }
 }
 
+/** What stands in every init table besides services. */
+export const INIT_LINES = [
+  `::sysinit:${SCRIPT_DIRECTORY}/start-up`,
+  `::respawn:${SCRIPT_DIRECTORY}/power-button`,
+  `::respawn:${SCRIPT_DIRECTORY}/agent`,
+  "ttyS0::respawn:-/bin/sh",
+  "::ctrlaltdel:/sbin/reboot",
+] as const;
+
 /** init's table. Services are init's own children: no supervisor process stands between, and init starts them again. */
 export function inittab(services: readonly RecipeService[]): string {
   const ports = services.flatMap((service) => service.ports);
-  const lines = [
-    "# Written by the Steadfast image builder.",
-    `::sysinit:${SCRIPT_DIRECTORY}/start-up`,
-    `::once:${[`${SCRIPT_DIRECTORY}/ready`, ...ports].join(" ")}`,
-  ];
+  const [startUp, ...others] = INIT_LINES;
+  const lines = ["# Written by the Steadfast image builder.", startUp, `::once:${[`${SCRIPT_DIRECTORY}/ready`, ...ports].join(" ")}`];
   for (const service of services) {
     lines.push(`::${service.restart === "always" ? "respawn" : "once"}:${SCRIPT_DIRECTORY}/service ${service.name}`);
   }
-  lines.push(`::respawn:${SCRIPT_DIRECTORY}/power-button`, "ttyS0::respawn:-/bin/sh", "::ctrlaltdel:/sbin/reboot");
+  lines.push(...others);
   return lines.join("\n") + "\n";
 }
 
@@ -86,6 +111,8 @@ export function serviceFile(service: RecipeService): string {
   if (service.user !== undefined) lines.push(`user=${quote(service.user)}`);
   if (service.directory !== undefined) lines.push(`directory=${quote(service.directory)}`);
   if (service.prepare !== undefined) lines.push(`prepare=${quote(service.prepare)}`);
+  if (service.reads.length > 0) lines.push(`reads=${quote(service.reads.join("\n"))}`);
+  if (service.reload !== undefined) lines.push(`reload=${quote(service.reload)}`);
   return lines.join("\n") + "\n";
 }
 

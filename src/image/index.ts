@@ -5,11 +5,13 @@ export {
   findImage,
   importKernel,
   listImages,
+  releaseRecipe,
   type BuildOptions,
   type FindOptions,
   type KernelChoice,
   type OwnKernel,
 } from "./build.js";
+export { lockOf, rebuildImage, type ImageEdit, type ImageLock, type RebuildOptions } from "./rebuild.js";
 export { missingBuildPackages } from "./kernel-hardened.js";
 export { readKernelFile } from "./kernel-image.js";
 export { DEFAULT_RECIPE_PATH } from "./paths.js";

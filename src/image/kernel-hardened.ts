@@ -9,11 +9,11 @@ import { cpus } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { once } from "node:events";
 import { SteadfastError } from "../foundation/errors.js";
-import type { AptPackage } from "./apt.js";
+import type { AptPackage, PrivateApt } from "./apt.js";
 import { findProgram, runCommand, runStep, stepError, type CommandOptions } from "./command.js";
-import { explainFileError, explaining, makeDirectory, makeTemporaryDirectory } from "./files.js";
+import { explainFileError, explaining, makeDirectory, makeTemporaryDirectory, writeDurably } from "./files.js";
 import { flatKernel } from "./kernel-image.js";
-import { kernelKey, loadKernel, storeKernel, type Kernel, type KernelContext } from "./kernels.js";
+import { keepConfiguration, kernelKey, loadKernel, storeKernel, type Kernel, type KernelContext, type KernelWish } from "./kernels.js";
 import { fetchPackages, packagePath } from "./packages.js";
 import { HARDENED_CONFIG_PATH } from "./paths.js";
 
@@ -70,29 +70,47 @@ export function missingBuildPackages(): string[] {
   return missing;
 }
 
-export async function hardenedKernel(context: KernelContext): Promise<Kernel> {
+/** What the hardened kernel of this version is asked to have. */
+export function hardenedConfiguration(): string {
+  return readFileSync(HARDENED_CONFIG_PATH, "utf8");
+}
+
+/** Without a wish: Debian's current source, configured by the file that comes with this version. */
+export async function hardenedKernel(context: KernelContext, wish: KernelWish = {}): Promise<Kernel> {
   const { apt, paths } = context;
   const missing = missingBuildPackages();
   if (missing.length > 0) throw new SteadfastError("KERNEL_TOOLS_MISSING", { packages: missing.join(" ") });
-  const name = (await apt.dependencyOf(METAPACKAGE, /^linux-source-\d/)) ?? METAPACKAGE;
-  const packages = (await apt.describe([name])).filter((entry) => entry.name === name);
-  const source = packages[0];
-  if (source === undefined) throw new SteadfastError("PACKAGE_UNKNOWN", { package: name, recipe: "of the hardened kernel" });
-  const configuration = readFileSync(HARDENED_CONFIG_PATH, "utf8");
-  const key = kernelKey("hardened", { version: RECIPE_VERSION, sha256: source.sha256, configuration, compiler: await compilerVersion() });
+  const source = wish.pinned ?? (await currentSource(apt));
+  const packages = [source];
+  const asked = wish.asked ?? hardenedConfiguration();
+  const inputs = { version: RECIPE_VERSION, sha256: source.sha256, configuration: asked, compiler: await compilerVersion() };
+  const key = kernelKey("hardened", inputs);
   const cached = loadKernel(paths, key);
-  if (cached !== undefined) return cached;
+  if (cached?.configuration !== undefined) return { ...cached, asked };
 
   requireSpace(paths.root);
   await fetchPackages(apt, paths, packages);
   const work = makeTemporaryDirectory(paths.temporary);
   try {
     const tree = await unpackSource(context, source, work);
-    const image = await compile(context, tree, join(work, "objects"), configuration);
-    return storeKernel(paths, key, { kind: "hardened", image, modules: [], packages });
+    const objects = join(work, "objects");
+    const configuration = await configure(context, tree, objects, asked);
+    if (cached !== undefined) {
+      keepConfiguration(paths, key, configuration);
+      return { ...cached, asked, configuration };
+    }
+    const image = await compile(context, tree, objects);
+    return { ...storeKernel(paths, key, { kind: "hardened", image, modules: [], packages, configuration }), asked };
   } finally {
     rmSync(work, { recursive: true, force: true, maxRetries: 3 });
   }
+}
+
+async function currentSource(apt: PrivateApt): Promise<AptPackage> {
+  const name = (await apt.dependencyOf(METAPACKAGE, /^linux-source-\d/)) ?? METAPACKAGE;
+  const source = (await apt.describe([name])).find((entry) => entry.name === name);
+  if (source === undefined) throw new SteadfastError("PACKAGE_UNKNOWN", { package: name, recipe: "of the hardened kernel" });
+  return source;
 }
 
 async function compilerVersion(): Promise<string> {
@@ -135,21 +153,33 @@ async function unpackSource(context: KernelContext, source: AptPackage, work: st
   return join(work, basename(archive, ".tar.xz"));
 }
 
-async function compile(context: KernelContext, tree: string, objects: string, configuration: string): Promise<Uint8Array> {
+const makeWords = (tree: string, objects: string): string[] => [
+  ...["-C", tree, "ARCH=riscv", `CROSS_COMPILE=${CROSS_PREFIX}`, `O=${objects}`],
+];
+
+/** The whole configuration that follows from what was asked for; every line of that is in it. */
+async function configure(context: KernelContext, tree: string, objects: string, asked: string): Promise<string> {
   explaining(objects, () => mkdirSync(objects));
+  const step = "configuring the hardened kernel";
+  context.onProgress({ step });
+  const askedPath = join(objects, "asked.config");
+  writeDurably(askedPath, asked);
+  const environment = { ...REPRODUCIBLE, KCONFIG_ALLCONFIG: askedPath };
+  await runStep(step, "make", [...makeWords(tree, objects), "allnoconfig"], { directory: tree, environment, signal: context.signal });
+  const configuration = readFileSync(join(objects, ".config"), "utf8");
+  verifyConfiguration(asked, configuration);
+  return configuration;
+}
+
+async function compile(context: KernelContext, tree: string, objects: string): Promise<Uint8Array> {
   makeDirectory(context.paths.logs);
   const logPath = join(context.paths.logs, "kernel-build.log");
   const log = createWriteStream(logPath);
   let logError: unknown;
   log.on("error", (error) => (logError = error));
   const common: CommandOptions = { directory: tree, environment: REPRODUCIBLE, signal: context.signal };
-  const make = ["-C", tree, "ARCH=riscv", `CROSS_COMPILE=${CROSS_PREFIX}`, `O=${objects}`];
+  const make = makeWords(tree, objects);
   try {
-    const step = "configuring the hardened kernel";
-    context.onProgress({ step });
-    const environment = { ...REPRODUCIBLE, KCONFIG_ALLCONFIG: HARDENED_CONFIG_PATH };
-    await runStep(step, "make", [...make, "allnoconfig"], { ...common, environment });
-    verifyConfiguration(configuration, readFileSync(join(objects, ".config"), "utf8"));
     let lines = 0;
     const onOutput = (chunk: Buffer) => {
       log.write(chunk);
@@ -177,13 +207,22 @@ async function compile(context: KernelContext, tree: string, objects: string, co
 /** An option that the source no longer knows is dropped without a word; a protection must not get lost that way. */
 export function verifyConfiguration(asked: string, got: string): void {
   const present = new Set(got.split("\n"));
-  const lost = asked
-    .split("\n")
-    .filter((line) => line.startsWith("CONFIG_") && !line.endsWith("=n"))
-    .filter((line) => !present.has(line));
-  if (lost.length === 0) return;
-  throw new SteadfastError("IMAGE_STEP_FAILED", {
-    step: "configuring the hardened kernel",
-    detail: `the source refuses ${lost.join(", ")}`,
+  const isSet = new Set([...got.matchAll(/^(CONFIG_\w+)=/gm)].map((match) => match[1]));
+  const lost = asked.split("\n").filter((line) => {
+    const off = /^(?:# )?(CONFIG_\w+)(?:=n| is not set)$/.exec(line)?.[1];
+    return off === undefined ? line.startsWith("CONFIG_") && !present.has(line) : isSet.has(off);
   });
+  if (lost.length > 0) throw new SteadfastError("KERNEL_CONFIG_LOST", { lines: lost.join(", ") });
+}
+
+/** `asked` with other lines: what they say of an option takes the place of what was said before. */
+export function withLines(asked: string, lines: string): string {
+  const optionOf = (line: string): string | undefined => /^(?:# )?(CONFIG_\w+)(?:=| is not set$)/.exec(line)?.[1];
+  const added = lines.split("\n").filter((line) => optionOf(line) !== undefined);
+  const replaced = new Set(added.map(optionOf));
+  const kept = asked.split("\n").filter((line) => {
+    const option = optionOf(line);
+    return option === undefined || !replaced.has(option);
+  });
+  return `${[...kept.join("\n").trimEnd().split("\n"), ...added].join("\n")}\n`;
 }

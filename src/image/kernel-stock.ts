@@ -3,10 +3,11 @@
 import { rmSync } from "node:fs";
 import { basename, join } from "node:path";
 import { SteadfastError } from "../foundation/errors.js";
+import type { AptPackage, PrivateApt } from "./apt.js";
 import { runStep } from "./command.js";
 import { makeTemporaryDirectory, writeDurably } from "./files.js";
 import { flatKernel } from "./kernel-image.js";
-import { kernelKey, loadKernel, storeKernel, type Kernel, type KernelContext, type KernelModule } from "./kernels.js";
+import { keepConfiguration, kernelKey, loadKernel, storeKernel, type Kernel, type KernelContext, type KernelModule } from "./kernels.js";
 import { fetchPackages, packagePath, readPackage } from "./packages.js";
 import type { Recipe } from "./recipe.js";
 
@@ -25,12 +26,11 @@ const RECIPE_VERSION = 2;
 /** Modules by name: those that every machine loads, and those that only one with a disk does. */
 export type ModuleChoice = Pick<Recipe, "modules" | "diskModules">;
 
-export async function stockKernel(context: KernelContext, choice: ModuleChoice): Promise<Kernel> {
+/** Of Debian's current package, or of a certain one. */
+export async function stockKernel(context: KernelContext, choice: ModuleChoice, pinned?: AptPackage): Promise<Kernel> {
   const { apt, paths } = context;
-  const name = (await apt.dependencyOf(METAPACKAGE, /^linux-image-\d/)) ?? METAPACKAGE;
-  const packages = (await apt.describe([name])).filter((entry) => entry.name === name);
-  const kernelPackage = packages[0];
-  if (kernelPackage === undefined) throw new SteadfastError("PACKAGE_UNKNOWN", { package: name, recipe: "of the stock kernel" });
+  const kernelPackage = pinned ?? (await currentPackage(apt));
+  const packages = [kernelPackage];
   const key = kernelKey("stock", {
     version: RECIPE_VERSION,
     sha256: kernelPackage.sha256,
@@ -38,22 +38,51 @@ export async function stockKernel(context: KernelContext, choice: ModuleChoice):
     diskModules: choice.diskModules,
   });
   const cached = loadKernel(paths, key);
-  if (cached !== undefined) return cached;
+  if (cached?.configuration !== undefined) return cached;
 
   await fetchPackages(apt, paths, packages);
   context.onProgress({ step: STEP });
   const deb = packagePath(paths, kernelPackage);
+  if (cached !== undefined) {
+    const configuration = await configurationOf(deb, context);
+    keepConfiguration(paths, key, configuration);
+    return { ...cached, configuration };
+  }
   const files = new Map<string, Uint8Array>();
   const isKernel = (path: string) => /^\/boot\/vmlinu[xz]-/.test(path);
   // Which modules are needed shows only when their own needs are known: keep them all, compressed, until then.
   const wanted = (path: string) =>
-    isKernel(path) || /\/kernel\/(drivers\/(virtio|net|char|block|watchdog)|net\/core|lib|crypto|fs)\/.*\.ko(\.xz)?$/.test(path);
+    isKernel(path) ||
+    isConfiguration(path) ||
+    /\/kernel\/(drivers\/(virtio|net|char|block|watchdog)|net\/core|lib|crypto|fs)\/.*\.ko(\.xz)?$/.test(path);
   await readPackage(deb, wanted, (member) => files.set(member.path, member.data), context.signal);
   const imagePath = [...files.keys()].find(isKernel);
   const image = imagePath === undefined ? undefined : files.get(imagePath);
   if (imagePath === undefined || image === undefined) throw new SteadfastError("NOT_A_KERNEL", { path: deb, detail: "it holds no kernel" });
   const modules = await loadOrder(files, choice, context);
-  return storeKernel(paths, key, { kind: "stock", image: flatKernel(image, imagePath), modules, packages });
+  const configuration = configurationIn(files, deb);
+  return storeKernel(paths, key, { kind: "stock", image: flatKernel(image, imagePath), modules, packages, configuration });
+}
+
+const isConfiguration = (path: string): boolean => path.startsWith("/boot/config-");
+
+async function configurationOf(deb: string, context: KernelContext): Promise<string> {
+  const files = new Map<string, Uint8Array>();
+  await readPackage(deb, isConfiguration, (member) => files.set(member.path, member.data), context.signal);
+  return configurationIn(files, deb);
+}
+
+function configurationIn(files: ReadonlyMap<string, Uint8Array>, deb: string): string {
+  const data = [...files].find(([path]) => isConfiguration(path))?.[1];
+  if (data === undefined) throw new SteadfastError("NOT_A_KERNEL", { path: deb, detail: "it does not say how its kernel was configured" });
+  return new TextDecoder().decode(data);
+}
+
+async function currentPackage(apt: PrivateApt): Promise<AptPackage> {
+  const name = (await apt.dependencyOf(METAPACKAGE, /^linux-image-\d/)) ?? METAPACKAGE;
+  const found = (await apt.describe([name])).find((entry) => entry.name === name);
+  if (found === undefined) throw new SteadfastError("PACKAGE_UNKNOWN", { package: name, recipe: "of the stock kernel" });
+  return found;
 }
 
 /** The named modules, each after those that it depends on; those for the disk last. */

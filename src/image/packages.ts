@@ -1,27 +1,28 @@
 /** Debian packages on disk: a cache of verified .deb files, and their contents. */
 
-import { createHash } from "node:crypto";
-import { createReadStream, existsSync, renameSync, rmSync } from "node:fs";
+import { existsSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { SteadfastError } from "../foundation/errors.js";
 import type { AptPackage, PrivateApt } from "./apt.js";
 import { runCommand, stepError } from "./command.js";
-import { explaining, makeDirectory, makeTemporaryDirectory } from "./files.js";
+import { explaining, hashFile, makeDirectory, makeTemporaryDirectory } from "./files.js";
 import type { CachePaths } from "./paths.js";
 import { TarError, TarReader, type TarMember } from "./tar.js";
 
 export function packagePath(paths: CachePaths, entry: AptPackage): string {
+  if (entry.isLocal === true) return join(paths.packages, `local-${entry.sha256}.deb`);
   // A colon (of an epoch) is legal in a file name, but not everywhere.
   return join(paths.packages, `${entry.name}_${entry.version}_${entry.architecture}.deb`.replaceAll(":", "%3a"));
 }
 
 /** Fetches what is not in the cache, and checks what is: a damaged .deb is fetched again, a wrong one ends the build. */
-export async function fetchPackages(apt: PrivateApt, paths: CachePaths, packages: readonly AptPackage[]): Promise<void> {
+export async function fetchPackages(apt: Pick<PrivateApt, "download">, paths: CachePaths, packages: readonly AptPackage[]): Promise<void> {
   makeDirectory(paths.packages);
   const missing: AptPackage[] = [];
   for (const entry of packages) {
     const path = packagePath(paths, entry);
     if (existsSync(path) && (await hashFile(path)) === entry.sha256) continue;
+    if (entry.isLocal === true) throw new SteadfastError("PACKAGE_DAMAGED", { package: `${entry.name} ${entry.version}` });
     missing.push(entry);
   }
   if (missing.length === 0) return;
@@ -70,10 +71,4 @@ export async function readPackage(
     broken = error as TarError;
   }
   if (broken !== undefined) throw new SteadfastError("IMAGE_STEP_FAILED", { step: `unpacking ${deb}`, detail: broken.message });
-}
-
-export async function hashFile(path: string): Promise<string> {
-  const hash = createHash("sha256");
-  for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
-  return hash.digest("hex");
 }

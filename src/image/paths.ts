@@ -7,8 +7,12 @@ import { fileURLToPath } from "node:url";
 /** Root of the installed package: this file is dist/image/paths.js in it. */
 const PACKAGE_ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
+export const RECIPES_DIRECTORY = join(PACKAGE_ROOT, "recipes");
 export const DEFAULT_RECIPE_PATH = join(PACKAGE_ROOT, "recipes", "default.yaml");
 export const HARDENED_CONFIG_PATH = join(PACKAGE_ROOT, "recipes", "kernel", "hardened.config");
+export const DEFAULT_POLICY_PATH = join(PACKAGE_ROOT, "recipes", "policy", "default.yaml");
+/** What an installation runs in the guest. */
+export const CHANGE_STEPS_PATH = join(PACKAGE_ROOT, "recipes", "change", "steps");
 export const GUEST_DIRECTORY = join(PACKAGE_ROOT, "recipes", "guest");
 
 export interface CachePaths {
@@ -21,6 +25,8 @@ export interface CachePaths {
   readonly kernels: string;
   /** Finished images by digest. */
   readonly images: string;
+  /** Certificates by the digest of the image that they are for. */
+  readonly certificates: string;
   /** Unfinished work; whoever holds the lock may empty it. */
   readonly temporary: string;
   readonly logs: string;
@@ -43,6 +49,7 @@ export function cachePaths(root: string = cacheRoot()): CachePaths {
     packages: join(root, "packages"),
     kernels: join(root, "kernels"),
     images: join(root, "images"),
+    certificates: join(root, "certificates"),
     temporary: join(root, "tmp"),
     logs: join(root, "logs"),
     lock: join(root, "lock"),

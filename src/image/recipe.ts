@@ -11,7 +11,7 @@ export const MEMORY_MAX_MIB = 3072;
 /** A recipe is a page of text; its inline files included it stays far below this. */
 const RECIPE_BYTES_LIMIT = 4 * 1024 * 1024;
 
-const absolutePath = z
+export const absolutePath = z
   .string()
   .regex(/^(\/[^/\0]+)+$/, "must be an absolute path without a trailing slash, such as /usr/bin/redis-server")
   .refine((path) => !path.split("/").some((part) => part === ".." || part === "."), "must not contain . or ..");
@@ -42,6 +42,13 @@ export const serviceSchema = z.strictObject({
   /** Shell words run before the command, each time. */
   prepare: z.string().optional(),
   restart: z.enum(["always", "never"]).default("always"),
+  /** Files and directories that it reads while it starts: a change installed there has it reloaded or, if it has no `reload`, restarted. */
+  reads: z.array(absolutePath).default([]),
+  /**
+   * A shell command that has the running service take its changed files without losing a connection. It sees `pid` (of the service) and
+   * `before` (a directory with what the files were, under their paths), and fails if it cannot.
+   */
+  reload: z.string().min(1).optional(),
   /** TCP ports that listen when the service is up; the guest says "ready" when all do. */
   ports: z.array(z.number().int().min(1).max(65535)).default([]),
 });
@@ -56,15 +63,17 @@ export const memoryMiB = z
   .min(MEMORY_MIN_MIB, `must be ${MEMORY_MIN_MIB} MiB or more`)
   .max(MEMORY_MAX_MIB, `must be ${MEMORY_MAX_MIB} MiB or less`);
 
-const moduleName = z.string().regex(/^[A-Za-z0-9_-]+$/, "must be a module name without .ko");
+/** An account without a password, for services to run as. */
+export const userSchema = z.strictObject({ name: oneWord, id: userId, home: absolutePath.default("/nonexistent") });
+export const moduleName = z.string().regex(/^[A-Za-z0-9_-]+$/, "must be a module name without .ko");
 
-const recipeSchema = z.strictObject({
+export const recipeSchema = z.strictObject({
   name: oneWord,
   packages: z.array(oneWord).default([]),
   include: z.array(absolutePath).optional(),
   exclude: z.array(absolutePath).default([]),
   files: z.array(fileSchema).default([]),
-  users: z.array(z.strictObject({ name: oneWord, id: userId, home: absolutePath.default("/nonexistent") })).default([]),
+  users: z.array(userSchema).default([]),
   kernel: z
     .union([z.enum(["stock", "hardened"]), z.strictObject({ path: z.string().min(1) })], "must be stock, hardened or { path: … }")
     .default("stock"),

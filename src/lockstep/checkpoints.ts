@@ -34,6 +34,10 @@ type Stage =
 const OFF: Stage = { kind: "off" };
 const WAITING: Stage = { kind: "waiting" };
 
+function areSame(left: readonly string[], right: readonly string[]): boolean {
+  return left.length === right.length && left.every((name, at) => name === right[at]);
+}
+
 export class Checkpoints {
   readonly #context: ServerContext;
   readonly #adjudication: Adjudication;
@@ -59,6 +63,11 @@ export class Checkpoints {
   constructor(context: ServerContext, adjudication: Adjudication) {
     this.#context = context;
     this.#adjudication = adjudication;
+  }
+
+  /** Members make one at this moment. It may replace the verified one, and where that is written down. */
+  get isUnderWay(): boolean {
+    return this.#stage.kind !== "off" && this.#stage.kind !== "waiting";
   }
 
   get verified(): VerifiedCheckpoint | null {
@@ -109,7 +118,7 @@ export class Checkpoints {
     const isSettled = isWanted && isPossible && live.length >= 2 && live.length === voters.length;
     if (!isSettled) return this.end();
     if (this.#stage.kind === "off") this.#begin(live);
-    else if (live.join() !== this.#members.join()) {
+    else if (!areSame(live, this.#members)) {
       this.end();
       this.#begin(live);
     }
@@ -127,7 +136,7 @@ export class Checkpoints {
 
   #begin(live: readonly string[]): void {
     const { fullOutputs, atMs } = this.#context;
-    if (live.join() !== this.#members.join()) this.#hasFailed = false;
+    if (!areSame(live, this.#members)) this.#hasFailed = false;
     this.#members = [...live];
     // Like a donor: better not the one whose outputs the clients wait for.
     this.#keeper = live.find((name) => name !== fullOutputs) ?? (live[0] as string);

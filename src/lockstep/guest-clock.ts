@@ -7,13 +7,20 @@ import { MOST_LEAD_NS } from "./limits.js";
 export class GuestClock {
   /** Guest time at `atMs` 0. */
   #anchorNs: bigint;
+  /** The last answer: within one event everybody asks for the same moment. */
+  #lastMs = NaN;
+  #lastNs = 0n;
 
   constructor(anchorNs: bigint) {
     this.#anchorNs = anchorNs;
   }
 
   at(atMs: number): bigint {
-    return this.#anchorNs + BigInt(Math.round(atMs * 1e6));
+    if (atMs !== this.#lastMs) {
+      this.#lastMs = atMs;
+      this.#lastNs = this.#anchorNs + BigInt(Math.round(atMs * 1e6));
+    }
+    return this.#lastNs;
   }
 
   /** When that guest time should come, on the I/O module's clock. */
@@ -24,6 +31,8 @@ export class GuestClock {
   /** The guest has seen this time already. */
   notBefore(guestNs: bigint, atMs: number): void {
     const behindNs = guestNs - this.at(atMs);
-    if (behindNs > MOST_LEAD_NS) this.#anchorNs += behindNs;
+    if (behindNs <= MOST_LEAD_NS) return;
+    this.#anchorNs += behindNs;
+    this.#lastMs = NaN;
   }
 }

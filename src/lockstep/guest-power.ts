@@ -16,10 +16,19 @@ export class GuestPower {
   /** Entropy for a power-on has been asked for. */
   #isWanted = false;
   #isOn = false;
+  /** What the guest is powered on with; null: what the machines were made with. */
+  #image: string | null;
 
   constructor(context: ServerContext, disk: GuestDisk) {
     this.#context = context;
     this.#disk = disk;
+    this.#image = context.options.bootImage ?? null;
+  }
+
+  /** A power cycle, or what the guest is powered on with from the next time on. */
+  order(event: Extract<ServerEvent, { kind: "reset" | "bootImage" }>, isRunning: boolean): void {
+    if (event.kind === "bootImage") this.#image = event.image;
+    else if (isRunning) this.ask();
   }
 
   get isOn(): boolean {
@@ -37,7 +46,7 @@ export class GuestPower {
     if (!this.#isWanted) return;
     this.#isWanted = false;
     this.#isOn = true;
-    this.#context.sequencer.input({ kind: "powerOn", entropy });
+    this.#context.sequencer.input({ kind: "powerOn", entropy, ...(this.#image !== null && { image: this.#image }) });
     this.#disk.poweredOn();
     this.#context.event("info", "POWER_ON", "the guest is powered on");
     this.#panicWatch.poweredOn();
@@ -45,7 +54,7 @@ export class GuestPower {
   }
 
   /** Whatever comes for the guest from outside. False: it is off, and hears nothing. */
-  hear(event: Extract<ServerEvent, { kind: "frames" | "console" | "powerButton" | "entropy" }>, isRunning: boolean): boolean {
+  hear(event: Extract<ServerEvent, { kind: "frames" | "console" | "agent" | "powerButton" | "entropy" }>, isRunning: boolean): boolean {
     if (event.kind === "entropy" && event.purpose === "powerOn") {
       if (isRunning) this.#powerOn(event.bytes);
       return true;
@@ -101,6 +110,8 @@ export class GuestPower {
       case "console":
         this.#panicWatch.console(output.bytes);
         return context.emit({ kind: "console", bytes: output.bytes });
+      case "agent":
+        return context.emit({ kind: "agent", bytes: output.bytes });
       case "entropyRequest": {
         const lengthBytes = Math.min(output.lengthBytes, MAX_ENTROPY_BYTES);
         return context.emit({ kind: "drawEntropy", purpose: "guest", lengthBytes });

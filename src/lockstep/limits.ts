@@ -35,6 +35,8 @@ export const MAX_INPUT_BYTES_PER_TICK = 256 * 1024;
 export const MAX_QUEUED_FRAMES = 1024;
 /** Console bytes waiting for a tick; more are dropped. */
 export const MAX_QUEUED_CONSOLE_BYTES = 64 * 1024;
+/** Bytes for the guest's agent waiting for a tick; more are dropped, and whoever sent them gets no answer. */
+export const MAX_QUEUED_AGENT_BYTES = 128 * 1024;
 /** The most entropy that one request of a guest gets. */
 export const MAX_ENTROPY_BYTES = 4096;
 export const POWER_ON_ENTROPY_BYTES = 64;
@@ -113,8 +115,13 @@ export const CHECKPOINT_STALE_FACTOR = 2;
 export const CHECKPOINT_LEAST_MS = 250;
 /** CPU module: ready for the mark when this many pages or fewer are left to take. */
 export const CHECKPOINT_FINISH_PAGES = 384;
-/** CPU module: ready anyway after this much time: the guest writes faster than we take. */
+/** CPU module: ready anyway when for this much time there were not fewer left than ever before: the guest writes faster than we take. */
 export const CHECKPOINT_PREPARE_MS = 1500;
+/**
+ * And after this much in any case. A newcomer has all of RAM to take; on a busy host that takes seconds, and a mark that had to take the
+ * rest would hold the guest for longer than a module may be late.
+ */
+export const CHECKPOINT_PREPARE_LIMIT_MS = 20_000;
 /** CPU module: real time for taking pages, as a share of the guest's own running time, while ticks wait. */
 export const CHECKPOINT_SHARE = 0.15;
 export const CHECKPOINT_PAGES_PER_SLICE = 128;

@@ -9,6 +9,7 @@ import type { CheckpointStore } from "./checkpoint-store.js";
 import {
   CHECKPOINT_FINISH_PAGES,
   CHECKPOINT_PAGES_PER_SLICE,
+  CHECKPOINT_PREPARE_LIMIT_MS,
   CHECKPOINT_PREPARE_MS,
   CHECKPOINT_SHARE,
   COPY_SHARE,
@@ -31,6 +32,9 @@ export class MemberCheckpoints {
   #kept: string | null = null;
   /** Since when pages are being taken for the next mark; null: they are not. */
   #preparingSinceMicros: number | null = null;
+  /** The fewest pages that were left since then, and when that was. */
+  #leastPages = Number.MAX_SAFE_INTEGER;
+  #leastAtMicros = 0;
   #share = CHECKPOINT_SHARE;
   #creditMicros = 0;
   #damageIsTold = false;
@@ -52,6 +56,7 @@ export class MemberCheckpoints {
     if (keep && this.#kept === null) this.#kept = this.#attempt(() => this.#store.open());
     this.#share = urgent ? COPY_SHARE : CHECKPOINT_SHARE;
     this.#preparingSinceMicros = this.#clock();
+    this.#leastPages = Number.MAX_SAFE_INTEGER;
   }
 
   /** A quantum was run: some time may be spent on taking pages while further ticks wait. */
@@ -65,8 +70,7 @@ export class MemberCheckpoints {
     if (checkpointer === null || this.#preparingSinceMicros === null) return false;
     if (guestWaits && this.#creditMicros <= 0) return false;
     const startedMicros = this.#clock();
-    const isLate = startedMicros - this.#preparingSinceMicros > CHECKPOINT_PREPARE_MS * 1000;
-    if (isLate || checkpointer.remainingPages <= CHECKPOINT_FINISH_PAGES) {
+    if (this.#isReady(checkpointer.remainingPages, this.#preparingSinceMicros, startedMicros)) {
       this.#preparingSinceMicros = null;
       this.#tell({ kind: "checkpointPrepared" });
       return false;
@@ -75,6 +79,17 @@ export class MemberCheckpoints {
     if (this.#kept !== null) this.#attempt(() => this.#store.put(pieces));
     if (guestWaits) this.#creditMicros -= this.#clock() - startedMicros;
     return true;
+  }
+
+  /** Few pages are left, or waiting longer would not make them fewer. */
+  #isReady(pages: number, sinceMicros: number, nowMicros: number): boolean {
+    if (pages < this.#leastPages) {
+      this.#leastPages = pages;
+      this.#leastAtMicros = nowMicros;
+    }
+    if (pages <= CHECKPOINT_FINISH_PAGES) return true;
+    const isStuck = nowMicros - this.#leastAtMicros > CHECKPOINT_PREPARE_MS * 1000;
+    return isStuck || nowMicros - sinceMicros > CHECKPOINT_PREPARE_LIMIT_MS * 1000;
   }
 
   /** After tick `seq`: looks through a part of RAM for what changed without having been written to. */

@@ -108,10 +108,14 @@ export class Membership {
 
   /** How far those have come whose pace counts: the slower of two, the middle one of three. */
   settledSeq(): number {
-    const pairs = this.completePairs;
+    const pairs = this.#pairs.length > 0 ? this.completePairs : [];
     if (pairs.length > 0) return this.#settledByPairs(pairs);
+    if (this.#live.length <= 2) {
+      let least = Infinity;
+      for (const name of this.#live) least = Math.min(least, this.row(name).lastSeq);
+      return least;
+    }
     const seqs = this.#live.map((name) => this.row(name).lastSeq);
-    if (seqs.length <= 2) return Math.min(...seqs);
     seqs.sort((left, right) => right - left);
     return seqs[quorum(seqs.length) - 1] as number;
   }

@@ -13,6 +13,7 @@ const CODES: Readonly<Record<MachineOutput["kind"], number>> = {
   reset: 4,
   powerOff: 5,
   disk: 6,
+  agent: 7,
 };
 const DISK_CODES: Readonly<Record<DiskOperation, number>> = { read: 1, write: 2, flush: 3 };
 
@@ -27,6 +28,7 @@ export function outputsDigest(outputs: readonly MachineOutput[]): bigint {
         hash.number(output.port).bytes(output.bytes);
         break;
       case "console":
+      case "agent":
         hash.bytes(output.bytes);
         break;
       case "entropyRequest":

@@ -2,6 +2,7 @@
 import type { Checkpoints } from "./checkpoints.js";
 import type { ServerContext } from "./context.js";
 import { RECORDING_MOST_TICKS } from "./limits.js";
+import type { RecordAction } from "./server-types.js";
 
 export class Recorder {
   readonly #context: ServerContext;
@@ -15,6 +16,11 @@ export class Recorder {
   constructor(context: ServerContext, checkpoints: Checkpoints) {
     this.#context = context;
     this.#checkpoints = checkpoints;
+  }
+
+  order(action: RecordAction): void {
+    if (action === "start") return this.start();
+    return action === "stop" ? this.stop() : this.imageTaken();
   }
 
   start(): void {
@@ -37,11 +43,12 @@ export class Recorder {
   /** Begins, and records what is settled by now. */
   consider(): void {
     const { verified } = this.#checkpoints;
-    if (this.#isWanted && verified !== null) {
+    // One that is being made ends first: it would be written over the one that is to be copied.
+    if (this.#isWanted) this.#checkpoints.isHeld = verified !== null;
+    if (this.#isWanted && verified !== null && !this.#checkpoints.isUnderWay) {
       this.#isWanted = false;
       this.#seq = verified.seq;
       this.#ticks = 0;
-      this.#checkpoints.isHeld = true;
       this.#context.emit({ kind: "recordingStarted", seq: verified.seq, store: verified.store });
     }
     const { voter } = this.#context;

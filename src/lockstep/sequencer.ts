@@ -13,6 +13,7 @@ import {
   LONG_QUANTUM_MICROS,
   MAX_INPUTS_PER_TICK,
   MAX_INPUT_BYTES_PER_TICK,
+  MAX_QUEUED_AGENT_BYTES,
   MAX_QUEUED_CONSOLE_BYTES,
   MAX_QUEUED_FRAMES,
   MOST_BUDGET,
@@ -56,6 +57,7 @@ export class Sequencer {
   readonly #inputs: MachineInput[] = [];
   #queuedFrames = 0;
   #queuedConsoleBytes = 0;
+  #queuedAgentBytes = 0;
   readonly #speeds = new Map<string, Speed>();
   #lastIssued: number;
   #lastNowNs = 0n;
@@ -100,6 +102,9 @@ export class Sequencer {
     } else if (input.kind === "console") {
       if (this.#queuedConsoleBytes + input.bytes.length > MAX_QUEUED_CONSOLE_BYTES) return false;
       this.#queuedConsoleBytes += input.bytes.length;
+    } else if (input.kind === "agent") {
+      if (this.#queuedAgentBytes + input.bytes.length > MAX_QUEUED_AGENT_BYTES) return false;
+      this.#queuedAgentBytes += input.bytes.length;
     }
     this.#inputs.push(input);
     return true;
@@ -110,6 +115,7 @@ export class Sequencer {
     this.#inputs.length = 0;
     this.#queuedFrames = 0;
     this.#queuedConsoleBytes = 0;
+    this.#queuedAgentBytes = 0;
   }
 
   /** Answers of the disk to requests that nobody waits for any more. */
@@ -214,6 +220,7 @@ export class Sequencer {
       const input = this.#inputs[count] as MachineInput;
       if (input.kind === "frame") this.#queuedFrames -= 1;
       else if (input.kind === "console") this.#queuedConsoleBytes -= input.bytes.length;
+      else if (input.kind === "agent") this.#queuedAgentBytes -= input.bytes.length;
       if ("bytes" in input && input.kind !== "diskSize") bytes += input.bytes.length;
       count += 1;
     }

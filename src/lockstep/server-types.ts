@@ -29,6 +29,8 @@ export interface ServerOptions {
   readonly disk?: { readonly diskId: string; readonly sizeBytes: number; readonly mirrors: readonly string[] };
   /** False: no checkpoints, so that nothing proves who was right, and members do not look through their own memory. Absent: true. */
   readonly checkpoints?: boolean;
+  /** Digest of the image that the guest is powered on with; `bootImage` changes it. Absent: the one that the machines are made with. */
+  readonly bootImage?: string;
   /** Guest time at `atMs` 0 of the events' clock. */
   readonly anchorNs: bigint;
 }
@@ -57,9 +59,13 @@ export type ServerEvent = { readonly atMs: number } & (
   | { readonly kind: "diskScrub" }
   | { readonly kind: "frames"; readonly port: number; readonly frames: readonly Uint8Array[] }
   | { readonly kind: "console"; readonly bytes: Uint8Array }
+  /** For the agent in the guest. */
+  | { readonly kind: "agent"; readonly bytes: Uint8Array }
   | { readonly kind: "entropy"; readonly purpose: EntropyPurpose; readonly bytes: Uint8Array }
   | { readonly kind: "powerButton" }
   | { readonly kind: "reset" }
+  /** What the guest is powered on with from now on; null: what the machines were made with. */
+  | { readonly kind: "bootImage"; readonly image: string | null }
   | { readonly kind: "verify" }
   /** `imageTaken`: the checkpoint named by `recordingStarted` is copied. */
   | { readonly kind: "record"; readonly action: RecordAction }
@@ -91,6 +97,8 @@ export type ServerEffect =
   | { readonly kind: "announce" }
   | { readonly kind: "transmit"; readonly port: number; readonly bytes: Uint8Array }
   | { readonly kind: "console"; readonly bytes: Uint8Array }
+  /** One write of the agent in the guest; after a takeover those whose release is not known come again. */
+  | { readonly kind: "agent"; readonly bytes: Uint8Array }
   /** Draw from the host's entropy source and answer `entropy`. */
   | { readonly kind: "drawEntropy"; readonly purpose: EntropyPurpose; readonly lengthBytes: number }
   /** For the mirror that this I/O module holds; answer `mirrorReply`. */

@@ -119,18 +119,18 @@ export class LockstepServer implements ServerContext {
         return;
       case "frames":
       case "console":
+      case "agent":
       case "powerButton":
       case "entropy":
         if (!this.#power.hear(event, this.phase === "running") && event.kind === "frames") this.standby.keep(event.port, event.frames);
         return;
       case "reset":
-        if (this.isRunning) this.#power.ask();
-        return;
+      case "bootImage":
+        return this.#power.order(event, this.isRunning);
       case "verify":
         return this.#verification.ask();
       case "record":
-        if (event.action === "start") return this.#recorder.start();
-        return event.action === "stop" ? this.#recorder.stop() : this.#recorder.imageTaken();
+        return this.#recorder.order(event.action);
       case "cpuConnected":
         return this.#connected(event.name, event.incarnation);
       case "cpuDisconnected":
@@ -547,17 +547,18 @@ export class LockstepServer implements ServerContext {
 
   #planWake(): void {
     if (this.phase === "fenced") return;
-    const times = [this.standby.peers.nextBeatMs, this.standby.overdueAtMs, this.disk.wakeAtMs ?? Infinity];
-    if (this.phase === "starting" && this.atMs < this.#startDeadlineMs) times.push(this.#startDeadlineMs);
-    if (this.phase === "resuming") times.push(this.atMs + WATCH_MS);
-    if (this.acts && this.#watchdog.isMissing) times.push(this.atMs + MOST_CREDITED_MS);
+    // One after the other, without a list: this comes with every event.
+    let wakeAtMs = Math.min(this.standby.peers.nextBeatMs, this.standby.overdueAtMs, this.disk.wakeAtMs ?? Infinity);
+    if (this.phase === "starting" && this.atMs < this.#startDeadlineMs) wakeAtMs = Math.min(wakeAtMs, this.#startDeadlineMs);
+    if (this.phase === "resuming") wakeAtMs = Math.min(wakeAtMs, this.atMs + WATCH_MS);
+    if (this.acts && this.#watchdog.isMissing) wakeAtMs = Math.min(wakeAtMs, this.atMs + MOST_CREDITED_MS);
     if (this.phase === "running") {
-      if (this.#claimAgainAtMs !== null) times.push(this.#claimAgainAtMs);
-      if (this.reintegration.isActive || this.#watchdog.isOutstanding || this.adjudication.isPending) times.push(this.atMs + WATCH_MS);
+      if (this.#claimAgainAtMs !== null) wakeAtMs = Math.min(wakeAtMs, this.#claimAgainAtMs);
+      if (this.reintegration.isActive || this.#watchdog.isOutstanding || this.adjudication.isPending)
+        wakeAtMs = Math.min(wakeAtMs, this.atMs + WATCH_MS);
       const due = this.membership.live.length > 0 ? this.sequencer.due(this.membership.settledSeq(), this.#wallNs) : null;
-      if (due?.kind === "atNs") times.push(this.#clock.toMs(due.ns));
+      if (due?.kind === "atNs") wakeAtMs = Math.min(wakeAtMs, this.#clock.toMs(due.ns));
     }
-    const wakeAtMs = Math.min(...times);
     this.wakeAtMs = wakeAtMs === Infinity ? null : wakeAtMs;
   }
 

@@ -13,7 +13,9 @@ export class Watchdog {
   /** Some member has not answered a tick, or not sent the outputs that it was asked for. */
   get isOutstanding(): boolean {
     const { membership, voter } = this.#context;
-    return (voter.firstUnreleased?.asked ?? null) !== null || membership.live.some((name) => membership.row(name).lastSeq < voter.issued);
+    if ((voter.firstUnreleased?.asked ?? null) !== null) return true;
+    for (const name of membership.live) if (membership.row(name).lastSeq < voter.issued) return true;
+    return false;
   }
 
   /** Some module is expected and not there. */

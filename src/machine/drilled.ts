@@ -68,7 +68,8 @@ export class DrilledMachine implements Machine {
 function corrupted(output: MachineOutput): MachineOutput {
   switch (output.kind) {
     case "frame":
-    case "console": {
+    case "console":
+    case "agent": {
       const bytes = output.bytes.slice();
       const last = bytes.length - 1;
       bytes[last] = (bytes[last] ?? 0) ^ 1;

@@ -7,6 +7,8 @@
 export const DISK_BLOCK_BYTES = 4096;
 /** Bytes that one disk request reads or writes at most. */
 export const MAX_DISK_REQUEST_BYTES = 128 * 1024;
+/** Bytes that one write of the guest's agent to its port puts out at most; the same for what comes for it in one input. */
+export const MAX_AGENT_BYTES = 36 * 1024;
 /** Disk requests that one machine has put out and that are not yet answered, at most. */
 export const MAX_DISK_REQUESTS = 64;
 
@@ -14,12 +16,17 @@ export type DiskOperation = "read" | "write" | "flush";
 
 /** What crosses the line upwards (DESIGN section 1). Inputs enter a machine only at the start of a quantum, in list order. */
 export type MachineInput =
-  /** Cold start or power cycle: RAM cleared, kernel and initrd loaded again, random state seeded from `entropy` (64 bytes). */
-  | { readonly kind: "powerOn"; readonly entropy: Uint8Array }
+  /**
+   * Cold start or power cycle: RAM cleared, kernel and initrd loaded again, random state seeded from `entropy` (64 bytes). `image`: digest
+   * (hex) of the guest image that they are of; absent: the one that the machine was made with.
+   */
+  | { readonly kind: "powerOn"; readonly entropy: Uint8Array; readonly image?: string }
   /** An Ethernet frame (no FCS) that arrived at network port `port`. */
   | { readonly kind: "frame"; readonly port: number; readonly bytes: Uint8Array }
   /** Bytes typed at the serial console. */
   | { readonly kind: "console"; readonly bytes: Uint8Array }
+  /** Bytes for the agent in the guest, through its virtual port. Dropped if there is no port, or nobody in the guest has it open. */
+  | { readonly kind: "agent"; readonly bytes: Uint8Array }
   /** The answer to an `entropyRequest` output. */
   | { readonly kind: "entropy"; readonly bytes: Uint8Array }
   /** The operator pressed the power button: ask the guest to shut down. */
@@ -38,6 +45,8 @@ export type MachineInput =
 export type MachineOutput =
   | { readonly kind: "frame"; readonly port: number; readonly bytes: Uint8Array }
   | { readonly kind: "console"; readonly bytes: Uint8Array }
+  /** What the agent in the guest wrote to its port: one write, so that a repetition repeats the write as a whole. */
+  | { readonly kind: "agent"; readonly bytes: Uint8Array }
   | { readonly kind: "entropyRequest"; readonly lengthBytes: number }
   | DiskRequest
   /** The guest asked for a power cycle. `failure`: it said so because of a fault of its own (panic, watchdog). */

@@ -10,7 +10,7 @@
  *
  * After power-on all blocks are read first, because the disk outlives the guest; writing goes on from the generations found.
  */
-import { NO_BYTES } from "../foundation/bytes.js";
+import { NO_BYTES, equalBytes } from "../foundation/bytes.js";
 import type { Hash } from "../foundation/hash.js";
 import { DISK_BLOCK_BYTES, type DiskOperation, type MachineOutput } from "./machine.js";
 
@@ -50,11 +50,15 @@ export function toyBlock(block: number, generation: number, seed: number): Uint8
 /** The generation that a block holds, 0 if it was never written, null if it is not what such a block must be. */
 export function toyGeneration(block: number, bytes: Uint8Array): number | null {
   if (bytes.length !== DISK_BLOCK_BYTES) return null;
-  if (bytes.every((byte) => byte === 0)) return 0;
+  if (isZero(bytes)) return 0;
   const view = new DataView(bytes.buffer, bytes.byteOffset);
   const generation = view.getUint32(8, true);
-  const expected = toyBlock(block, generation, view.getUint32(12, true));
-  return expected.every((byte, at) => byte === bytes[at]) ? generation : null;
+  return equalBytes(toyBlock(block, generation, view.getUint32(12, true)), bytes) ? generation : null;
+}
+
+function isZero(bytes: Uint8Array): boolean {
+  for (let at = 0; at < bytes.length; at += 1) if (bytes[at] !== 0) return false;
+  return true;
 }
 
 export class ToyDisk {

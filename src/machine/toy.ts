@@ -184,6 +184,8 @@ export class ToyMachine implements Machine {
       return;
     }
     if (input.kind === "diskRepeat") return this.#disk?.repeat(outputs);
+    // Its agent echoes at once, whatever else it has to do.
+    if (input.kind === "agent") return void outputs.push({ kind: "agent", bytes: input.bytes.slice() });
     if (this.#jobs.length >= MAX_JOBS) return;
     switch (input.kind) {
       case "frame": {
@@ -318,7 +320,7 @@ export class ToyMachine implements Machine {
     this.#disk?.hash(hash);
     for (const job of this.#jobs) hash.number(job.kind.length).number(job.left).bytes(job.bytes);
     for (const output of outputs) {
-      if (output.kind === "frame" || output.kind === "console") hash.bytes(output.bytes);
+      if (output.kind === "frame" || output.kind === "console" || output.kind === "agent") hash.bytes(output.bytes);
       else if (output.kind === "entropyRequest") hash.number(output.lengthBytes);
       else if (output.kind === "disk") hash.number(output.id).number(output.offset).number(output.lengthBytes).bytes(output.bytes);
       else hash.number(output.failure ? 1 : 0);

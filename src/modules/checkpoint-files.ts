@@ -4,7 +4,7 @@
  * leaves a checkpoint that another process can read. In the run directory, which is memory on most hosts: none of it outlives the server.
  */
 import { closeSync, mkdirSync, openSync, readFileSync, readSync, renameSync, rmSync, writeFileSync, writeSync } from "node:fs";
-import { readdir, rm } from "node:fs/promises";
+import { readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { assert } from "../foundation/assert.js";
 import type { CheckpointStore, StoredCheckpoint } from "../lockstep/checkpoint-store.js";
@@ -135,6 +135,17 @@ export class FileCheckpointStore implements CheckpointStore {
     const { checkpoint, pieces } = readCheckpoint(`${this.#directory}/${name}`);
     for (const piece of pieces) restore(piece);
     return checkpoint;
+  }
+}
+
+/** Tick of the verified checkpoint in a store's directory; null: its keeper has not written one yet. */
+export async function checkpointSeq(path: string): Promise<number | null> {
+  try {
+    const index = await readFile(`${path}/index`);
+    return index.length >= HEADER_BYTES && index.readUInt32LE(0) === MAGIC ? index.readDoubleLE(8) : null;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
+    throw error;
   }
 }
 

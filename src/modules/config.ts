@@ -14,6 +14,9 @@ export interface MachineConfig {
   readonly kernelPath: string;
   /** Empty: none. */
   readonly initrdPath: string;
+  /** SHA-256 (hex) of the bytes that may be loaded from there. Absent: any. */
+  readonly kernelDigest?: string;
+  readonly initrdDigest?: string;
   readonly commandLine: string;
   readonly ramBytes: number;
   readonly harts: number;
@@ -21,6 +24,8 @@ export interface MachineConfig {
   readonly imageDigest: string;
   /** Size of the guest's disk, whole blocks of 4 KiB. Absent or 0: it has none. */
   readonly diskBytes?: number;
+  /** Whether the guest has a virtual port for its agent. Absent: no. */
+  readonly agentPort?: boolean;
 }
 
 export interface NetworkConfig {
@@ -80,6 +85,8 @@ export interface ModuleConfig {
   readonly disk?: DiskConfig;
   /** Wall-clock ns since 1970 at guest time 0, decimal (too long for a JSON number). */
   readonly epochNs: string;
+  /** Of an I/O module: digest of the image that it powers the guest on with. Absent: that of `machine`. */
+  readonly bootImage?: string;
   /** Of a management module: it waits for the lead of a server that runs, instead of starting one. Absent: false. */
   readonly standby?: boolean;
 }
@@ -122,6 +129,7 @@ const FIELDS: Readonly<Record<string, Check>> = {
   machine: isRecord,
   network: isRecord,
   disk: optional((value) => isRecord(value) && anyText(value["diskId"]) && text(value["directory"]) && names(value["mirrors"])),
+  bootImage: optional(text),
   standby: optional((value) => typeof value === "boolean"),
   epochNs: (value) => typeof value === "string" && /^\d{1,19}$/.test(value),
 };
@@ -130,11 +138,14 @@ const MACHINE_FIELDS: Readonly<Record<string, Check>> = {
   engine: oneOf("rv64", "toy"),
   kernelPath: anyText,
   initrdPath: anyText,
+  kernelDigest: optional(text),
+  initrdDigest: optional(text),
   commandLine: anyText,
   ramBytes: (value) => positive(value) && (value as number) % 4096 === 0,
   harts: positive,
   imageDigest: anyText,
   diskBytes: optional((value) => count(value) && (value as number) % DISK_BLOCK_BYTES === 0),
+  agentPort: optional((value) => typeof value === "boolean"),
 };
 
 const macAddress: Check = (value) => typeof value === "string" && /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(value);

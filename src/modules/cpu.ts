@@ -26,6 +26,7 @@ class CpuModule {
   #newcomer: { readonly clone: number; readonly peer: Peer } | null = null;
   #isScheduled = false;
   #reportedAtMs = performance.now();
+  #instructions = 0;
 
   constructor(config: ModuleConfig, machine: DrilledMachine) {
     this.#config = config;
@@ -181,6 +182,7 @@ class CpuModule {
     const spent = this.#member.takeSpeed();
     const elapsedMs = Math.max(1, nowMs - this.#reportedAtMs);
     this.#reportedAtMs = nowMs;
+    this.#instructions += spent.instructions;
     if (this.#managers.size === 0) return;
     const status: CpuToManagement = {
       kind: "status",
@@ -189,6 +191,7 @@ class CpuModule {
       rssBytes: process.memoryUsage.rss(),
       mips: spent.micros === 0 ? 0 : Math.round((spent.instructions / spent.micros) * 10) / 10,
       load: Math.min(1, spent.micros / 1000 / elapsedMs),
+      instructions: this.#instructions,
     };
     const text = JSON.stringify(status);
     for (const peer of this.#managers) peer.send({ kind: "control", text });

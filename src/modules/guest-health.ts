@@ -3,6 +3,8 @@
  * probes; whoever asks, and carries out what comes of it, is management. Counts rounds, not time, so that a suspended host does not
  * make a guest look dead. Rounds in which the machines did not run are not for it: those are the modules' doing.
  */
+import type { ReportedService } from "../agent/lines.js";
+import { HOUR_MS } from "../foundation/durations.js";
 import { GUEST_ITSELF, type ProbeOutcome } from "./guest-probe.js";
 
 /** `report`: events and status only. `restart`: a guest that hangs is power-cycled too. */
@@ -11,13 +13,15 @@ export type GuestWatchPolicy = (typeof GUEST_WATCHES)[number];
 
 /** Rounds in a row in which a service must fail to count as down. */
 export const SERVICE_FAILURES_LIMIT = 3;
-/** Rounds in a row without any sign of life, after which the guest counts as hung. */
+/**
+ * Rounds in a row after which the guest counts as hung: without any sign of life on network and console, or without a heartbeat of its
+ * agent while no service answers either.
+ */
 export const SILENT_ROUNDS_LIMIT = 6;
 /** So that a guest that hangs again and again is not restarted for ever. */
 export const MAX_RESTARTS_PER_HOUR = 4;
 /** From a restart to the next one at the earliest; doubled for each within the hour. */
 export const RESTART_PAUSE_MS = 60_000;
-const HOUR_MS = 3_600_000;
 
 export interface HealthRound {
   /** By service, the outcomes of its ports; null: it could not be asked. */
@@ -26,13 +30,25 @@ export interface HealthRound {
   readonly isAlive: boolean;
   /** It was sent something, and neither sent nor printed anything. Neither of the two: nobody spoke to it, which proves nothing. */
   readonly isSilent: boolean;
+  /** Whether the agent's heart was heard since the last round; `none`: never since the guest's start, so that its silence proves nothing. */
+  readonly heartbeat: "none" | "heard" | "missed";
+  /** What the agent last said of the services. */
+  readonly reported: readonly ReportedService[];
   /** Of any clock that does not jump. */
   readonly atMs: number;
 }
 
 export type HealthFinding =
-  | { readonly kind: "serviceDown" | "serviceUp"; readonly service: string }
-  | { readonly kind: "hung" | "answers" | "restart" | "restartsUsedUp" };
+  /** `loops`: how often in a row it ended soon after its start, if that is why; 0: it does not answer. */
+  | { readonly kind: "serviceDown"; readonly service: string; readonly loops: number }
+  | { readonly kind: "serviceUp"; readonly service: string }
+  | { readonly kind: "hung"; readonly evidence: HangEvidence }
+  | { readonly kind: "answers" | "restart" | "restartsUsedUp" }
+  /** The agent is not heard, though services answer: programs run, so the guest is no hung one. */
+  | { readonly kind: "agentSilent" | "agentHeard" };
+
+/** What shows that the guest hangs: it neither sends nor prints though it is spoken to; or its agent's heartbeats have stopped. */
+export type HangEvidence = "network" | "heartbeat";
 
 /** Not every service closes a connection that says nothing: one that never answered is up as long as its connections are accepted. */
 const RANKS: Readonly<Record<ProbeOutcome, number>> = { silent: 0, refused: 0, accepted: 1, open: 2 };
@@ -47,7 +63,9 @@ interface Service {
 export interface HealthRecord {
   readonly services: Readonly<Record<string, Readonly<Service>>>;
   readonly silentRounds: number;
-  readonly isHung: boolean;
+  readonly missedRounds: number;
+  readonly hungBy: HangEvidence | null;
+  readonly isAgentSilent: boolean;
   readonly restartsAtMs: readonly number[];
   readonly isUsedUpSaid: boolean;
   readonly faults: GuestFaults;
@@ -73,7 +91,9 @@ export class GuestHealth {
   readonly #policy: GuestWatchPolicy;
   readonly #services = new Map<string, Service>();
   #silentRounds = 0;
-  #isHung = false;
+  #missedRounds = 0;
+  #hungBy: HangEvidence | null = null;
+  #isAgentSilent = false;
   #restartsAtMs: number[] = [];
   #isUsedUpSaid = false;
   #faults: GuestFaults = { panics: 0, hangs: 0, restarts: 0, serviceFailures: 0 };
@@ -83,7 +103,7 @@ export class GuestHealth {
   }
 
   get isHung(): boolean {
-    return this.#isHung;
+    return this.#hungBy !== null;
   }
 
   /** By name; those that were not asked yet are missing. */
@@ -99,7 +119,9 @@ export class GuestHealth {
     return {
       services: Object.fromEntries([...this.#services].map(([name, service]) => [name, { ...service }])),
       silentRounds: this.#silentRounds,
-      isHung: this.#isHung,
+      missedRounds: this.#missedRounds,
+      hungBy: this.#hungBy,
+      isAgentSilent: this.#isAgentSilent,
       restartsAtMs: [...this.#restartsAtMs],
       isUsedUpSaid: this.#isUsedUpSaid,
       faults: this.#faults,
@@ -110,7 +132,9 @@ export class GuestHealth {
   resume(record: HealthRecord): void {
     for (const [name, service] of Object.entries(record.services)) this.#services.set(name, { ...service });
     this.#silentRounds = record.silentRounds;
-    this.#isHung = record.isHung;
+    this.#missedRounds = record.missedRounds;
+    this.#hungBy = record.hungBy;
+    this.#isAgentSilent = record.isAgentSilent;
     this.#restartsAtMs = [...record.restartsAtMs];
     this.#isUsedUpSaid = record.isUsedUpSaid;
     this.#faults = record.faults;
@@ -124,21 +148,36 @@ export class GuestHealth {
   started(): void {
     this.#services.clear();
     this.#silentRounds = 0;
-    this.#isHung = false;
+    this.#missedRounds = 0;
+    this.#hungBy = null;
+    this.#isAgentSilent = false;
   }
 
   round(round: HealthRound): HealthFinding[] {
     const findings: HealthFinding[] = [];
-    for (const [name, outcomes] of round.services) if (outcomes !== null && name !== GUEST_ITSELF) this.#judge(name, outcomes, findings);
-    if (round.isAlive) this.#alive(findings);
-    else if (round.isSilent) this.#silent(round.atMs, findings);
+    const reported = new Map(round.reported.map((each) => [each.name, each]));
+    for (const name of new Set([...round.services.keys(), ...reported.keys()])) {
+      if (name !== GUEST_ITSELF) this.#judge(name, round.services.get(name) ?? null, reported.get(name), findings);
+    }
+    if (round.isAlive) {
+      this.#silentRounds = 0;
+      this.#lives("network", findings);
+    } else if (round.isSilent && ++this.#silentRounds >= SILENT_ROUNDS_LIMIT) this.#hangs("network", findings);
+    if (round.heartbeat === "heard") this.#beats(findings);
+    else if (round.heartbeat === "missed" && ++this.#missedRounds >= SILENT_ROUNDS_LIMIT) this.#missing(round, findings);
+    if (this.isHung && this.#policy === "restart") this.#considerRestart(round.atMs, findings);
     return findings;
   }
 
-  #judge(name: string, outcomes: readonly ProbeOutcome[], findings: HealthFinding[]): void {
+  /** A service that ended says nothing by itself: some are meant to. One that ends again and again is down, whatever it answers in between. */
+  #judge(name: string, outcomes: readonly ProbeOutcome[] | null, reported: ReportedService | undefined, findings: HealthFinding[]): void {
+    const isLooping = reported?.condition === "looping";
+    if (outcomes === null && !isLooping && reported?.condition !== "up") return;
     const service = this.#services.get(name) ?? { best: 0, failures: 0 };
     this.#services.set(name, service);
-    const worst = Math.min(...outcomes.map((each) => RANKS[each]));
+    // One that never came up for long was started often enough to be judged.
+    if (isLooping) service.best ||= RANKS.accepted;
+    const worst = isLooping ? RANKS.silent : Math.min(...(outcomes ?? ["open" as const]).map((each) => RANKS[each]));
     if (worst > 0 && worst >= service.best) {
       if (service.failures >= SERVICE_FAILURES_LIMIT) findings.push({ kind: "serviceUp", service: name });
       service.best = worst;
@@ -149,25 +188,36 @@ export class GuestHealth {
     service.failures += 1;
     if (service.failures !== SERVICE_FAILURES_LIMIT) return;
     this.#faults = { ...this.#faults, serviceFailures: this.#faults.serviceFailures + 1 };
-    findings.push({ kind: "serviceDown", service: name });
+    findings.push({ kind: "serviceDown", service: name, loops: isLooping ? (reported?.failures ?? 0) : 0 });
   }
 
-  #alive(findings: HealthFinding[]): void {
-    this.#silentRounds = 0;
-    if (!this.#isHung) return;
-    this.#isHung = false;
+  #lives(evidence: HangEvidence, findings: HealthFinding[]): void {
+    if (this.#hungBy !== evidence) return;
+    this.#hungBy = null;
     findings.push({ kind: "answers" });
   }
 
-  #silent(atMs: number, findings: HealthFinding[]): void {
-    this.#silentRounds += 1;
-    if (this.#silentRounds < SILENT_ROUNDS_LIMIT) return;
-    if (!this.#isHung) {
-      this.#isHung = true;
-      this.#faults = { ...this.#faults, hangs: this.#faults.hangs + 1 };
-      findings.push({ kind: "hung" });
-    }
-    if (this.#policy === "restart") this.#considerRestart(atMs, findings);
+  #beats(findings: HealthFinding[]): void {
+    this.#missedRounds = 0;
+    if (this.#isAgentSilent) findings.push({ kind: "agentHeard" });
+    this.#isAgentSilent = false;
+    this.#lives("heartbeat", findings);
+  }
+
+  /** A service that answers is a program that runs: then it is the agent that is stuck, and no reason to take the service away. */
+  #missing(round: HealthRound, findings: HealthFinding[]): void {
+    const answers = [...round.services.values()].some((outcomes) => outcomes?.includes("open") === true);
+    if (!answers) return this.#hangs("heartbeat", findings);
+    if (!this.#isAgentSilent) findings.push({ kind: "agentSilent" });
+    this.#isAgentSilent = true;
+    this.#lives("heartbeat", findings);
+  }
+
+  #hangs(evidence: HangEvidence, findings: HealthFinding[]): void {
+    if (this.#hungBy !== null) return;
+    this.#hungBy = evidence;
+    this.#faults = { ...this.#faults, hangs: this.#faults.hangs + 1 };
+    findings.push({ kind: "hung", evidence });
   }
 
   #considerRestart(atMs: number, findings: HealthFinding[]): void {

@@ -9,6 +9,8 @@ import type { CourseStep } from "../lockstep/miscompare-report.js";
 import { MirrorLinks } from "../lockstep/mirror-links.js";
 import { LockstepServer } from "../lockstep/server.js";
 import type { ServerEffect, ServerEvent } from "../lockstep/server-types.js";
+import { DIGEST_PATTERN } from "../certification/digest.js";
+import { MAX_AGENT_BYTES } from "../machine/machine.js";
 import { announcement, isFor, parseMac } from "../ports/ethernet.js";
 import type { NetworkPort } from "../ports/port.js";
 import { DISK_DRILLS } from "../storage/faulty-file.js";
@@ -86,6 +88,7 @@ class IoModule {
         release: config.release,
         lagLimitMs: config.lagLimitMs,
         checkpoints: config.checkpoints ?? true,
+        ...(config.bootImage !== undefined && { bootImage: config.bootImage }),
         anchorNs: BigInt(Math.round(performance.timeOrigin * 1000)) * 1000n - BigInt(config.epochNs),
       },
       (effect) => this.#execute(effect),
@@ -184,6 +187,8 @@ class IoModule {
         return;
       case "console":
         return this.#tell({ kind: "console", base64: Buffer.from(effect.bytes).toString("base64") });
+      case "agent":
+        return this.#tell({ kind: "agent", base64: Buffer.from(effect.bytes).toString("base64") });
       case "drawEntropy":
         return this.#dispatch({ kind: "entropy", purpose: effect.purpose, bytes: randomBytes(effect.lengthBytes) });
       case "mirrorCommand":
@@ -334,6 +339,11 @@ class IoModule {
         if (bytes.length > 0) this.#dispatch({ kind: "console", bytes: bytes.subarray(0, MAX_CONSOLE_INPUT_BYTES) });
         return;
       }
+      case "agent": {
+        const bytes = typeof control["base64"] === "string" ? Buffer.from(control["base64"], "base64") : Buffer.alloc(0);
+        if (bytes.length > 0 && bytes.length <= MAX_AGENT_BYTES) this.#dispatch({ kind: "agent", bytes });
+        return;
+      }
       case "powerButton":
       case "reset":
       case "verify":
@@ -343,6 +353,12 @@ class IoModule {
         if (control["action"] === "grow" && typeof control["sizeBytes"] === "number")
           this.#dispatch({ kind: "diskGrow", sizeBytes: control["sizeBytes"] });
         return;
+      case "bootImage": {
+        const { image } = control;
+        if (image === "" || (typeof image === "string" && DIGEST_PATTERN.test(image)))
+          this.#dispatch({ kind: "bootImage", image: image === "" ? null : image });
+        return;
+      }
       case "diskDrill": {
         const drill = DISK_DRILLS.find((each) => each === control["drill"]);
         if (drill !== undefined) this.#mirror?.drill(drill);

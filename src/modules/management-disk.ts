@@ -8,7 +8,9 @@ import { closeSync, ftruncateSync, mkdirSync, openSync, rmSync } from "node:fs";
 import { FileArbiter } from "../arbiters/file.js";
 import { SteadfastError } from "../foundation/errors.js";
 import { findProgram } from "../image/command.js";
+import { BLOCK_BYTES, MAX_DISK_BYTES } from "../storage/limits.js";
 import type { MirrorHeader } from "../storage/types.js";
+import type { ManagementToIo } from "../wire/control.js";
 import { createDisk, importDisk, readHeader } from "./disk-files.js";
 import type { ServerPaths } from "./management-paths.js";
 import { mirrorDirectories, type PlannedDisk, type ServerPlan } from "./management-plan.js";
@@ -83,4 +85,13 @@ export async function prepareArbiter(plan: ServerPlan, paths: ServerPaths, first
   const isLast = last !== null && last.number >= seen;
   const number = Math.max(seen, last?.number ?? 0) + 1;
   await arbiter.claim({ number, cpus: [], activeIo: firstIo, mirrors: isLast ? last.mirrors : [] });
+}
+
+/** What an active I/O module is told; `sizeBytes`: what the disk grows to. `present`: its size now. */
+export function diskOrder(action: string, sizeBytes: number, present: number): Extract<ManagementToIo, { kind: "disk" }> {
+  if (action !== "grow" && action !== "scrub") throw new SteadfastError("DISK_ACTION_UNKNOWN", { action });
+  if (action === "scrub") return { kind: "disk", action, sizeBytes: present };
+  const isGrowth = Number.isSafeInteger(sizeBytes) && sizeBytes > present && sizeBytes % BLOCK_BYTES === 0 && sizeBytes <= MAX_DISK_BYTES;
+  if (!isGrowth) throw new SteadfastError("DISK_GROWTH", { size: sizeBytes, present, most: MAX_DISK_BYTES });
+  return { kind: "disk", action, sizeBytes };
 }

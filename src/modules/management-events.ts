@@ -2,11 +2,12 @@
  * The event log: a ring in memory for those who ask now, and JSON lines on disk for those who ask later. One older file is kept, so
  * that the log never takes more than twice the limit.
  */
-import { appendFileSync, readFileSync, renameSync, statSync, truncateSync } from "node:fs";
 import type { EventMessage, Severity } from "../wire/control.js";
+import type { ManagementEventCode } from "../wire/event-codes.js";
+import { JsonLinesFile, readLines, type LinesLimits } from "./json-lines-file.js";
 
 const RING_EVENTS_MAX = 2000;
-const FILE_BYTES_MAX = 4 * 1024 * 1024;
+const FILE_LIMITS: LinesLimits = { fileBytesMax: 4 * 1024 * 1024, filesMax: 2 };
 
 export interface LoggedEvent {
   /** Rises by one with every event of this server, across restarts while the file is kept. */
@@ -34,44 +35,31 @@ export const LAST_EVENT = "SERVER_STOPPED";
 
 /** The events of a log file and its predecessor, oldest first; lines that a crash cut in half are skipped. */
 export function readEventFile(path: string): LoggedEvent[] {
-  const events: LoggedEvent[] = [];
-  for (const file of [`${path}.1`, path]) {
-    let text = "";
-    try {
-      text = readFileSync(file, "utf8");
-    } catch {
-      continue;
-    }
-    for (const line of text.split("\n")) {
-      if (line === "") continue;
-      try {
-        const value = JSON.parse(line) as LoggedEvent;
-        if (typeof value.id === "number" && typeof value.code === "string") events.push(value);
-      } catch {
-        continue;
-      }
-    }
-  }
-  return events.slice(-RING_EVENTS_MAX);
+  const isEvent = (value: unknown): value is LoggedEvent => {
+    const event = value as Partial<LoggedEvent> | null;
+    return typeof event?.id === "number" && typeof event.code === "string";
+  };
+  return readLines(path, FILE_LIMITS).filter(isEvent).slice(-RING_EVENTS_MAX);
 }
 
 export class EventLog {
-  readonly #path: string;
+  readonly #file: JsonLinesFile;
   readonly #ring: LoggedEvent[];
   readonly #followers = new Set<(event: LoggedEvent) => void>();
   #nextId: number;
-  #fileBytes: number;
-  #fileFailed = false;
 
   constructor(path: string) {
-    this.#path = path;
-    cutHalfLine(path);
+    this.#file = new JsonLinesFile(path, FILE_LIMITS);
     this.#ring = readEventFile(path);
     this.#nextId = (this.#ring.at(-1)?.id ?? 0) + 1;
-    this.#fileBytes = sizeOf(path);
   }
 
-  add(severity: Severity, code: string, text: string, more: { module?: string; data?: Readonly<Record<string, unknown>> } = {}): void {
+  add(
+    severity: Severity,
+    code: ManagementEventCode,
+    text: string,
+    more: { module?: string; data?: Readonly<Record<string, unknown>> } = {},
+  ): void {
     this.#push({ id: this.#nextId, atMs: Date.now(), severity, code, text, ...more });
   }
 
@@ -107,43 +95,7 @@ export class EventLog {
     this.#nextId += 1;
     this.#ring.push(event);
     if (this.#ring.length > RING_EVENTS_MAX) this.#ring.shift();
-    this.#append(event);
+    this.#file.append(event);
     for (const follower of this.#followers) follower(event);
-  }
-
-  /** A full disk must not stop a fault-tolerant server: the ring goes on without the file. */
-  #append(event: LoggedEvent): void {
-    const line = `${JSON.stringify(event)}\n`;
-    try {
-      if (this.#fileBytes + line.length > FILE_BYTES_MAX) {
-        renameSync(this.#path, `${this.#path}.1`);
-        this.#fileBytes = 0;
-      }
-      appendFileSync(this.#path, line, { mode: 0o600 });
-      this.#fileBytes += line.length;
-      this.#fileFailed = false;
-    } catch (error) {
-      if (!this.#fileFailed) process.stderr.write(`the event log ${this.#path} cannot be written: ${(error as Error).message}\n`);
-      this.#fileFailed = true;
-    }
-  }
-}
-
-/** Whoever wrote before may have died within a line; the next one must not be joined to it. */
-function cutHalfLine(path: string): void {
-  try {
-    const bytes = readFileSync(path);
-    const end = bytes.lastIndexOf(0x0a) + 1;
-    if (end < bytes.length) truncateSync(path, end);
-  } catch {
-    // There is none yet, or it cannot be written, which the next append says.
-  }
-}
-
-function sizeOf(path: string): number {
-  try {
-    return statSync(path).size;
-  } catch {
-    return 0;
   }
 }

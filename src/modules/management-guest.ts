@@ -2,7 +2,9 @@
  * Follows the guest's own software: off, booting, reachable (its network stack answers), ready (our init said so on the console); from
  * then on whether it and its services still answer. A refused TCP connection is an answer too, so this works with any guest.
  */
+import type { AgentLine } from "../agent/lines.js";
 import type { HostNetwork } from "../ports/network-host.js";
+import type { ManagementEventCode } from "../wire/event-codes.js";
 import type { EventMessage } from "../wire/control.js";
 import {
   GuestHealth,
@@ -29,14 +31,18 @@ export interface GuestTraffic {
   readonly committed: number;
   readonly framesIn: number;
   readonly framesOut: number;
+  /** Guest time of that tick, ms. */
+  readonly guestTimeMs: number;
 }
 
 export interface GuestWatchHooks {
-  event(severity: EventMessage["severity"], code: string, text: string, data?: EventMessage["data"]): void;
+  event(severity: EventMessage["severity"], code: ManagementEventCode, text: string, data?: EventMessage["data"]): void;
   /** Null: no I/O module drives the guest at the moment. */
   traffic(): GuestTraffic | null;
   /** Power cycle. */
   reset(): void;
+  /** Makes the machines run, even if the guest idles for ever: the agent is asked whether it is there. */
+  nudge(): void;
   /** The record is another one than before. */
   changed(): void;
 }
@@ -46,7 +52,13 @@ export interface GuestRecord {
   /** Without what follows from its health. */
   readonly state: Exclude<GuestState, "degraded" | "hung">;
   readonly health: HealthRecord;
+  readonly heartbeat: Heartbeat | null;
 }
+
+export type Heartbeat = Omit<Extract<AgentLine, { kind: "beat" }>, "kind"> & {
+  /** Guest time when it was heard. */
+  readonly atGuestMs: number;
+};
 
 /** Since the host's start: the same for all management modules, and never set back. */
 function hostTimeMs(): number {
@@ -63,6 +75,8 @@ export class GuestWatch {
   #timer: NodeJS.Timeout | null = null;
   #probesLeft = 0;
   #hasPrinted = false;
+  #heartbeat: Heartbeat | null = null;
+  #hasBeaten = false;
   #before: GuestTraffic | null = null;
 
   /** Without a network only the console tells. */
@@ -91,6 +105,11 @@ export class GuestWatch {
     return this.#state === "ready" || this.#state === "reachable";
   }
 
+  /** The image that runs is another one than at the start. */
+  serves(plan: ServerPlan, network: HostNetwork | null): void {
+    this.#services = serviceProbesFor(plan, network);
+  }
+
   /** The network is there: from now on the guest can be asked. */
   askThrough(network: HostNetwork | null): void {
     this.#probe = guestProbesFor(this.#plan.network, network)[0] ?? null;
@@ -98,12 +117,13 @@ export class GuestWatch {
   }
 
   get record(): GuestRecord {
-    return { state: this.#state, health: this.#health.record };
+    return { state: this.#state, health: this.#health.record, heartbeat: this.#heartbeat };
   }
 
   /** Goes on where another management module was: what it had counted counts. */
-  resume({ state, health }: GuestRecord): void {
+  resume({ state, health, heartbeat }: GuestRecord): void {
     this.#state = state;
+    this.#heartbeat = heartbeat;
     this.#health.resume(health);
     this.#probesLeft = PROBES_WHEN_REACHABLE;
     if (state === "booting" || state === "reachable") this.#schedule();
@@ -113,6 +133,8 @@ export class GuestWatch {
   /** The guest was powered on, or is about to boot again. */
   booting(): void {
     this.#health.started();
+    this.#heartbeat = null;
+    this.#hasBeaten = false;
     this.#probesLeft = PROBES_WHEN_REACHABLE;
     this.#set("booting");
     this.#schedule();
@@ -136,6 +158,22 @@ export class GuestWatch {
   /** The guest printed something. */
   heard(): void {
     this.#hasPrinted = true;
+  }
+
+  /** A takeover of the I/O module may bring the last one again. */
+  beat({ number, uptimeSeconds, services }: Extract<AgentLine, { kind: "beat" }>): void {
+    const last = this.#heartbeat;
+    if (last !== null && last.number === number && last.uptimeSeconds === uptimeSeconds) return;
+    const atGuestMs = this.#hooks.traffic()?.guestTimeMs ?? last?.atGuestMs ?? 0;
+    this.#heartbeat = { number, uptimeSeconds, services, atGuestMs };
+    this.#hasBeaten = true;
+    this.#hooks.changed();
+  }
+
+  /** How long ago, in guest time, the agent was heard last; null: not since the guest's start, or nobody drives it. */
+  get heartbeatAgeMs(): number | null {
+    const now = this.#hooks.traffic();
+    return this.#heartbeat === null || now === null ? null : Math.max(0, now.guestTimeMs - this.#heartbeat.atGuestMs);
   }
 
   close(): void {
@@ -177,7 +215,7 @@ export class GuestWatch {
   /** `spentMs`: on the round before, so that rounds begin at even distances. */
   #scheduleWatch(spentMs = 0): void {
     this.close();
-    if (this.#plan.guestWatch === "off" || this.#services.size === 0) return;
+    if (this.#plan.guestWatch === "off") return;
     this.#timer = setTimeout(() => void this.#round(), WATCH_EVERY_MS - spentMs);
   }
 
@@ -192,6 +230,9 @@ export class GuestWatch {
     if (timer === null || this.#timer !== timer) return;
     const [before, now] = [this.#before, this.#hooks.traffic()];
     const hasPrinted = this.#hasPrinted;
+    const heartbeat = this.#heartbeat === null ? "none" : this.#hasBeaten ? "heard" : "missed";
+    this.#hasBeaten = false;
+    if (heartbeat === "missed") this.#hooks.nudge();
     this.#before = now;
     this.#hasPrinted = false;
     this.#scheduleWatch(performance.now() - beganAtMs);
@@ -201,6 +242,8 @@ export class GuestWatch {
       services,
       isSilent: hasHeard && now.framesOut <= before.framesOut && !hasPrinted,
       isAlive: now.framesOut > before.framesOut || hasPrinted,
+      heartbeat,
+      reported: heartbeat === "heard" ? (this.#heartbeat?.services ?? []) : [],
       atMs: hostTimeMs(),
     });
     for (const finding of findings) this.#found(finding, services);
@@ -213,9 +256,12 @@ export class GuestWatch {
     const event = this.#hooks.event.bind(this.#hooks);
     switch (finding.kind) {
       case "serviceDown": {
-        const how = services.get(finding.service)?.includes("refused") === true ? "refuses connections" : "does not answer";
-        const text = `The guest's service ${finding.service} is down: it ${how}, ${SERVICE_FAILURES_LIMIT} times in a row. The modules are not to blame.`;
-        return event("warning", "GUEST_SERVICE_DOWN", text, { ...data, service: finding.service });
+        const { service, loops } = finding;
+        const refuses = services.get(service)?.includes("refused") === true;
+        const how = `it ${refuses ? "refuses connections" : "does not answer"}, ${SERVICE_FAILURES_LIMIT} times in a row`;
+        const why = loops > 0 ? `it ended soon after its start, ${loops} times in a row, and the guest's init goes on starting it` : how;
+        const text = `The guest's service ${service} is down: ${why}. The modules are not to blame.`;
+        return event("warning", "GUEST_SERVICE_DOWN", text, { ...data, service, ...(loops > 0 && { loops }) });
       }
       case "serviceUp":
         return event("info", "GUEST_SERVICE_UP", `The guest's service ${finding.service} answers again.`, {
@@ -224,11 +270,23 @@ export class GuestWatch {
         });
       case "hung": {
         const seconds = (SILENT_ROUNDS_LIMIT * WATCH_EVERY_MS) / 1000;
-        const text = `The guest hangs: for ${seconds} s it was spoken to and neither sent nor printed anything, while its machines ran. The modules are not to blame.`;
-        return event("error", "GUEST_HUNG", text, data);
+        const { evidence } = finding;
+        const what =
+          evidence === "network"
+            ? "it was spoken to and neither sent nor printed anything"
+            : "its agent was not heard, and no service answered";
+        const text = `The guest hangs: for ${seconds} s ${what}, while its machines ran. The modules are not to blame.`;
+        return event("error", "GUEST_HUNG", text, { ...data, evidence });
       }
       case "answers":
         return event("info", "GUEST_ANSWERS", "The guest that hung answers again.", data);
+      case "agentSilent": {
+        const seconds = (SILENT_ROUNDS_LIMIT * WATCH_EVERY_MS) / 1000;
+        const text = `The agent in the guest was not heard for ${seconds} s, while services answer: the guest is not restarted for that.`;
+        return event("warning", "GUEST_AGENT_SILENT", text, data);
+      }
+      case "agentHeard":
+        return event("info", "GUEST_AGENT_HEARD", "The agent in the guest is heard again.", data);
       case "restart":
         event("warning", "GUEST_RESTARTED", "The guest is power-cycled, because it hangs (guestWatch: restart).", data);
         return this.#hooks.reset();

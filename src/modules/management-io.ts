@@ -1,5 +1,6 @@
 /** Management's view of the I/O modules: which one is active, what each reports, and what those that are gone had counted. */
 import type { ServerCounters, ServerStatus } from "../wire/control.js";
+import type { GuestTraffic } from "./management-guest.js";
 import type { IoRecord } from "./management-state.js";
 import { addCounters, NO_COUNTERS } from "./management-status.js";
 
@@ -44,6 +45,13 @@ export class IoView {
     const own = present[active];
     const others = Object.keys(present).flatMap((name) => (name === active ? [] : (present[name] ?? [])));
     return [...others, ...(own === undefined ? [] : [own])].reduce(addCounters, past);
+  }
+
+  /** What the guest watch counts by; null: nobody reports. */
+  get traffic(): GuestTraffic | null {
+    const { status } = this;
+    if (status === null) return null;
+    return { ...this.counters, committed: status.committed, guestTimeMs: Number(BigInt(status.guestTimeNs) / 1_000_000n) };
   }
 
   /** True: this is the active one. */

@@ -5,27 +5,36 @@
 import { rmSync } from "node:fs";
 import { assert } from "../foundation/assert.js";
 import { SteadfastError } from "../foundation/errors.js";
-import { BLOCK_BYTES, MAX_DISK_BYTES } from "../storage/limits.js";
+import type { MeasuredImage } from "../image/store.js";
 import type { HostNetwork } from "../ports/network-host.js";
 import type { ModuleConfig } from "./config.js";
 import { serveControlApi, type ControlApi, type ManagementActions, type VerifyAnswer } from "./management-api.js";
-import { ConsoleHub } from "./management-console.js";
-import { prepareArbiter, prepareDisk } from "./management-disk.js";
+import { CertificationWatch } from "./management-certification.js";
+import type { AgentLink } from "./management-agent.js";
+import { ChangeInstaller } from "./management-change.js";
+import type { ConsoleHub } from "./management-console.js";
+import { diskOrder, prepareArbiter, prepareDisk } from "./management-disk.js";
+import { AuditLog } from "./management-audit.js";
 import { EventLog, FIRST_EVENT, LAST_EVENT } from "./management-events.js";
-import { drill, type FaultDetails, type FaultDone } from "./management-faults.js";
-import { GuestWatch } from "./management-guest.js";
+import type { FaultDetails, FaultDone } from "./management-faults.js";
+import { endFrontOf, frontReport, prepareFront, type FrontReport } from "./management-front.js";
+import type { GuestWatch } from "./management-guest.js";
+import { GuestSide } from "./management-guest-side.js";
 import { IoView } from "./management-io.js";
 import { ManagementLinks, type ParsedControl } from "./management-links.js";
 import { madeOnHost, setUpNetwork, tearDownNetwork } from "./management-network.js";
 import { Operations } from "./management-operations.js";
 import type { ServerPaths } from "./management-paths.js";
 import {
+  bootImageOf,
   JUDGE,
   moduleConfigFor,
   modulesInUse,
   plannedManagement,
   plannedModules,
+  planWith,
   writeJsonFile,
+  type PlannedImage,
   type PlannedModule,
   type ServerPlan,
 } from "./management-plan.js";
@@ -37,6 +46,7 @@ import { headerFor } from "./management-reports.js";
 import { LEAD_EVERY_MS } from "./management-standby.js";
 import { StandbyView } from "./management-standbys.js";
 import type { LeaderState, MadeRecord } from "./management-state.js";
+import { SupportPlanReader } from "./support-plan-file.js";
 import { inLockstep, makeReport, type ServerReport } from "./management-status.js";
 import { endModules, ModuleSupervisor } from "./management-supervisor.js";
 import { ModuleTalk } from "./management-talk.js";
@@ -57,17 +67,23 @@ export class Leader implements ManagementActions {
   readonly #name: string;
   readonly #incarnation: number;
   readonly #events: EventLog;
+  readonly #audit: AuditLog;
+  #front: FrontReport | null;
   readonly #supervisors: ModuleSupervisor[];
   readonly #io: IoView;
   readonly #standbys = new StandbyView();
   readonly #verify = new VerifyRequests(() => this.#toActiveIo({ kind: "verify" }));
   readonly #console: ConsoleHub;
+  readonly agent: AgentLink;
   readonly #recordings: Recordings;
   readonly #redundancy: RedundancyChange;
   readonly #operations: Operations;
   readonly #talk: ModuleTalk;
   readonly #guest: GuestWatch;
+  readonly #certification: CertificationWatch;
+  readonly changes: ChangeInstaller;
   #startedAtMs = Date.now();
+  readonly #supportPlan: SupportPlanReader;
   #epochNs = BigInt(Date.now()) * 1_000_000n;
   #network: HostNetwork | null = null;
   #links: ManagementLinks | null = null;
@@ -84,23 +100,33 @@ export class Leader implements ManagementActions {
     this.#name = config.name;
     this.#incarnation = config.incarnation;
     this.#events = new EventLog(paths.eventsFile);
+    this.#certification = new CertificationWatch(() => this.#plan, paths, this.#events);
+    this.#audit = new AuditLog(paths.auditFile);
+    this.#front = frontReport(plan);
     this.#io = new IoView(plannedModules(plan).find((module) => module.kind === "io")?.name ?? "");
     this.#supervisors = [...plannedModules(plan), ...plannedManagement(plan), JUDGE].map((module) => this.#supervise(module));
-    this.#console = new ConsoleHub(
-      (bytes) => this.#toActiveIo({ kind: "console", base64: bytes.toString("base64") }),
-      () => this.#guest.ready(),
-    );
-    this.#guest = new GuestWatch(plan, {
-      event: (severity, code, text, data) => this.#events.add(severity, code, text, { ...(data && { data }) }),
-      traffic: () => this.#io.status && { ...this.#io.counters, committed: this.#io.status.committed },
-      reset: () => void this.#toActiveIo({ kind: "reset" }),
+    const guestSide = new GuestSide({
+      ...{ plan, events: this.#events, io: this.#io },
+      toActiveIo: (message) => this.#toActiveIo(message),
       changed: () => this.#save(),
+    });
+    this.#console = guestSide.console;
+    this.agent = guestSide.agent;
+    this.#guest = guestSide.watch;
+    this.changes = new ChangeInstaller({
+      ...{ paths, events: this.#events },
+      plan: () => this.#plan,
+      isGuestUp: () => this.#guest.state === "ready" || this.#guest.state === "reachable",
+      ask: (request, id) => this.agent.request(request, id),
+      record: (image, measured, uncertified) => this.#installed(image, measured, uncertified),
+      powerCycle: () => this.#toActiveIo({ kind: "reset" }),
     });
     this.#recordings = new Recordings(
       paths,
       (seq) => headerFor(this.#configFor(JUDGE, 1), seq),
       (message) => this.#toActiveIo(message),
     );
+    this.#supportPlan = new SupportPlanReader(paths.supportPlanFile);
     this.#redundancy = new RedundancyChange({
       supervisor: (module) => this.#supervisor(module),
       expect: (module, present) => this.#expect(module, present),
@@ -111,10 +137,16 @@ export class Leader implements ManagementActions {
       report: () => this.report(),
       supervisors: () => this.#supervisors.filter((each) => modulesInUse(this.#plan).includes(each.name)),
       expect: (module, present) => this.#expect(module, present),
+      plan: () => this.#plan,
+      send: (module, message) => this.#links?.send(module, message) === true,
+      drilled: (module) => {
+        this.#talk.noteDrilled(module);
+        this.#save();
+      },
     });
     this.#talk = new ModuleTalk({
       ...{ paths, events: this.#events, console: this.#console, io: this.#io, recordings: this.#recordings },
-      ...{ redundancy: this.#redundancy, verify: this.#verify, guest: this.#guest },
+      ...{ agent: this.agent, changes: this.changes, redundancy: this.#redundancy, verify: this.#verify, guest: this.#guest },
       supervisor: (module) => this.#supervisor(module),
       supervisors: () => this.#supervisors,
       judgeConfig: () => this.#configFor(JUDGE, 1),
@@ -148,8 +180,10 @@ export class Leader implements ManagementActions {
   /** Starts the server, with nothing of an earlier run left. */
   async startServer(): Promise<void> {
     const leftOver = await cleanUpServer(this.#plan.server, this.#paths);
-    const plan = await prepareDisk(this.#plan, this.#paths);
+    const plan = await prepareDisk(await this.#admitted(), this.#paths);
     this.#plan = plan;
+    await prepareFront(plan);
+    this.#front = frontReport(plan);
     writeJsonFile(this.#paths.planFile, plan);
     await prepareArbiter(plan, this.#paths, this.#io.active);
     const inUse = modulesInUse(plan);
@@ -159,7 +193,7 @@ export class Leader implements ManagementActions {
     try {
       this.#network = await setUpNetwork(plan, this.#ioNames);
       this.#guest.askThrough(this.#network);
-      this.#api = await serveControlApi(this.#paths.controlSocket, this);
+      this.#api = await serveControlApi(this.#paths.controlSocket, this, this.#audit);
     } catch (error) {
       await this.#removeEverything();
       throw error;
@@ -167,7 +201,19 @@ export class Leader implements ManagementActions {
     this.#events.add("info", FIRST_EVENT, `Server ${plan.server} starts in ${plan.redundancy}.`);
     if (leftOver)
       this.#events.add("warning", "LEFTOVERS_REMOVED", "What an earlier run of this server had left on the host was ended and removed.");
+    this.#certification.begin(true);
+    this.changes.resume(false);
     this.#run();
+  }
+
+  /** Refused, it leaves nothing behind. */
+  async #admitted(): Promise<ServerPlan> {
+    try {
+      return await this.#certification.admit();
+    } catch (error) {
+      rmSync(this.#paths.runDirectory, { recursive: true, force: true });
+      throw error;
+    }
   }
 
   /** Goes on where the former leader was. `wasSilent`: it hung, and was ended for that. */
@@ -190,18 +236,21 @@ export class Leader implements ManagementActions {
     // The network stays as it was made: the I/O modules live in it.
     this.#guest.askThrough(state.network);
     this.#guest.resume(state.guest);
+    this.agent.adopt(state.agentOldestId);
     if (state.isRecording) this.#recordings.cut();
     // At once: from here on it is us whom the stand-bys watch.
     this.#save();
     await endStrays(this.#paths, made);
     this.#tellTakeOver(management.name, wasSilent, state);
+    this.#certification.begin(false);
     for (const { name, presence } of this.#supervisors) {
       if (presence === "present" && !inUse.includes(name) && name !== JUDGE.name) this.#redundancy.retire(name);
     }
     if (state.stopAtMs !== null) this.#stopAfter(state.stopAtMs - Date.now());
     this.#run();
     await this.#hearFirst();
-    if (!this.#stopping) this.#api = await serveControlApi(this.#paths.controlSocket, this);
+    this.changes.resume(true);
+    if (!this.#stopping) this.#api = await serveControlApi(this.#paths.controlSocket, this, this.#audit);
   }
 
   /** So that nobody is told of an outage, or refused, only because we have not heard yet how things are. */
@@ -242,7 +291,9 @@ export class Leader implements ManagementActions {
       plan: this.#plan,
       address: this.#plan.network.kind === "tap" ? (this.#network?.guestAddress ?? "") : "",
       guest: this.#guest,
+      certification: this.#certification.standing,
       startedAtMs: this.#startedAtMs,
+      support: this.#supportPlan.standing(Date.now()),
       lastEventId: this.#events.lastId,
       supervisors: this.#supervisors,
       io: this.#io.status,
@@ -250,6 +301,7 @@ export class Leader implements ManagementActions {
       counters: this.#io.counters,
       cpu: this.#talk.cpuStatus,
       management: { leader: this.#name, ready: this.#standbys.ready },
+      front: this.#front,
     });
   }
 
@@ -274,27 +326,7 @@ export class Leader implements ManagementActions {
   }
 
   fault(kind: string, module: string, details: FaultDetails): FaultDone {
-    const supervisor = this.#operations.find(module);
-    const isMachine = supervisor.module.kind === "cpu";
-    const done = drill(kind, details, this.#plan.memoryMiB, {
-      hang: () => supervisor.hang(),
-      kill: () => supervisor.kill("drill"),
-      tell: (message) => {
-        if (!isMachine) throw new SteadfastError("FAULT_CPU_ONLY", { kind, module });
-        return this.#links?.send(supervisor.name, message) === true;
-      },
-      disk: (fault) => {
-        if (supervisor.module.kind !== "io") throw new SteadfastError("FAULT_IO_ONLY", { kind, module });
-        if (this.#plan.disk === undefined) throw new SteadfastError("DISK_NONE", { server: this.#plan.server });
-        return this.#links?.send(supervisor.name, { kind: "diskDrill", drill: fault }) === true;
-      },
-    });
-    if (done === null) throw new SteadfastError("MODULE_NOT_RUNNING", { module });
-    this.#events.add("info", "FAULT_DRILL", `Drill: ${kind} ${module}.`, { module, data: { kind, ...done } });
-    if (kind === "hang" || kind === "kill") return done;
-    if (isMachine) this.#talk.noteDrilled(module);
-    this.#save();
-    return done;
+    return this.#operations.fault(kind, module, details);
   }
 
   setRedundancy(text: string): PlannedRedundancy {
@@ -321,12 +353,18 @@ export class Leader implements ManagementActions {
   disk(action: string, sizeBytes: number): void {
     const { disk } = this.#plan;
     if (disk === undefined) throw new SteadfastError("DISK_NONE", { server: this.#plan.server });
-    if (action !== "grow" && action !== "scrub") throw new SteadfastError("DISK_ACTION_UNKNOWN", { action });
-    const present = this.#io.status?.disk?.sizeBytes ?? disk.sizeBytes;
-    const isGrowth = Number.isSafeInteger(sizeBytes) && sizeBytes > present && sizeBytes % BLOCK_BYTES === 0 && sizeBytes <= MAX_DISK_BYTES;
-    if (action === "grow" && !isGrowth) throw new SteadfastError("DISK_GROWTH", { size: sizeBytes, present, most: MAX_DISK_BYTES });
-    if (!this.#toActiveIo({ kind: "disk", action, sizeBytes: action === "grow" ? sizeBytes : present }))
-      throw new SteadfastError("MODULE_NOT_RUNNING", { module: this.#io.active });
+    const order = diskOrder(action, sizeBytes, this.#io.status?.disk?.sizeBytes ?? disk.sizeBytes);
+    if (!this.#toActiveIo(order)) throw new SteadfastError("MODULE_NOT_RUNNING", { module: this.#io.active });
+  }
+
+  /** The machines stay as they were made; from what they boot the I/O modules say, whichever is the active one. */
+  #installed(image: PlannedImage, measured: MeasuredImage, uncertified: string | null): void {
+    const plan = planWith(this.#plan, image, uncertified);
+    writeJsonFile(this.#paths.planFile, plan);
+    this.#plan = plan;
+    for (const io of this.#ioNames) this.#links?.send(io, bootImageOf(plan));
+    this.#guest.serves(plan, this.#network);
+    this.#certification.installed(measured);
   }
 
   verify(): Promise<VerifyAnswer> {
@@ -383,6 +421,8 @@ export class Leader implements ManagementActions {
     const module = supervisor.name;
     this.#talk.ended(module);
     this.#standbys.gone(module);
+    if (cause === "crashed") this.#certification.lookSoon();
+    if (supervisor.module.kind === "management") endFrontOf(this.#paths, module);
     const severity = cause === "drill" ? "info" : "warning";
     this.#events.add(severity, "MODULE_ENDED", `The process of ${module} is gone: ${detail}.`, { module, data: { cause } });
   }
@@ -398,6 +438,7 @@ export class Leader implements ManagementActions {
   #moduleConnected(module: string): void {
     if (!this.#ioNames.includes(module)) return;
     this.#links?.send(module, { kind: "follow" });
+    if (this.#plan.firstImage !== undefined) this.#links?.send(module, bootImageOf(this.#plan));
     const inUse = modulesInUse(this.#plan);
     for (const { name, presence } of this.#supervisors) {
       const present = presence === "present" && inUse.includes(name);
@@ -464,6 +505,7 @@ export class Leader implements ManagementActions {
       epochNs: String(this.#epochNs),
       startedAtMs: this.#startedAtMs,
       guest: this.#guest.record,
+      agentOldestId: this.agent.oldestId,
       io: this.#io.record,
       ...this.#talk.record,
       isRecording: this.#recordings.isUnderWay,
@@ -496,6 +538,9 @@ export class Leader implements ManagementActions {
     if (this.#graceTimer !== null) clearTimeout(this.#graceTimer);
     for (const timer of this.#timers) clearInterval(timer);
     this.#guest.close();
+    this.#certification.close();
+    this.changes.close();
+    this.agent.lost("the server stops");
     await endModules(
       this.#supervisors.filter((each) => each.name !== this.#name),
       (module) => void this.#links?.send(module, { kind: "shutdown" }),
@@ -519,6 +564,7 @@ export class Leader implements ManagementActions {
   async #removeEverything(): Promise<void> {
     await tearDownNetwork(this.#plan, this.#network, this.#ioNames);
     await this.#api?.close();
+    for (const { name, module } of this.#supervisors) if (module.kind === "management") endFrontOf(this.#paths, name);
     rmSync(this.#paths.runDirectory, { recursive: true, force: true });
   }
 }

@@ -1,6 +1,9 @@
-/** What an operator does to modules and whole enclosures: pull, insert, clear. */
+/** What an operator does to modules and whole enclosures: pull, insert, clear, fault drills. */
 import { SteadfastError } from "../foundation/errors.js";
+import type { ManagementToCpu, ManagementToIo } from "../wire/control.js";
 import type { EventLog } from "./management-events.js";
+import { drill, type FaultDetails, type FaultDone } from "./management-faults.js";
+import type { ServerPlan } from "./management-plan.js";
 import type { ServerReport } from "./management-status.js";
 import type { ModuleSupervisor } from "./management-supervisor.js";
 
@@ -10,6 +13,11 @@ export interface OperationsContext {
   /** Of the modules in use: those that an operator may name. */
   supervisors(): readonly ModuleSupervisor[];
   expect(module: string, present: boolean): void;
+  plan(): ServerPlan;
+  /** False: it is not connected. */
+  send(module: string, message: ManagementToCpu | ManagementToIo): boolean;
+  /** A machine computes wrongly on purpose from here on. */
+  drilled(module: string): void;
 }
 
 export class Operations {
@@ -31,6 +39,29 @@ export class Operations {
   #chosen(target: string): readonly ModuleSupervisor[] {
     const enclosure = this.#context.supervisors().filter((each) => each.module.enclosure === target);
     return enclosure.length > 0 ? enclosure : [this.find(target)];
+  }
+
+  fault(kind: string, module: string, details: FaultDetails): FaultDone {
+    const supervisor = this.find(module);
+    const { server, memoryMiB, disk } = this.#context.plan();
+    const isMachine = supervisor.module.kind === "cpu";
+    const done = drill(kind, details, memoryMiB, {
+      hang: () => supervisor.hang(),
+      kill: () => supervisor.kill("drill"),
+      tell: (message) => {
+        if (!isMachine) throw new SteadfastError("FAULT_CPU_ONLY", { kind, module });
+        return this.#context.send(supervisor.name, message);
+      },
+      disk: (fault) => {
+        if (supervisor.module.kind !== "io") throw new SteadfastError("FAULT_IO_ONLY", { kind, module });
+        if (disk === undefined) throw new SteadfastError("DISK_NONE", { server });
+        return this.#context.send(supervisor.name, { kind: "diskDrill", drill: fault });
+      },
+    });
+    if (done === null) throw new SteadfastError("MODULE_NOT_RUNNING", { module });
+    this.#context.events.add("info", "FAULT_DRILL", `Drill: ${kind} ${module}.`, { module, data: { kind, ...done } });
+    if (isMachine && kind !== "hang" && kind !== "kill") this.#context.drilled(module);
+    return done;
   }
 
   pull(target: string, force: boolean): void {

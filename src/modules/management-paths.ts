@@ -21,9 +21,18 @@ export interface ServerPaths {
   readonly controlSocket: string;
   readonly arbiterDirectory: string;
   readonly eventsFile: string;
+  /** How the server stands as to certificates. */
+  readonly certificationFile: string;
   readonly logDirectory: string;
   /** Miscompare reports. */
   readonly reportDirectory: string;
+  readonly supportPlanFile: string;
+  /** Who changed what. */
+  readonly auditFile: string;
+  /** Who may ask over TLS: digests of tokens. */
+  readonly tokensFile: string;
+  /** The self-signed certificate and its key. */
+  readonly tlsDirectory: string;
 }
 
 function isRoot(): boolean {
@@ -49,6 +58,16 @@ export function keysDirectory(): string {
   return join(stateBase(), "_keys");
 }
 
+/** The keys of this host itself, which vouch for the images that it built from this release's own recipes. */
+export function hostKeysDirectory(): string {
+  return join(keysDirectory(), "host");
+}
+
+/** Of a certification programme that is not told another one; no server can have that name. */
+export function programmeDirectory(): string {
+  return join(stateBase(), "_programme");
+}
+
 export function serverPaths(server: string): ServerPaths {
   const runDirectory = join(runBase(), server);
   const stateDirectory = join(stateBase(), server);
@@ -60,8 +79,13 @@ export function serverPaths(server: string): ServerPaths {
     controlSocket: join(runDirectory, "control.sock"),
     arbiterDirectory: join(stateDirectory, "arbiter"),
     eventsFile: join(stateDirectory, "events.jsonl"),
+    certificationFile: join(stateDirectory, "certification.json"),
     logDirectory: join(stateDirectory, "logs"),
     reportDirectory: join(stateDirectory, "reports"),
+    supportPlanFile: join(stateDirectory, "support-plan.json"),
+    auditFile: join(stateDirectory, "audit.jsonl"),
+    tokensFile: join(stateDirectory, "tokens.json"),
+    tlsDirectory: join(stateDirectory, "tls"),
   };
 }
 

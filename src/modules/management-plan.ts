@@ -3,15 +3,18 @@
  * module's configuration of it. Also the naming of modules and enclosures.
  */
 import { createHash } from "node:crypto";
-import { readFileSync, renameSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { SteadfastError } from "../foundation/errors.js";
 import { macAddressFor, type HostNetwork } from "../ports/network-host.js";
 import type { GuestWatchPolicy } from "./guest-health.js";
-import type { ModuleKind } from "../wire/control.js";
+import type { ManagementToIo, ModuleKind } from "../wire/control.js";
 import { PASST } from "../ports/user-network.js";
+import type { ListenAddress } from "../ports/shared-listener.js";
 import type { PublishedPort } from "../ports/published-port.js";
 import { findProgram } from "../image/command.js";
+import type { FileDigests } from "../image/store.js";
 import type { ModuleConfig, NetworkConfig } from "./config.js";
+import type { CertificationPlan } from "./management-certification.js";
 import {
   cpuModuleCount,
   cpuPairs,
@@ -23,6 +26,7 @@ import {
   type PlannedRedundancy,
 } from "./redundancy.js";
 import type { ServerPaths } from "./management-paths.js";
+import { replaceFile } from "./replace-file.js";
 
 /** The management module that `steadfast up` starts; it starts all others. */
 export const FIRST_MANAGEMENT: PlannedModule = { name: "mgmt0", kind: "management", enclosure: "enclosure0" };
@@ -43,6 +47,8 @@ export interface PlannedImage {
   readonly kernelPath: string;
   readonly initrdPath: string;
   readonly commandLine: string;
+  /** What was admitted at the start, and nothing else is loaded; absent: it was not looked at yet. */
+  readonly files?: FileDigests;
   /** TCP ports by service; none: it is not known what the image serves. */
   readonly services: readonly { readonly name: string; readonly ports: readonly number[] }[];
 }
@@ -58,6 +64,17 @@ export interface PlannedDisk {
   readonly directories: readonly string[];
 }
 
+/** How the control API is served to the outside. */
+export interface PlannedFront {
+  readonly listen: ListenAddress;
+  readonly certificateFile: string;
+  readonly keyFile: string;
+  /** Made by management if it is not there. */
+  readonly isSelfSigned: boolean;
+  /** Of each front: event streams at one time. */
+  readonly eventStreamsMax: number;
+}
+
 export interface ServerPlan {
   readonly server: string;
   readonly engine: "rv64" | "toy";
@@ -66,7 +83,11 @@ export interface ServerPlan {
   readonly release: "compared" | "logged";
   readonly lagLimitMs: number;
   readonly checkpoints: boolean;
+  /** What the guest boots from next, and runs by now. */
   readonly image: PlannedImage;
+  /** What the machines were made with when the server was started, if changes were installed since. Absent: `image`. */
+  readonly firstImage?: PlannedImage;
+  readonly certification: CertificationPlan;
   readonly network: {
     readonly kind: NetworkConfig["kind"];
     readonly bridge: string;
@@ -81,6 +102,8 @@ export interface ServerPlan {
   readonly guestWatch: GuestWatchPolicy;
   /** Absent: the guest has no disk. */
   readonly disk?: PlannedDisk;
+  /** Absent: it is asked over its Unix socket alone. */
+  readonly front?: PlannedFront;
 }
 
 export interface PlannedModule {
@@ -125,6 +148,18 @@ export function mirrorDirectories(plan: ServerPlan, disk: PlannedDisk, paths: Se
   return Array.from({ length: enclosureCount(plan.redundancy) }, (_, index) => mirrorDirectory(paths, disk, `enclosure${index}`));
 }
 
+/** The machines stay as they were made; what they boot is another image from now on. `uncertified`: why it may have no certificate. */
+export function planWith(plan: ServerPlan, image: PlannedImage, uncertified: string | null): ServerPlan {
+  const { firstImage: first = plan.image, certification, ...rest } = plan;
+  const word = { ...certification, uncertified: uncertified ?? certification.uncertified };
+  return { ...rest, image, certification: word, ...(first.digest !== image.digest && { firstImage: first }) };
+}
+
+/** What an I/O module is told of it. */
+export function bootImageOf({ firstImage, image }: ServerPlan): ManagementToIo {
+  return { kind: "bootImage", image: firstImage === undefined ? "" : image.digest };
+}
+
 /** Modules of all kinds that the planned redundancy takes. */
 export function modulesInUse(plan: ServerPlan): string[] {
   const managers = managementSlots(plan.redundancy).slice(0, enclosureCount(plan.redundancy));
@@ -155,6 +190,8 @@ export function moduleConfigFor(context: ModuleConfigContext, module: PlannedMod
   const modules = plannedModules(plan);
   const commandLine = commandLineFor(plan, network);
   const inUse = cpusInUse(plan);
+  // The machines of a server are all made alike, as long as it runs; what they boot from the I/O module says.
+  const first = plan.firstImage ?? plan.image;
   return {
     server: plan.server,
     name: module.name,
@@ -174,13 +211,15 @@ export function moduleConfigFor(context: ModuleConfigContext, module: PlannedMod
     checkpoints: plan.checkpoints,
     machine: {
       engine: plan.engine,
-      kernelPath: plan.image.kernelPath,
-      initrdPath: plan.image.initrdPath,
+      kernelPath: first.kernelPath,
+      initrdPath: first.initrdPath,
+      ...(first.files !== undefined && { kernelDigest: first.files.kernel, initrdDigest: first.files.initrd }),
       commandLine,
       ramBytes: plan.memoryMiB * 1024 * 1024,
       harts: 1,
+      agentPort: plan.engine === "rv64",
       ...(plan.disk !== undefined && { diskBytes: plan.disk.sizeBytes }),
-      imageDigest: createHash("sha256").update(`${plan.image.digest}\n${commandLine}`).digest("hex"),
+      imageDigest: createHash("sha256").update(`${first.digest}\n${commandLine}`).digest("hex"),
     },
     ...(plan.disk !== undefined && {
       disk: {
@@ -192,6 +231,7 @@ export function moduleConfigFor(context: ModuleConfigContext, module: PlannedMod
     network: networkConfigFor(plan, network, module.name),
     epochNs: String(epochNs),
     ...(module.kind === "management" && { standby: true }),
+    ...(module.kind === "io" && plan.firstImage !== undefined && { bootImage: plan.image.digest }),
   };
 }
 
@@ -208,10 +248,8 @@ function networkConfigFor({ network: planned }: ServerPlan, network: HostNetwork
 
 /** Replaces a JSON file in one step: a reader sees the old or the new one, never half of it. */
 export function writeJsonFile(path: string, value: unknown): void {
-  const temporary = `${path}.${process.pid}.new`;
   try {
-    writeFileSync(temporary, `${JSON.stringify(value, null, 2)}\n`, { mode: 0o600 });
-    renameSync(temporary, path);
+    replaceFile(path, `${JSON.stringify(value, null, 2)}\n`);
   } catch (error) {
     throw new SteadfastError("DIRECTORY_FAILED", { path, why: (error as Error).message });
   }

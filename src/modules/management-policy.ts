@@ -8,6 +8,7 @@
  *
  * Drills and pulls by the operator never count.
  */
+import { HOUR_MS } from "../foundation/durations.js";
 import type { FaultThreshold } from "./management-plan.js";
 
 /** How a module was lost. */
@@ -34,7 +35,6 @@ export interface FaultRecord {
 
 export const NO_FAULTS: FaultRecord = { ownFaultsAtMs: [], lossesInARow: 0, total: 0 };
 
-const MS_PER_HOUR = 3_600_000;
 /** The first restart is immediate; each further loss before lockstep doubles the wait. */
 const BACK_OFF_FIRST_MS = 100;
 const BACK_OFF_MAX_MS = 5000;
@@ -48,7 +48,7 @@ export interface LossVerdict {
 export function judgeLoss(record: FaultRecord, cause: LossCause, atMs: number, threshold: FaultThreshold): LossVerdict {
   if (cause === "drill") return { record, broken: false, restartDelayMs: 0 };
   const own = cause === "miscompared" || cause === "crashed";
-  const since = atMs - threshold.windowHours * MS_PER_HOUR;
+  const since = atMs - threshold.windowHours * HOUR_MS;
   const ownFaultsAtMs = [...record.ownFaultsAtMs, ...(own ? [atMs] : [])].filter((each) => each > since);
   const lossesInARow = record.lossesInARow + 1;
   const broken = ownFaultsAtMs.length >= threshold.count || lossesInARow >= threshold.count;

@@ -105,6 +105,11 @@ export function isManagement(record: ProcessRecord): boolean {
   return record.name.startsWith("mgmt");
 }
 
+/** Fronts end with their management modules, not with the lead. */
+function isFront(record: ProcessRecord): boolean {
+  return record.name.startsWith("front-");
+}
+
 /** The management processes of a server that live, a stopped one too. */
 export function livingManagement(paths: ServerPaths): ProcessRecord[] {
   const made = readJsonFile<MadeRecord>(paths.madeFile);
@@ -123,7 +128,8 @@ function isModule(pid: number): boolean {
 /** Ends modules that the one who led before had started but not noted any more: another one will be started in their place. */
 export async function endStrays(paths: ServerPaths, { management, processes }: MadeRecord): Promise<void> {
   const noted = new Set([management, ...processes].map((each) => each.pid));
-  const strays = strayProcesses(paths.runDirectory).filter((each) => !noted.has(each.pid) && isModule(each.pid));
+  const found = strayProcesses(paths.runDirectory).filter((each) => !noted.has(each.pid) && isModule(each.pid));
+  const strays = found.filter((each) => !isFront(each));
   for (const record of strays) signalIfAlive(record);
   await waitUntilGone(strays);
 }

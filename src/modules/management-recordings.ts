@@ -6,13 +6,15 @@ import { SteadfastError } from "../foundation/errors.js";
 import { controlFrame, imageFrames, type RecordingHeader } from "../recording/format.js";
 import { framesOfFile, writeRecording } from "../recording/files.js";
 import type { ManagementToIo } from "../wire/control.js";
-import { checkpointDirectory, readCheckpoint } from "./checkpoint-files.js";
+import { checkpointDirectory, checkpointSeq, readCheckpoint } from "./checkpoint-files.js";
 import type { ParsedControl } from "./management-links.js";
 import type { ServerPaths } from "./management-paths.js";
 
 /** Two modules must be together and have been found equal once. */
 const START_LIMIT_MS = 15_000;
 const STOP_LIMIT_MS = 30_000;
+const WRITTEN_LIMIT_MS = 5000;
+const WRITTEN_POLL_MS = 20;
 
 export interface RecordingDone {
   readonly path: string;
@@ -139,6 +141,7 @@ export class Recordings {
   async #begin(recording: Recording, seq: number, store: string): Promise<void> {
     recording.seq = seq;
     try {
+      await this.#untilWritten(store, seq);
       recording.store = await this.#copy(store);
     } catch (error) {
       recording.onFailed?.(`its image cannot be copied: ${(error as Error).message}`);
@@ -146,6 +149,15 @@ export class Recordings {
     }
     this.#toIo({ kind: "record", action: "imageTaken" });
     recording.onStarted?.(seq);
+  }
+
+  /** The I/O module knows that a checkpoint is verified before its keeper does, who writes it down then. */
+  async #untilWritten(name: string, seq: number): Promise<void> {
+    const giveUpAt = performance.now() + WRITTEN_LIMIT_MS;
+    while ((await checkpointSeq(join(checkpointDirectory(this.#paths), name))) !== seq) {
+      if (performance.now() > giveUpAt) throw new Error("the CPU module that keeps it has not written it down");
+      await new Promise((resolve) => setTimeout(resolve, WRITTEN_POLL_MS));
+    }
   }
 
   /** A guest's memory may be large: meanwhile management must go on. */

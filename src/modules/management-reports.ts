@@ -13,7 +13,7 @@ import type { ServerPaths } from "./management-paths.js";
 const REPORTS_MAX = 8;
 
 export async function headerFor(config: ModuleConfig, seq: number, report?: MiscompareReport): Promise<RecordingHeader> {
-  const { engine, ramBytes, harts, imageDigest, commandLine, kernelPath, initrdPath, diskBytes } = config.machine;
+  const { engine, ramBytes, harts, imageDigest, commandLine, kernelPath, initrdPath, diskBytes, agentPort } = config.machine;
   return {
     kind: "recording",
     format: RECORDING_FORMAT,
@@ -26,6 +26,7 @@ export async function headerFor(config: ModuleConfig, seq: number, report?: Misc
       epochNs: config.epochNs,
       macAddress: config.network.macAddress,
       ...(diskBytes !== undefined && { diskBytes }),
+      ...(agentPort !== undefined && { agentPort }),
     },
     seq,
     ...(report !== undefined && { report }),

@@ -33,6 +33,8 @@ export interface LeaderState {
   readonly epochNs: string;
   readonly startedAtMs: number;
   readonly guest: GuestRecord;
+  /** Requests to the guest's agent with lower ids were made before the guest's last start. */
+  readonly agentOldestId: string;
   /** Name and incarnation of the I/O module whose configuration is in force; empty: none was yet. */
   readonly powerful: string;
   /** Name and incarnation of the I/O module that drives the guest; empty: it was not powered on yet. */

@@ -10,8 +10,11 @@ import type {
   ServerCounters,
   ServerStatus,
 } from "../wire/control.js";
+import type { PlanStanding } from "../support/plan.js";
+import type { Certification } from "../certification/standing.js";
 import type { PublishedPort } from "../ports/published-port.js";
 import type { GuestFaults, ServiceState } from "./guest-health.js";
+import type { FrontReport } from "./management-front.js";
 import type { GuestWatch } from "./management-guest.js";
 import type { NetworkConfig } from "./config.js";
 import { modulesInUse, type ServerPlan } from "./management-plan.js";
@@ -45,6 +48,8 @@ export interface ModuleReport {
   readonly progress?: ReintegrationProgress;
   readonly mips?: number;
   readonly load?: number;
+  /** Guest instructions run since the process started. */
+  readonly instructions?: number;
 }
 
 export interface EnclosureReport {
@@ -61,6 +66,8 @@ export interface ServerReport {
   readonly guest: GuestState;
   /** Of the guest's services that can be asked. */
   readonly guestServices: Readonly<Record<string, ServiceState>>;
+  /** Of the agent in the guest: how long ago it was heard, in guest time; null: not since the guest's start. */
+  readonly guestHeartbeatAgeMs: number | null;
   /** Faults of the guest's own software, which no module is to blame for. */
   readonly guestFaults: GuestFaults;
   readonly configuration: number;
@@ -73,6 +80,8 @@ export interface ServerReport {
   readonly network: NetworkConfig["kind"];
   readonly published: readonly PublishedPort[];
   readonly bridge: string;
+  /** Whether the image is certified; null: the engine runs none, or it was not looked at yet. */
+  readonly certification: Certification | null;
   readonly image: { readonly name: string; readonly digest: string; readonly kernel: string; readonly kernelRelease: string };
   readonly engine: string;
   readonly memoryMiB: number;
@@ -83,7 +92,11 @@ export interface ServerReport {
   readonly counters: ServerCounters;
   /** The guest's disk and its mirrors; null: it has none, or no I/O module drives it at this moment. */
   readonly disk: DiskStatus | null;
+  /** What support and warranty it has; null: none. */
+  readonly support: PlanStanding | null;
   readonly lastEventId: number;
+  /** How the control API is reached over TLS; null: only over its Unix socket. */
+  readonly front: FrontReport | null;
   readonly modules: readonly ModuleReport[];
   readonly enclosures: readonly EnclosureReport[];
 }
@@ -99,7 +112,9 @@ export interface ReportSources {
   readonly plan: ServerPlan;
   readonly address: string;
   readonly guest: GuestWatch;
+  readonly certification: Certification | null;
   readonly startedAtMs: number;
+  readonly support: PlanStanding | null;
   readonly lastEventId: number;
   readonly supervisors: readonly ModuleSupervisor[];
   /** Of the active I/O module; null: it is not connected. */
@@ -109,6 +124,7 @@ export interface ReportSources {
   readonly counters: ServerCounters;
   readonly cpu: ReadonlyMap<string, CpuToManagement>;
   readonly management: ManagementView;
+  readonly front: FrontReport | null;
 }
 
 export const NO_COUNTERS: ServerCounters = {
@@ -192,7 +208,7 @@ function reportModule(supervisor: ModuleSupervisor, sources: ReportSources): Mod
     lagTicks: view?.lagTicks ?? 0,
     rssBytes: process === null ? 0 : residentBytesOf(process.pid),
     ...(view?.progress && { progress: view.progress }),
-    ...(own && process !== null && { mips: own.mips, load: own.load }),
+    ...(own && process !== null && { mips: own.mips, load: own.load, instructions: own.instructions }),
   };
 }
 
@@ -230,6 +246,7 @@ export function makeReport(sources: ReportSources): ServerReport {
     wantedRedundancy: fullRedundancy(plan.redundancy),
     guest: sources.guest.state,
     guestServices: sources.guest.services,
+    guestHeartbeatAgeMs: sources.guest.heartbeatAgeMs,
     guestFaults: sources.guest.faults,
     configuration: io?.configuration ?? 0,
     seq: io?.seq ?? 0,
@@ -240,6 +257,7 @@ export function makeReport(sources: ReportSources): ServerReport {
     bridge: plan.network.kind === "tap" ? plan.network.bridge : "",
     network: plan.network.kind,
     published: plan.network.publish,
+    certification: sources.certification,
     image: {
       name: plan.image.name,
       digest: plan.image.digest,
@@ -254,7 +272,9 @@ export function makeReport(sources: ReportSources): ServerReport {
     mips: io?.mips ?? 0,
     counters: sources.counters,
     disk: io?.disk ?? null,
+    support: sources.support,
     lastEventId: sources.lastEventId,
+    front: sources.front,
     modules,
     enclosures: reportEnclosures(modules),
   };

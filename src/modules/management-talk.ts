@@ -5,6 +5,8 @@
 import type { MiscompareReport } from "../lockstep/miscompare-report.js";
 import type { CpuToManagement, EventMessage, GuestHappening, ManagementToIo, ServerStatus } from "../wire/control.js";
 import type { ModuleConfig } from "./config.js";
+import type { AgentLink } from "./management-agent.js";
+import type { ChangeInstaller } from "./management-change.js";
 import type { ConsoleHub } from "./management-console.js";
 import type { EventLog } from "./management-events.js";
 import type { GuestWatch } from "./management-guest.js";
@@ -25,6 +27,8 @@ export interface TalkContext {
   readonly paths: ServerPaths;
   readonly events: EventLog;
   readonly console: ConsoleHub;
+  readonly agent: AgentLink;
+  readonly changes: ChangeInstaller;
   readonly io: IoView;
   readonly recordings: Recordings;
   readonly redundancy: RedundancyChange;
@@ -110,8 +114,8 @@ export class ModuleTalk {
     // One that was overtaken may not know it yet.
     if (module !== this.#context.io.active) return;
     this.#activeSaid(message);
-    // Console output only feeds the viewers.
-    if (message.kind !== "console") this.#context.save();
+    // Console output only feeds the viewers; what the agent's heart says is written down by whoever watches it.
+    if (message.kind !== "console" && message.kind !== "agent") this.#context.save();
   }
 
   /** A former leader acted on this; what it leads up to may still be to come. */
@@ -139,6 +143,8 @@ export class ModuleTalk {
       case "console":
         this.#context.guest.heard();
         return this.#context.console.print(Buffer.from(String(message["base64"]), "base64"));
+      case "agent":
+        return this.#context.agent.heard(Buffer.from(String(message["base64"]), "base64"));
       case "guest":
         return this.#guestDid(message["what"] as GuestHappening, message["failure"] === true);
       case "verified":
@@ -176,6 +182,7 @@ export class ModuleTalk {
 
   #ioEvent(module: string, event: EventMessage, from: { readonly incarnation: string; readonly number: number }): void {
     if (event.code === "IO_TAKEOVER" || event.code === "RESUMED") this.#context.io.takesOver(module);
+    if (event.code === "RESUMED") this.#context.agent.repeat();
     if (event.code === "IO_TAKEOVER") this.#context.verify.nobody();
     this.#noteVerdict(event);
     if (event.code === "CONFIGURATION") this.#inPower(module, from.incarnation);
@@ -218,10 +225,14 @@ export class ModuleTalk {
   #guestDid(what: GuestHappening, failure: boolean): void {
     if (what === "poweredOff") {
       this.#context.guest.off();
+      this.#context.agent.lost("the guest powered itself off");
       this.#context.events.add(failure ? "warning" : "info", "GUEST_POWERED_OFF", "The guest powered itself off; the server stops.");
       return this.#context.stop("because the guest powered itself off");
     }
     if (what === "poweredOn") this.#guestPoweredOn();
+    // First: whoever waits for the agent then knows why it is gone.
+    this.#context.changes.guestRestarted();
+    this.#context.agent.lost("the guest was started anew");
     this.#context.guest.booting();
   }
 }

@@ -7,6 +7,7 @@ import { closeSync, writeSync } from "node:fs";
 import type { Server } from "node:net";
 import { SteadfastError } from "../foundation/errors.js";
 import type { ModuleConfig } from "./config.js";
+import { FrontKeeper } from "./management-front.js";
 import { Leader } from "./management-leader.js";
 import { lockServer } from "./management-lock.js";
 import { makeServerDirectories, serverPaths, type ServerPaths } from "./management-paths.js";
@@ -44,14 +45,20 @@ async function startServer(config: ModuleConfig, paths: ServerPaths): Promise<vo
   const lock: Server | null = await lockServer(paths.runDirectory);
   if (lock === null) throw new SteadfastError("SERVER_RUNNING", { server: config.server });
   await new Leader(plan, paths, config).startServer();
+  keepFront(config, plan, paths);
 }
 
 async function standBy(config: ModuleConfig, paths: ServerPaths): Promise<void> {
+  keepFront(config, readPlan(config, paths), paths);
   const { wasSilent } = await new Standby(config, paths, () => reportStartup({ ok: true })).waitForLead();
   // The plan may have changed since we were started.
   const made = readJsonFile<MadeRecord>(paths.madeFile);
   if (made === null) throw new SteadfastError("PLAN_MISSING", { path: paths.madeFile });
   await new Leader(readPlan(config, paths), paths, config).takeOver(made, wasSilent);
+}
+
+function keepFront(config: ModuleConfig, { server, front }: ServerPlan, paths: ServerPaths): void {
+  if (front !== undefined) new FrontKeeper(config.name, server, front, paths).start();
 }
 
 function describeError(error: unknown): { code: string; message: string; exit: number } {

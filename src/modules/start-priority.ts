@@ -6,6 +6,7 @@ import { writeFileSync } from "node:fs";
 
 /** Like nice values. */
 const YIELDING = "10";
+const YIELDING_FOR_GOOD = "5";
 const ORDINARY = "0";
 /** Start, compilation and connection together, measured on two busy processors: 0.3 to 0.6 s. */
 const START_MS = 700;
@@ -19,6 +20,11 @@ export function yieldWhileStarting(pid: number): void {
 /** Also for a module whose starter was lost within that time. */
 export function endYielding(pid: number): void {
   if (process.getuid?.() === 0) setWeight(pid, ORDINARY);
+}
+
+/** For a process, of a session of its own, that always lets the modules go first. */
+export function yieldForGood(pid: number): void {
+  setWeight(pid, YIELDING_FOR_GOOD);
 }
 
 function setWeight(pid: number, nice: string): boolean {

@@ -2,11 +2,12 @@
  * The network-port boundary: Ethernet frames between the I/O module and the world. A port is stateless towards the guest; frames
  * that it drops are lost as on any wire.
  */
+import type { NetworkEventCode } from "../wire/event-codes.js";
 
 /** What became of the port, for the event log. */
 export interface PortNotice {
   readonly severity: "info" | "warning";
-  readonly code: "USER_NETWORK_DOWN" | "USER_NETWORK_UP";
+  readonly code: NetworkEventCode;
   readonly text: string;
 }
 

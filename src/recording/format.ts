@@ -26,6 +26,8 @@ export interface RecordedMachine {
   readonly macAddress: string;
   /** Size of the guest's disk; absent: it has none. */
   readonly diskBytes?: number;
+  /** Absent: the guest has no virtual port for an agent. */
+  readonly agentPort?: boolean;
   /** Needed only if the guest is powered on in the middle. */
   readonly kernelPath: string;
   readonly initrdPath: string;
@@ -82,7 +84,8 @@ function isMachine(value: unknown): value is RecordedMachine {
   return (
     MACHINE_TEXTS.every((name) => typeof value[name] === "string") &&
     MACHINE_COUNTS.every((name) => Number.isSafeInteger(value[name])) &&
-    (value["diskBytes"] === undefined || Number.isSafeInteger(value["diskBytes"]))
+    (value["diskBytes"] === undefined || Number.isSafeInteger(value["diskBytes"])) &&
+    (value["agentPort"] === undefined || typeof value["agentPort"] === "boolean")
   );
 }
 

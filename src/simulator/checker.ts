@@ -2,6 +2,7 @@
  * What must hold of a simulated server, whatever befell it. The truth is a reference machine that runs the whole issued history alone
  * and without faults: what it puts out is what clients must have seen.
  */
+import { equalBytes } from "../foundation/bytes.js";
 import type { Truth } from "./history.js";
 import { outputText } from "./releases.js";
 import type { World } from "./world.js";
@@ -163,6 +164,5 @@ export function checkDisk(world: World, truth: Truth): void {
 export function checkMirrors(world: World): void {
   const [first, ...others] = [...world.disks.values()].map((disk) => disk.files.data.contents);
   if (first === undefined) return;
-  for (const other of others)
-    demand(other.length === first.length && other.every((byte, at) => byte === first[at]), "the mirrors of the disk differ");
+  for (const other of others) demand(equalBytes(other, first), "the mirrors of the disk differ");
 }

@@ -69,7 +69,7 @@ export class History {
         if (isPowerOn(tick)) lives.push([]);
         if (this.#blankAt.has(tick)) machine = newMachine();
         const { outputs } = machine.run(tick);
-        lives.at(-1)?.push(...outputs.filter((output) => output.kind === "frame" || output.kind === "console"));
+        lives.at(-1)?.push(...outputs.filter(({ kind }) => kind === "frame" || kind === "console" || kind === "agent"));
         if (seq === digestSeq && course === this.#ticks) digest = machine.fullDigest();
       }
     }

@@ -2,6 +2,7 @@
  * Links between simulated modules: each direction keeps its order and takes a random time. It can be cut for a while, one way or both;
  * as with a socket, what was sent meanwhile arrives afterwards, all at once. Or it delivers in batches, as a busy host does.
  */
+import { assert } from "../foundation/assert.js";
 import type { SeededRandom } from "../foundation/random.js";
 import { MessageDecoder } from "../wire/codec.js";
 import type { Message } from "../wire/messages.js";
@@ -21,7 +22,8 @@ interface Link {
 export class Links {
   readonly #timeline: Timeline;
   readonly #random: SeededRandom;
-  readonly #links = new Map<string, Link>();
+  /** By sender, then by receiver. */
+  readonly #links = new Map<string, Map<string, Link>>();
   /** Everything arrives at multiples of this only; 0: at once. */
   batchMs = 0;
 
@@ -31,12 +33,10 @@ export class Links {
   }
 
   #link(from: string, to: string): Link {
-    const key = `${from}>${to}`;
-    let link = this.#links.get(key);
-    if (link === undefined) {
-      link = { freeAtMs: 0, isCut: false, held: [] };
-      this.#links.set(key, link);
-    }
+    let links = this.#links.get(from);
+    if (links === undefined) this.#links.set(from, (links = new Map<string, Link>()));
+    let link = links.get(to);
+    if (link === undefined) links.set(to, (link = { freeAtMs: 0, isCut: false, held: [] }));
     return link;
   }
 
@@ -63,12 +63,23 @@ export class Links {
   }
 
   get isWhole(): boolean {
-    for (const link of this.#links.values()) if (link.isCut || link.held.length > 0) return false;
-    return this.batchMs === 0;
+    if (this.batchMs !== 0) return false;
+    for (const links of this.#links.values()) for (const link of links.values()) if (link.isCut || link.held.length > 0) return false;
+    return true;
   }
 }
 
-/** What travels is encoded, so that the codec is exercised too. */
+const received: Message[] = [];
+let decoder: MessageDecoder | null = null;
+
+/** What travels is encoded, so that the codec is exercised too. One decoder does for all: it is between frames whenever it is used. */
 export function decodeFrame(frame: Uint8Array, deliver: (message: Message) => void): void {
-  new MessageDecoder(deliver).push(frame);
+  const used = (decoder ??= new MessageDecoder((message) => received.push(message)));
+  // One that throws is of no use any more.
+  decoder = null;
+  used.push(frame);
+  decoder = used;
+  const [message] = received.splice(0);
+  assert(message !== undefined, "a frame is one message");
+  deliver(message);
 }

@@ -16,6 +16,7 @@ export type Release =
 
 export function outputText(output: MachineOutput): string {
   if (output.kind === "console") return `console ${utf8Decode(output.bytes)}`;
+  if (output.kind === "agent") return `agent ${utf8Decode(output.bytes)}`;
   if (output.kind === "frame") return `frame ${Array.from(output.bytes).join(",")}`;
   return output.kind;
 }

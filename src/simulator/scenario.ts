@@ -85,7 +85,10 @@ export function worldOf(scenario: Scenario): World {
   });
 }
 
-/** Clients: frames that are echoed, some that burn the processor, console lines; now and then the guest reboots or panics. */
+/** Every so many of them, a client says something to the guest's agent as well. */
+const AGENT_EVERY = 7;
+
+/** Clients: frames that are echoed, some that burn the processor, console lines, lines for the agent; now and then the guest reboots or panics. */
 export function putLoad(world: World, untilMs: number, rebootChance = 0): void {
   let number = 0;
   const frame = (bytes: Uint8Array): void => world.input({ kind: "frames", port: 0, frames: [bytes] });
@@ -102,6 +105,7 @@ export function putLoad(world: World, untilMs: number, rebootChance = 0): void {
       frame(burn);
     } else if (world.random.chance(0.5)) frame(utf8Encode(`frame ${number}`));
     else world.input({ kind: "console", bytes: utf8Encode(`line ${number}\n`) });
+    if (number % AGENT_EVERY === 0) world.input({ kind: "agent", bytes: utf8Encode(`ping ${number}\n`) });
     world.after(0.5 + world.random.below(6), next);
   };
   next();

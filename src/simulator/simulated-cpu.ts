@@ -84,6 +84,12 @@ export class SimulatedCpu {
     this.#scrubEverySoOften();
   }
 
+  /** The one of this name that it is connected to. */
+  ioOf(name: string): SimulatedIo | null {
+    for (const io of this.ios) if (io.name === name) return io;
+    return null;
+  }
+
   get id(): string {
     return `${this.name}#${this.incarnation}`;
   }

@@ -99,7 +99,9 @@ export class SimulatedIo {
     try {
       for (let next = this.#pending.shift(); next !== undefined; next = this.#pending.shift()) {
         if (!next.before()) continue;
-        this.server.step({ ...next.event, atMs: this.localMs } as unknown as ServerEvent);
+        // The time is put into the event itself, which nobody keeps: a copy of each takes a few percent of all the time there is.
+        (next.event as { atMs?: number }).atMs = this.localMs;
+        this.server.step(next.event as unknown as ServerEvent);
         this.server.check();
         next.after();
       }

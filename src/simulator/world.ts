@@ -147,7 +147,7 @@ export class World {
 
   /** All that should compute do, and every kind of module is there as often as it should be. */
   get isWhole(): boolean {
-    return this.redundancy === this.fullRedundancy && this.server.membership.live.length === this.#expected.length;
+    return this.server.membership.live.length === this.#expected.length && this.redundancy === this.fullRedundancy;
   }
 
   get isIoDown(): boolean {
@@ -157,14 +157,17 @@ export class World {
   /** No fault is waiting to be found. */
   get isHealthy(): boolean {
     const isWell = (cpu: SimulatedCpu | undefined): boolean => cpu !== undefined && cpu.alive && !cpu.stopped && cpu.slowness === 1;
-    const areIosWell = !this.isIoDown && this.#overtaken === null && (!this.#hasStandby || this.#areIosReady());
-    return areIosWell && this.links.isWhole && this.#expected.every((name) => isWell(this.cpus.get(name)));
+    // Asked after every simulated moment: what is quick to answer comes first.
+    if (this.isIoDown || this.#overtaken !== null) return false;
+    const areLinksAndCpusWell = this.links.isWhole && this.#expected.every((name) => isWell(this.cpus.get(name)));
+    return areLinksAndCpusWell && (!this.#hasStandby || this.#areIosReady());
   }
 
   #areIosReady(): boolean {
+    const names = this.#ioNames;
+    if (this.server.role !== "active" || names.some((name) => this.ios.get(name)?.state !== "up")) return false;
     const { modules } = this.server.status();
-    const isReady = (name: string): boolean => this.ios.get(name)?.state === "up" && modules[name]?.state === this.#fullIoState;
-    return this.server.role === "active" && this.#ioNames.every(isReady);
+    return names.every((name) => modules[name]?.state === this.#fullIoState);
   }
 
   get #fullIoState(): string {
@@ -416,11 +419,10 @@ export class World {
     switch (effect.kind) {
       case "sendTick":
         if (this.#hasAuthority(io)) this.history.record(effect.tick);
-        for (const name of effect.to) this.#toCpu(io, name, effect.tick);
-        return;
+        return this.#toCpus(io, effect.to, effect.tick);
       case "send":
         if (this.ios.has(effect.to)) return this.#ioLinks.send(io, effect.to, effect.message);
-        return this.#toCpu(io, effect.to, effect.message);
+        return this.#toCpus(io, [effect.to], effect.message);
       case "disconnect": {
         const cpu = io.connected.get(effect.name);
         if (cpu !== undefined) this.#hangUp(io, cpu);
@@ -441,6 +443,8 @@ export class World {
         return this.#released(io, { kind: "frame", port: effect.port, bytes: effect.bytes });
       case "console":
         return this.#released(io, { kind: "console", bytes: effect.bytes });
+      case "agent":
+        return this.#released(io, { kind: "agent", bytes: effect.bytes });
       case "event":
         return this.#event(io, effect);
       default:
@@ -572,18 +576,23 @@ export class World {
     return this.releases.flatMap((release) => (release.kind === "output" ? [release.output] : []));
   }
 
-  #toCpu(io: SimulatedIo, name: string, message: Message): void {
-    const cpu = io.connected.get(name);
-    if (cpu === undefined) return;
-    const frame = encodeMessage(message);
-    this.#tellCpu(io, cpu, () => decodeFrame(frame, (decoded) => cpu.member.step({ kind: "ioMessage", io: io.name, message: decoded })));
+  /** Encoded once for all, as an I/O module does. */
+  #toCpus(io: SimulatedIo, names: readonly string[], message: Message): void {
+    let frame: Uint8Array | null = null;
+    for (const name of names) {
+      const cpu = io.connected.get(name);
+      if (cpu === undefined) continue;
+      const encoded = (frame ??= encodeMessage(message));
+      const step = (decoded: Message): void => cpu.member.step({ kind: "ioMessage", io: io.name, message: decoded });
+      this.#tellCpu(io, cpu, () => decodeFrame(encoded, step));
+    }
   }
 
   #memberEffect(cpu: SimulatedCpu, effect: MemberEffect): void {
     switch (effect.kind) {
       case "toIo": {
-        const io = [...cpu.ios].find((each) => each.name === effect.io);
-        if (io === undefined) return;
+        const io = cpu.ioOf(effect.io);
+        if (io === null) return;
         const frame = encodeMessage(effect.message);
         const deliver = (): void => {
           const isOurs = (): boolean => io.connected.get(cpu.name) === cpu;

@@ -149,7 +149,7 @@ export class DiskController {
   get wakeAtMs(): number | null {
     if (this.#phase === "fenced") return null;
     const isWatching =
-      [...this.#mirrors.rows.values()].some((row) => row.waitingSince !== Infinity) ||
+      this.#mirrors.isWaiting ||
       this.#requests.hasStalled ||
       this.#held.length > 0 ||
       this.#phase === "choosing" ||

@@ -94,6 +94,12 @@ export class MirrorRows {
     return this.#revision;
   }
 
+  /** Some mirror owes an answer. */
+  get isWaiting(): boolean {
+    for (const row of this.rows.values()) if (row.waitingSince !== Infinity) return true;
+    return false;
+  }
+
   changed(): void {
     this.#revision += 1;
   }

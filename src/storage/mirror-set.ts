@@ -46,16 +46,19 @@ export class MirrorSet {
   /** Those that can answer now, this module's own first. Empty unless all that stand are ready. */
   get ready(): MirrorRow[] {
     const standing = this.standing;
-    return standing.every((row) => row.isUp && row.isReady) ? standing.sort(LOCAL_FIRST(this.#context.options.local)) : [];
+    for (const row of standing) if (!row.isUp || !row.isReady) return [];
+    return standing.length > 1 ? standing.sort(LOCAL_FIRST(this.#context.options.local)) : standing;
   }
 
   /** All in sync that there could be, and each has written it down. */
   get isComplete(): boolean {
     const { mirrors } = this.#context.options;
+    const { number } = this.#mirrors;
     return (
       this.isDecided &&
-      this.ready.length === mirrors.length &&
-      mirrors.every((name) => this.#mirrors.get(name).confirmed === this.#mirrors.number)
+      this.#inForce.length >= mirrors.length &&
+      mirrors.every((name) => this.#mirrors.get(name).confirmed === number) &&
+      this.ready.length === mirrors.length
     );
   }
 

@@ -4,6 +4,8 @@
  * Deliveries wait in bounded queues, one for each channel and one delivery at a time, so that a channel that hangs holds up no other.
  */
 import { assert, unreachable } from "../foundation/assert.js";
+import { DAY_MS } from "../foundation/durations.js";
+import { callsHomeFor, reminderAfterMs, WARRANTY_NOTICE_MS, type PlanStanding } from "./plan.js";
 
 /** Notices that wait for one channel; the oldest go first. */
 export const QUEUE_NOTICES_MAX = 256;
@@ -23,6 +25,8 @@ export interface AlertSettings {
   /** Part of every notice's id, different for every run of whoever watches. */
   readonly run: string;
   readonly channels: readonly string[];
+  /** Those of the channels that call home: they hear what the support plan covers, and nothing without one. */
+  readonly callHome: readonly string[];
   /** Less redundancy than wanted for this long. */
   readonly simplexForMs: number;
   readonly unreachableForMs: number;
@@ -30,6 +34,8 @@ export interface AlertSettings {
   readonly fullShare: number;
   /** Faults that happen at moments count as over after this long without another one. */
   readonly quietMs: number;
+  /** A certificate is worth a word so long before it expires. */
+  readonly certificateMs: number;
 }
 
 /** What a status report says, as far as it matters here. */
@@ -46,13 +52,16 @@ export interface Observation {
   readonly scrubErrors: number;
   readonly isGuestHung: boolean;
   readonly guestServicesDown: readonly string[];
+  /** How the image stands as to certificates; null: there is nothing to say. */
+  readonly certification: { readonly state: string; readonly reason: string; readonly expiresAtMs: number | null } | null;
   readonly fullness: readonly { readonly directory: string; readonly usedShare: number }[];
 }
 
 export type AlertEvent =
-  | { readonly kind: "observed"; readonly atMs: number; readonly observation: Observation }
+  /** `plan`, here and below: support and warranty as they stand; null: none. */
+  | { readonly kind: "observed"; readonly atMs: number; readonly plan: PlanStanding | null; readonly observation: Observation }
   /** `unmanaged`: it serves on without management; `stopped`: as its operator wanted. */
-  | { readonly kind: "absent"; readonly atMs: number; readonly why: "down" | "unmanaged" | "stopped" }
+  | { readonly kind: "absent"; readonly atMs: number; readonly plan: PlanStanding | null; readonly why: "down" | "unmanaged" | "stopped" }
   | { readonly kind: "logged"; readonly atMs: number; readonly code: string; readonly text: string; readonly module: string }
   | { readonly kind: "clock"; readonly atMs: number }
   | { readonly kind: "delivered"; readonly atMs: number; readonly channel: string; readonly id: string }
@@ -66,12 +75,15 @@ export interface Notice {
   /** What it is about: a module, a directory; else empty. */
   readonly subject: string;
   readonly severity: AlertSeverity;
-  readonly state: "raised" | "cleared";
+  /** `reminded`: it is still so, and the reaction that the plan promises is due. */
+  readonly state: "raised" | "reminded" | "cleared";
   readonly text: string;
   /** ms since 1970. */
   readonly atMs: number;
   /** Since when it was so. */
   readonly sinceMs: number;
+  /** What was promised for such a case; null: no plan, or its warranty does not run. */
+  readonly support: { readonly level: string; readonly contact: string; readonly reactionMs: number } | null;
 }
 
 export type AlertEffect =
@@ -93,9 +105,14 @@ interface Condition extends Finding {
   /** Of a fault at a moment: when it was last met with. */
   lastMs: number;
   isRaised: boolean;
+  /** When the vendor was last told. */
+  calledMs: number;
+  /** Channels that heard of it: they hear of its end, too. */
+  readonly told: Set<string>;
 }
 
 interface Channel {
+  readonly callsHome: boolean;
   readonly queue: Notice[];
   isBusy: boolean;
   attempts: number;
@@ -114,6 +131,8 @@ const MOMENTS: Readonly<Record<string, readonly [code: string, severity: AlertSe
   GUEST_RESTARTED: ["GUEST_FAULT", "critical"],
   GUEST_RESTARTS_USED_UP: ["GUEST_FAULT", "critical"],
 };
+/** Whose end says nothing about the server as a whole. */
+const SEPARATE_CODES = new Set(["GUEST_HUNG", "WARRANTY_ENDING"]);
 const MOMENT_CODES = new Set(Object.values(MOMENTS).map(([code]) => code));
 
 export class Alerts {
@@ -123,11 +142,15 @@ export class Alerts {
   #notices = 0;
   #diskErrors = 0;
   #scrubErrors = 0;
+  #plan: PlanStanding | null = null;
   #effects: AlertEffect[] = [];
 
   constructor(settings: AlertSettings) {
     this.#settings = settings;
-    this.#channels = new Map(settings.channels.map((name) => [name, { queue: [], isBusy: false, attempts: 0, notBeforeMs: 0 }]));
+    const channel = (name: string): Channel => {
+      return { callsHome: settings.callHome.includes(name), queue: [], isBusy: false, attempts: 0, notBeforeMs: 0 };
+    };
+    this.#channels = new Map(settings.channels.map((name) => [name, channel(name)]));
   }
 
   step(event: AlertEvent): AlertEffect[] {
@@ -135,9 +158,11 @@ export class Alerts {
     const { atMs } = event;
     switch (event.kind) {
       case "observed":
+        this.#plan = event.plan;
         this.#observe(event.observation, atMs);
         break;
       case "absent":
+        this.#plan = event.plan;
         this.#absent(event.why, atMs);
         break;
       case "logged":
@@ -153,6 +178,7 @@ export class Alerts {
         unreachable(event);
     }
     this.#endMoments(atMs);
+    this.#remind(atMs);
     for (const [name, channel] of this.#channels) this.#deliver(name, channel, atMs);
     return this.#effects;
   }
@@ -164,7 +190,8 @@ export class Alerts {
 
   #observe(observation: Observation, atMs: number): void {
     const { server } = this.#settings;
-    this.#settle(this.#findings(observation), `Server ${server} is ${observation.redundancy} again.`, atMs);
+    const found = [...this.#findings(observation), ...this.#certificationFindings(observation, atMs), ...this.#warrantyFindings(atMs)];
+    this.#settle(found, `Server ${server} is ${observation.redundancy} again.`, atMs);
     const { diskErrors, scrubErrors } = observation;
     if (diskErrors > this.#diskErrors) this.#moment("DISK_ERRORS", "critical", "", `The disk of server ${server} has errors.`, atMs);
     if (scrubErrors > this.#scrubErrors) this.#moment("SCRUB_ERRORS", "warning", "", `The disk of server ${server} has bad blocks.`, atMs);
@@ -196,6 +223,30 @@ export class Alerts {
     return found;
   }
 
+  #warrantyFindings(atMs: number): Finding[] {
+    const plan = this.#plan;
+    if (plan === null || atMs < plan.warrantyUntilMs - WARRANTY_NOTICE_MS) return [];
+    const when = atMs < plan.warrantyUntilMs ? "ends within 30 days" : "has ended";
+    const text = `The warranty of server ${this.#settings.server} (support plan ${plan.level}) ${when}; nobody is called after it.`;
+    return [{ code: "WARRANTY_ENDING", subject: "", severity: "warning", text, afterMs: 0 }];
+  }
+
+  #certificationFindings({ certification }: Observation, atMs: number): Finding[] {
+    if (certification === null) return [];
+    const { server, certificateMs } = this.#settings;
+    const { state, reason, expiresAtMs } = certification;
+    const finding = (code: string, severity: AlertSeverity, text: string): Finding[] => {
+      return [{ code, severity, text, subject: "image", afterMs: 0 }];
+    };
+    if (state === "altered") return finding("IMAGE_ALTERED", "critical", `The image of server ${server} was altered: ${reason}`);
+    if (state === "expired")
+      return finding("CERTIFICATE_EXPIRED", "warning", `Server ${server} runs without a valid certificate: ${reason}`);
+    if (state === "uncertified") return finding("UNCERTIFIED", "warning", `Server ${server} runs an uncertified image: ${reason}`);
+    if (expiresAtMs === null || expiresAtMs - atMs > certificateMs) return [];
+    const days = Math.ceil((expiresAtMs - atMs) / DAY_MS);
+    return finding("CERTIFICATE_EXPIRING", "warning", `The certificate of the image of server ${server} expires within ${days} days.`);
+  }
+
   #fullLimit(directory: string): number {
     const { fullShare } = this.#settings;
     return this.#conditions.has(keyOf("DISK_NEARLY_FULL", directory)) ? fullShare - FULL_HYSTERESIS_SHARE : fullShare;
@@ -203,7 +254,7 @@ export class Alerts {
 
   #absent(why: "down" | "unmanaged" | "stopped", atMs: number): void {
     const { server, unreachableForMs: afterMs } = this.#settings;
-    if (why === "stopped") return this.#settle([], `Server ${server} was stopped.`, atMs);
+    if (why === "stopped") return this.#settle(this.#warrantyFindings(atMs), `Server ${server} was stopped.`, atMs);
     // What else was so may be so still: nobody can tell.
     const rest = [...this.#conditions.values()].filter(
       ({ code, isRaised }) => isRaised && !MOMENT_CODES.has(code) && code !== "SERVER_DOWN" && code !== "SERVER_UNMANAGED",
@@ -227,7 +278,7 @@ export class Alerts {
     for (const finding of findings) this.#hold(finding, atMs);
     for (const [key, condition] of this.#conditions) {
       if (held.has(key) || MOMENT_CODES.has(condition.code)) continue;
-      const isWhole = condition.subject === "" && condition.code !== "GUEST_HUNG";
+      const isWhole = condition.subject === "" && !SEPARATE_CODES.has(condition.code);
       this.#end(key, condition, isWhole ? clearText : `It is over: ${condition.text}`, atMs);
     }
   }
@@ -242,7 +293,7 @@ export class Alerts {
     if (condition === undefined) {
       if (this.#conditions.size >= CONDITIONS_MAX) return;
       const { code, subject, severity, text, afterMs } = finding;
-      condition = { code, subject, severity, text, afterMs, sinceMs: atMs, lastMs: atMs, isRaised: false };
+      condition = { code, subject, severity, text, afterMs, sinceMs: atMs, lastMs: atMs, isRaised: false, calledMs: 0, told: new Set() };
       this.#conditions.set(key, condition);
     }
     condition.lastMs = atMs;
@@ -258,26 +309,58 @@ export class Alerts {
     }
   }
 
+  /** What was worth a call and stays is told again when the reaction is due; what a plan came to cover since is told now. */
+  #remind(atMs: number): void {
+    const afterMs = reminderAfterMs(this.#plan);
+    for (const condition of this.#conditions.values()) {
+      if (!condition.isRaised || MOMENT_CODES.has(condition.code) || !callsHomeFor(this.#plan, condition.severity)) continue;
+      const isDue = afterMs !== null && condition.severity === "critical" && atMs - condition.calledMs >= afterMs;
+      for (const [name, channel] of this.#channels) {
+        if (!channel.callsHome) continue;
+        if (!condition.told.has(name)) this.#tell(condition, "raised", condition.text, atMs, (other) => other === name);
+        else if (isDue) this.#tell(condition, "reminded", condition.text, atMs, (other) => other === name);
+      }
+    }
+  }
+
   /** Nobody hears of the end of what nobody heard of. */
   #end(key: string, condition: Condition, text: string, atMs: number): void {
     this.#conditions.delete(key);
     if (condition.isRaised) this.#tell(condition, "cleared", text, atMs);
   }
 
-  #tell(condition: Condition, state: Notice["state"], text: string, atMs: number): void {
+  #tell(condition: Condition, state: Notice["state"], text: string, atMs: number, isFor = this.#hears(condition, state)): void {
     const { server, run } = this.#settings;
     const { code, subject, severity, sinceMs } = condition;
+    const { level, contact, reactionMs } = this.#plan ?? { level: "", contact: "", reactionMs: 0 };
+    const support = callsHomeFor(this.#plan, severity) ? { level, contact, reactionMs } : null;
     this.#notices += 1;
-    const notice: Notice = { id: `${run}-${this.#notices}`, server, code, subject, severity, state, text, atMs, sinceMs };
+    const id = `${run}-${this.#notices}`;
+    const notice: Notice = { id, server, code, subject, severity, state, text, atMs, sinceMs, support };
     for (const [name, channel] of this.#channels) {
-      channel.queue.push(notice);
-      if (channel.queue.length <= QUEUE_NOTICES_MAX) continue;
-      // The first one is on its way when the channel is busy.
-      const [dropped] = channel.queue.splice(channel.isBusy ? 1 : 0, 1);
-      assert(dropped !== undefined, "a full queue has a notice to drop");
-      if (!channel.isBusy) channel.attempts = 0;
-      this.#effects.push({ kind: "dropped", channel: name, notice: dropped, why: "queue" });
+      if (!isFor(name, channel)) continue;
+      condition.told.add(name);
+      if (channel.callsHome) condition.calledMs = atMs;
+      this.#queue(name, channel, notice);
     }
+  }
+
+  /** Who hears of a condition: the operator always; the vendor of what the plan covers, and of the end of what it was called for. */
+  #hears(condition: Condition, state: Notice["state"]): (name: string, channel: Channel) => boolean {
+    return (name, channel) => {
+      if (!channel.callsHome) return true;
+      return state === "cleared" ? condition.told.has(name) : callsHomeFor(this.#plan, condition.severity);
+    };
+  }
+
+  #queue(name: string, channel: Channel, notice: Notice): void {
+    channel.queue.push(notice);
+    if (channel.queue.length <= QUEUE_NOTICES_MAX) return;
+    // The first one is on its way when the channel is busy.
+    const [dropped] = channel.queue.splice(channel.isBusy ? 1 : 0, 1);
+    assert(dropped !== undefined, "a full queue has a notice to drop");
+    if (!channel.isBusy) channel.attempts = 0;
+    this.#effects.push({ kind: "dropped", channel: name, notice: dropped, why: "queue" });
   }
 
   #answered(event: Extract<AlertEvent, { kind: "delivered" | "failed" }>): void {

@@ -73,6 +73,12 @@ const FLAG_HAS_OUTPUTS = 4;
 const FLAG_OUTPUTS = 8;
 const FLAG_CHECKPOINT = 16;
 
+/** Small frames are cut from slabs, since memory of its own costs more than most of them hold. No part is used twice. */
+const SLAB_BYTES = 64 * 1024;
+const LARGEST_FROM_SLAB_BYTES = SLAB_BYTES / 16;
+let slab = new ArrayBuffer(0);
+let slabUsed = 0;
+
 function newFrame(type: number, bodyBytes: number): { frame: Uint8Array; view: DataView } {
   const { frame, view } = newSink(type, bodyBytes, 0, false);
   return { frame, view };
@@ -81,8 +87,15 @@ function newFrame(type: number, bodyBytes: number): { frame: Uint8Array; view: D
 /** `isApart`: `apartBodyBytes` of the body are sent from where they are. */
 function newSink(type: number, bodyBytes: number, apartBodyBytes: number, isApart: boolean): ItemSink {
   if (bodyBytes + 1 > MAX_FRAME_BYTES) throw new WireError(`a message of ${bodyBytes} bytes (at most ${MAX_FRAME_BYTES})`);
-  const frame = new Uint8Array(FRAME_HEADER_BYTES + bodyBytes - (isApart ? apartBodyBytes : 0));
-  const view = new DataView(frame.buffer);
+  const frameBytes = FRAME_HEADER_BYTES + bodyBytes - (isApart ? apartBodyBytes : 0);
+  let [buffer, at] = [slab, slabUsed];
+  if (frameBytes > LARGEST_FROM_SLAB_BYTES) [buffer, at] = [new ArrayBuffer(frameBytes), 0];
+  else {
+    if (slabUsed + frameBytes > slab.byteLength) [buffer, at] = [(slab = new ArrayBuffer(SLAB_BYTES)), 0];
+    slabUsed = at + frameBytes;
+  }
+  const frame = new Uint8Array(buffer, at, frameBytes);
+  const view = new DataView(buffer, at, frameBytes);
   view.setUint32(0, bodyBytes + 1, true);
   frame[4] = type;
   return { frame, view, apart: isApart ? [] : null };

@@ -145,6 +145,8 @@ export type IoToManagement =
   /** `course`: path of the file with its ticks. `why`: what went wrong; null: nothing. */
   | { readonly kind: "recordingEnded"; readonly ticks: number; readonly course: string; readonly why: string | null }
   | { readonly kind: "console"; readonly base64: string }
+  /** One write of the agent in the guest. */
+  | { readonly kind: "agent"; readonly base64: string }
   | { readonly kind: "guest"; readonly what: GuestHappening; readonly failure: boolean }
   /** Answer to `verify`. Empty digests: nobody could answer (an outage, or a member was lost meanwhile): ask again. */
   | { readonly kind: "verified"; readonly seq: number; readonly digests: Readonly<Record<string, string>> };
@@ -153,6 +155,8 @@ export type ManagementToIo =
   /** Tell me everything from now on, and first what you told lately: whoever led before may not have heard it. */
   | { readonly kind: "follow" }
   | { readonly kind: "console"; readonly base64: string }
+  /** For the agent in the guest: in one input. */
+  | { readonly kind: "agent"; readonly base64: string }
   | { readonly kind: "powerButton" }
   /** Power cycle. */
   | { readonly kind: "reset" }
@@ -160,6 +164,8 @@ export type ManagementToIo =
   | { readonly kind: "disk"; readonly action: "grow" | "scrub"; readonly sizeBytes: number }
   /** Fault drill: the disk below this module's mirror fails (DiskDrill). */
   | { readonly kind: "diskDrill"; readonly drill: string }
+  /** Digest of the image that the guest is powered on with from now on; empty: the one that the machines were made with. */
+  | { readonly kind: "bootImage"; readonly image: string }
   /** Full digests of all members at one tick. */
   | { readonly kind: "verify" }
   | { readonly kind: "record"; readonly action: "start" | "imageTaken" | "stop" }
@@ -188,6 +194,8 @@ export type CpuToManagement = {
   readonly mips: number;
   /** Share of the last interval that the machine was running, 0..1. */
   readonly load: number;
+  /** Guest instructions that this process has run. */
+  readonly instructions: number;
 };
 
 export type ControlMessage = IoToManagement | ManagementToIo | ManagementToCpu | CpuToManagement;

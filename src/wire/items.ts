@@ -1,5 +1,5 @@
 /** Inputs and outputs of machines in messages: a header, for some kinds a few numbers, then bytes. */
-import { NO_BYTES } from "../foundation/bytes.js";
+import { fromHex, NO_BYTES, toHex } from "../foundation/bytes.js";
 import { DISK_BLOCK_BYTES, MAX_DISK_REQUEST_BYTES, type DiskOperation, type MachineInput, type MachineOutput } from "../machine/machine.js";
 import { WireError } from "./frame.js";
 import type { Reader } from "./reader.js";
@@ -12,12 +12,14 @@ const INPUT_POWER_BUTTON = 4;
 const INPUT_DISK_DONE = 5;
 const INPUT_DISK_REPEAT = 6;
 const INPUT_DISK_SIZE = 7;
+const INPUT_AGENT = 8;
 const OUTPUT_FRAME = 0;
 const OUTPUT_CONSOLE = 1;
 const OUTPUT_ENTROPY_REQUEST = 2;
 const OUTPUT_RESET = 3;
 const OUTPUT_POWER_OFF = 4;
 const OUTPUT_DISK = 5;
+const OUTPUT_AGENT = 6;
 /** By its place; the place is the flag of an item. */
 const DISK_OPERATIONS: readonly DiskOperation[] = ["read", "write", "flush"];
 /** Before the bytes of a `diskDone`: id u32. */
@@ -25,6 +27,8 @@ const DISK_DONE_BYTES = 4;
 /** Before the bytes of a `disk`: id u32, length u32, offset f64 (exact up to 2^53). */
 const DISK_REQUEST_BYTES = 16;
 const DISK_SIZE_BYTES = 8;
+/** Before the entropy of a `powerOn` whose flag says so: the digest of an image. */
+const IMAGE_DIGEST_BYTES = 32;
 /** kind u8, port or flag u8, length u32 of what follows. */
 export const ITEM_HEADER_BYTES = 6;
 
@@ -73,6 +77,7 @@ function itemBytes(item: MachineInput | MachineOutput): Uint8Array {
       return item.entropy;
     case "frame":
     case "console":
+    case "agent":
     case "entropy":
     case "diskDone":
     case "disk":
@@ -83,8 +88,10 @@ function itemBytes(item: MachineInput | MachineOutput): Uint8Array {
 }
 
 /** Bytes of numbers that some items have between their header and their bytes. */
-function numbersBytes(kind: (MachineInput | MachineOutput)["kind"]): number {
-  switch (kind) {
+function numbersBytes(item: MachineInput | MachineOutput): number {
+  switch (item.kind) {
+    case "powerOn":
+      return item.image === undefined ? 0 : IMAGE_DIGEST_BYTES;
     case "diskDone":
       return DISK_DONE_BYTES;
     case "disk":
@@ -98,7 +105,7 @@ function numbersBytes(kind: (MachineInput | MachineOutput)["kind"]): number {
 
 export function itemsBytes(items: readonly (MachineInput | MachineOutput)[]): number {
   let total = 0;
-  for (const item of items) total += ITEM_HEADER_BYTES + numbersBytes(item.kind) + itemBytes(item).length;
+  for (const item of items) total += ITEM_HEADER_BYTES + numbersBytes(item) + itemBytes(item).length;
   return total;
 }
 
@@ -112,12 +119,17 @@ function writeItem(sink: ItemSink, at: number, code: number, extra: number, leng
 export function writeInput(sink: ItemSink, at: number, input: MachineInput): number {
   const bytes = itemBytes(input);
   switch (input.kind) {
-    case "powerOn":
-      return writeItem(sink, at, INPUT_POWER_ON, 0, bytes.length, bytes);
+    case "powerOn": {
+      if (input.image === undefined) return writeItem(sink, at, INPUT_POWER_ON, 0, bytes.length, bytes);
+      const next = writeItem(sink, at, INPUT_POWER_ON, 1, IMAGE_DIGEST_BYTES + bytes.length, fromHex(input.image, IMAGE_DIGEST_BYTES));
+      return place(sink, next, bytes);
+    }
     case "frame":
       return writeItem(sink, at, INPUT_FRAME, input.port, bytes.length, bytes);
     case "console":
       return writeItem(sink, at, INPUT_CONSOLE, 0, bytes.length, bytes);
+    case "agent":
+      return writeItem(sink, at, INPUT_AGENT, 0, bytes.length, bytes);
     case "entropy":
       return writeItem(sink, at, INPUT_ENTROPY, 0, bytes.length, bytes);
     case "powerButton":
@@ -144,6 +156,8 @@ export function writeOutput(sink: ItemSink, at: number, output: MachineOutput): 
       return writeItem(sink, at, OUTPUT_FRAME, output.port, bytes.length, bytes);
     case "console":
       return writeItem(sink, at, OUTPUT_CONSOLE, 0, bytes.length, bytes);
+    case "agent":
+      return writeItem(sink, at, OUTPUT_AGENT, 0, bytes.length, bytes);
     case "entropyRequest":
       return writeItem(sink, at, OUTPUT_ENTROPY_REQUEST, 0, output.lengthBytes, bytes);
     case "reset":
@@ -170,6 +184,7 @@ export function readInput(reader: Reader): MachineInput {
     if (length !== DISK_SIZE_BYTES) throw new WireError("the size of a disk that is none");
     return { kind: "diskSize", bytes: wholeBlocks(reader.seq()) };
   }
+  if (code === INPUT_POWER_ON && extra !== 0) return readPowerOn(reader, length);
   const bytes = reader.bytes(length);
   switch (code) {
     case INPUT_POWER_ON:
@@ -178,6 +193,8 @@ export function readInput(reader: Reader): MachineInput {
       return { kind: "frame", port: extra, bytes };
     case INPUT_CONSOLE:
       return { kind: "console", bytes };
+    case INPUT_AGENT:
+      return { kind: "agent", bytes };
     case INPUT_ENTROPY:
       return { kind: "entropy", bytes };
     case INPUT_POWER_BUTTON:
@@ -187,6 +204,12 @@ export function readInput(reader: Reader): MachineInput {
     default:
       throw new WireError(`unknown input ${code}`);
   }
+}
+
+function readPowerOn(reader: Reader, length: number): MachineInput {
+  if (length < IMAGE_DIGEST_BYTES) throw new WireError("a power-on with an image that has no digest");
+  const image = toHex(reader.bytes(IMAGE_DIGEST_BYTES));
+  return { kind: "powerOn", entropy: reader.bytes(length - IMAGE_DIGEST_BYTES), image };
 }
 
 function wholeBlocks(bytes: number): number {
@@ -221,6 +244,8 @@ export function readOutput(reader: Reader): MachineOutput {
       return { kind: "frame", port: extra, bytes: reader.bytes(length) };
     case OUTPUT_CONSOLE:
       return { kind: "console", bytes: reader.bytes(length) };
+    case OUTPUT_AGENT:
+      return { kind: "agent", bytes: reader.bytes(length) };
     case OUTPUT_ENTROPY_REQUEST:
       return { kind: "entropyRequest", lengthBytes: length };
     case OUTPUT_RESET:

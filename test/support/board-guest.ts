@@ -61,6 +61,8 @@ export interface GuestOverrides {
   readonly harts?: number;
   readonly macAddress?: string;
   readonly diskBytes?: number;
+  readonly initrd?: Uint8Array;
+  readonly bootFilesOf?: (image: string) => { readonly kernel: Uint8Array; readonly initrd: Uint8Array };
 }
 
 export function createGuest(overrides: GuestOverrides = {}): Machine {
@@ -69,7 +71,8 @@ export function createGuest(overrides: GuestOverrides = {}): Machine {
     ...(overrides.macAddress === undefined ? {} : { macAddress: overrides.macAddress }),
     core: guestCore(),
     kernel: guestKernel(),
-    initrd: new Uint8Array(5000).fill(3),
+    initrd: overrides.initrd ?? new Uint8Array(5000).fill(3),
+    ...(overrides.bootFilesOf === undefined ? {} : { bootFilesOf: overrides.bootFilesOf }),
     commandLine: "test",
     ramBytes: overrides.ramBytes ?? 64 << 20,
     harts: overrides.harts ?? 1,

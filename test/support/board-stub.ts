@@ -58,10 +58,10 @@ export class StubCore implements Rv64Core {
 
 export const STUB_RAM_BYTES = 1 << 20;
 
-export function stubBoard(harts = 1, diskBytes = 0): { board: Board; core: StubCore; memory: GuestMemory } {
+export function stubBoard(harts = 1, diskBytes = 0, agentPort = false): { board: Board; core: StubCore; memory: GuestMemory } {
   const memory = new GuestMemory(new ArrayBuffer(RAM + STUB_RAM_BYTES), STUB_RAM_BYTES);
   const core = new StubCore();
-  const board = new Board(memory, core, { harts, diskBytes });
+  const board = new Board(memory, core, { harts, diskBytes, agentPort });
   board.clear();
   setUpHarts(memory, { harts, epochNs: 1_000_000_000_000n, timeNs: 0n, entry: BigInt(DRAM), deviceTree: 0n, direct: true });
   return { board, core, memory };
@@ -82,6 +82,7 @@ export function randomSource(seed: number): (below: number) => number {
 export const NET = 0x10001000;
 export const DISK = 0x10002000;
 export const RNG = 0x10003000;
+export const AGENT = 0x10004000;
 
 /** A driver of one virtqueue, for tests: rings at fixed places of guest RAM. */
 export class StubDriver {

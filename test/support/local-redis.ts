@@ -1,19 +1,11 @@
 /** A real Redis server on loopback for tests, run from Debian's `redis-tools` package, whose redis-check-rdb is the server binary under another name. */
 import { spawn, type ChildProcess } from "node:child_process";
 import { existsSync } from "node:fs";
-import { createServer, connect } from "node:net";
+import { connect } from "node:net";
 import type { Address } from "../../dist/bench/connection.js";
+import { freePort } from "./free-port.js";
 
 const BINARIES = ["/usr/bin/redis-server", "/usr/bin/redis-check-rdb"];
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (address === null || typeof address === "string") throw new Error("no free port");
-  return address.port;
-}
 
 function answers(port: number): Promise<boolean> {
   return new Promise((resolve) => {

@@ -12,6 +12,7 @@ export const SAMPLE_REPORT: ServerReport = {
   wantedRedundancy: "DUPLEX",
   guest: "ready",
   guestServices: { web: "up", 'odd "name" \\ of\na service': "down", new: "unknown" },
+  guestHeartbeatAgeMs: 1200,
   guestFaults: { panics: 1, hangs: 0, restarts: 0, serviceFailures: 1 },
   configuration: 3,
   seq: 1000,
@@ -22,6 +23,10 @@ export const SAMPLE_REPORT: ServerReport = {
   network: "user",
   published: [{ protocol: "tcp", hostAddress: "", hostPort: 8080, guestPort: 80 }],
   bridge: "",
+  certification: {
+    ...{ state: "certified", image: "d", certificate: "c", level: "full" },
+    ...{ expiresAt: "2027-01-01T00:00:00.000Z", since: "2026-01-01T00:00:00.000Z" },
+  },
   image: { name: "payments", digest: "d", kernel: "stock", kernelRelease: "6.12" },
   engine: "rv64",
   memoryMiB: 256,
@@ -54,7 +59,12 @@ export const SAMPLE_REPORT: ServerReport = {
       ...{ differingBlocks: 0, copiedBytes: 4096, resyncs: 1 },
     },
   },
+  support: {
+    ...{ level: "premium", warranty: "running", warrantyFromMs: 1_767_225_600_000, warrantyUntilMs: 1_861_920_000_000 },
+    ...{ contact: "+49 30 000000", reactionMs: 3_600_000 },
+  },
   lastEventId: 42,
+  front: { listen: "0.0.0.0:8443", fingerprint: "AB:CD", expiresAtMs: 1_800_000_000_000 },
   modules: [
     { ...sampleModule("cpu0", "cpu"), mips: 12.5, load: 0.5 },
     {

@@ -9,6 +9,7 @@ const KEYS_PER_READ = 500;
 
 export class SteadyWriter {
   readonly #address: Address;
+  readonly #pauseMs: number;
   readonly #acknowledged: number[] = [];
   #checked = 0;
   #next = 0;
@@ -17,8 +18,10 @@ export class SteadyWriter {
   /** Connections that ended, and answers that were an error or never came. */
   interruptions = 0;
 
-  constructor(address: Address) {
+  /** `pauseMs`: between two writes, for a guest that has other things to do as well. */
+  constructor(address: Address, pauseMs = 0) {
     this.#address = address;
+    this.#pauseMs = pauseMs;
   }
 
   get count(): number {
@@ -55,6 +58,7 @@ export class SteadyWriter {
       const number = (this.#next += 1);
       await limited(connection.command(["SET", `steady:${number}`, String(number)]));
       this.#acknowledged.push(number);
+      if (this.#pauseMs > 0) await new Promise((resolve) => setTimeout(resolve, this.#pauseMs));
     }
   }
 

@@ -80,7 +80,16 @@ class ElfMachine {
     this.loadSegments();
     const treeOffset = ramBytes - DEVICE_TREE_BYTES;
     const randomSeed = new Uint8Array(64); // a program under test must always do the same
-    const tree = buildDeviceTree({ ramBytes, harts, commandLine: "", initrdStart: 0, initrdEnd: 0, randomSeed, hasDisk: false });
+    const tree = buildDeviceTree({
+      ramBytes,
+      harts,
+      commandLine: "",
+      initrdStart: 0,
+      initrdEnd: 0,
+      randomSeed,
+      hasDisk: false,
+      hasAgentPort: false,
+    });
     this.memory.bytes.set(tree, RAM + treeOffset);
     const deviceTree = BigInt(DRAM + treeOffset);
     setUpHarts(this.memory, { harts, epochNs: 0n, timeNs: 0n, entry: this.program.entry, deviceTree, direct: false });

@@ -12,6 +12,7 @@ import type { Rv64Core } from "./core.js";
 import {
   CLINT_ADDRESS,
   CLINT_BYTES,
+  CONSOLE_SLOT,
   DISK_SLOT,
   ENTROPY_SLOT,
   FINISHER_ADDRESS,
@@ -39,6 +40,7 @@ import { Plic } from "./plic.js";
 import { TestFinisher } from "./test-finisher.js";
 import { Uart16550 } from "./uart16550.js";
 import { VirtioBlk } from "./virtio-blk.js";
+import { VirtioConsole } from "./virtio-console.js";
 import { VirtioEntropy } from "./virtio-entropy.js";
 import { VirtioNet } from "./virtio-net.js";
 
@@ -57,6 +59,8 @@ export interface BoardOptions {
   readonly macAddress?: Uint8Array;
   /** Size of the disk at first; 0 or absent: none. */
   readonly diskBytes?: number;
+  /** Whether there is a virtual port for an agent in the guest. */
+  readonly agentPort?: boolean;
 }
 
 interface MappedDevice {
@@ -74,6 +78,7 @@ export class Board {
   readonly network: VirtioNet;
   readonly disk: VirtioBlk;
   readonly entropy: VirtioEntropy;
+  readonly agentPort: VirtioConsole;
   readonly harts: number;
   /** While the core runs, the running hart's record is at ACTIVE. */
   running = false;
@@ -101,19 +106,24 @@ export class Board {
     this.disk = new VirtioBlk(memory, core, this.plic, this.outputs);
     this.disk.install(options.diskBytes ?? 0);
     this.entropy = new VirtioEntropy(memory, core, this.plic, this.outputs);
+    this.agentPort = new VirtioConsole(memory, core, this.plic, this.outputs);
+    this.agentPort.install(options.agentPort ?? false);
     this.finisher = new TestFinisher(core, (kind, failure, code) => this.powerDown(kind, failure, code));
     this.virtioSlots = [];
     this.virtioSlots[NETWORK_SLOT] = this.network.transport;
     this.virtioSlots[DISK_SLOT] = this.disk.transport;
     this.virtioSlots[ENTROPY_SLOT] = this.entropy.transport;
+    this.virtioSlots[CONSOLE_SLOT] = this.agentPort.transport;
   }
 
   /** Clears devices and harts, as the first step of every power-on. A disk keeps its size, to which it may have grown. */
   clear(): void {
     const diskBytes = this.disk.sizeBytes;
+    const hasAgentPort = this.agentPort.isPresent;
     clearState(this.memory);
     this.network.powerOn();
     this.disk.install(diskBytes);
+    this.agentPort.install(hasAgentPort);
     this.end = null;
   }
 
@@ -157,6 +167,7 @@ export class Board {
     this.network.resume();
     this.network.flush();
     this.disk.resume();
+    this.agentPort.resume();
   }
 
   /** The guest asked to be powered off or reset: the machine stands still until the next power-on. */
@@ -168,6 +179,10 @@ export class Board {
     this.core.requestStop();
   }
 
+  private isAbsent(slot: number): boolean {
+    return (slot === DISK_SLOT && !this.disk.isPresent) || (slot === CONSOLE_SLOT && !this.agentPort.isPresent);
+  }
+
   /** Base of the device that `find` returned last. */
   private base = 0;
 
@@ -175,7 +190,7 @@ export class Board {
     if (address >= VIRTIO_ADDRESS && address < UART1_ADDRESS) {
       this.base = address & ~0xfff;
       const slot = (address - VIRTIO_ADDRESS) >>> 12;
-      return slot === DISK_SLOT && !this.disk.isPresent ? undefined : this.virtioSlots[slot];
+      return this.isAbsent(slot) ? undefined : this.virtioSlots[slot];
     }
     if (address >= PLIC_ADDRESS && address < PLIC_ADDRESS + PLIC_BYTES) {
       this.base = PLIC_ADDRESS;

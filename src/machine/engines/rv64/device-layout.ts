@@ -26,6 +26,9 @@ export const DISK_REQUESTS = DEVICES + 0x6000;
 /** Frames that arrived while the guest had no receive buffer. */
 export const NETWORK_BACKLOG = DEVICES + 0x8000;
 export const NETWORK_BACKLOG_BYTES = 0x10000;
+/** Bytes for the agent that the guest has not taken yet. */
+export const AGENT_BACKLOG = DEVICES + 0x18000;
+export const AGENT_BACKLOG_BYTES = 0xc000;
 
 // ---- guest-physical addresses ----
 export const FINISHER_ADDRESS = 0x100000;

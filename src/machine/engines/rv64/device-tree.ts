@@ -2,6 +2,7 @@
 import {
   CLINT_ADDRESS,
   CLINT_BYTES,
+  CONSOLE_SLOT,
   DISK_SLOT,
   ENTROPY_SLOT,
   FINISHER_ADDRESS,
@@ -46,6 +47,7 @@ export interface DeviceTreeOptions {
   readonly initrdEnd: number;
   readonly randomSeed: Uint8Array;
   readonly hasDisk: boolean;
+  readonly hasAgentPort: boolean;
 }
 
 const hex = (value: number): string => value.toString(16);
@@ -104,7 +106,7 @@ function virtioNode(slot: number): TreeNode {
   };
 }
 
-function busNode(harts: number, hasDisk: boolean): TreeNode {
+function busNode({ harts, hasDisk, hasAgentPort }: DeviceTreeOptions): TreeNode {
   const each = Array.from({ length: harts }, (_, hart) => hartPhandle(hart));
   return {
     name: "soc",
@@ -149,6 +151,7 @@ function busNode(harts: number, hasDisk: boolean): TreeNode {
       virtioNode(NETWORK_SLOT),
       ...(hasDisk ? [virtioNode(DISK_SLOT)] : []),
       virtioNode(ENTROPY_SLOT),
+      ...(hasAgentPort ? [virtioNode(CONSOLE_SLOT)] : []),
     ],
   };
 }
@@ -182,7 +185,7 @@ export function buildDeviceTree(options: DeviceTreeOptions): Uint8Array {
         properties: { "#address-cells": [1], "#size-cells": [0], "timebase-frequency": [TIMEBASE_HZ] },
         children: Array.from({ length: harts }, (_, hart) => hartNode(hart)),
       },
-      busNode(harts, options.hasDisk),
+      busNode(options),
     ],
   };
   return writeDeviceTree(root, 0);

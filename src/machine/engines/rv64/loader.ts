@@ -3,7 +3,7 @@
  * the kernel 2 MiB above the start of RAM, the RAM disk as high as it goes, the device tree in the last 64 KiB.
  */
 import { SteadfastError } from "../../../foundation/errors.js";
-import { buildDeviceTree } from "./device-tree.js";
+import { buildDeviceTree, type DeviceTreeOptions } from "./device-tree.js";
 import type { GuestMemory } from "./guest-memory.js";
 import { DRAM, MAX_RAM_BYTES, RAM } from "./layout.js";
 
@@ -68,7 +68,7 @@ export function loadBootFiles(
   files: BootFiles,
   harts: number,
   randomSeed: Uint8Array,
-  hasDisk: boolean,
+  devices: Pick<DeviceTreeOptions, "hasDisk" | "hasAgentPort">,
 ): { readonly entry: number; readonly deviceTree: number } {
   const treeOffset = memory.ramBytes - DEVICE_TREE_BYTES;
   const initrdOffset = (treeOffset - files.initrd.length) & ~(PAGE_BYTES - 1);
@@ -80,7 +80,7 @@ export function loadBootFiles(
     initrdStart,
     initrdEnd: initrdStart + files.initrd.length,
     randomSeed,
-    hasDisk,
+    ...devices,
   });
   if (tree.length > DEVICE_TREE_BYTES)
     throw new SteadfastError("USAGE", { what: "The kernel command line is too long; 32 KiB are enough for anyone." });

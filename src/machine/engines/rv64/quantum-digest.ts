@@ -25,6 +25,7 @@ const OUTPUT_KINDS: Readonly<Record<MachineOutput["kind"], number>> = {
   reset: 4,
   powerOff: 5,
   disk: 6,
+  agent: 7,
 };
 const DISK_OPERATIONS: Readonly<Record<DiskOperation, number>> = { read: 1, write: 2, flush: 3 };
 const LANES = [0, 1, 2, 3] as const;
@@ -149,6 +150,7 @@ function detail(output: MachineOutput): number {
     case "powerOff":
       return output.failure ? 1 : 0;
     case "console":
+    case "agent":
       return 0;
   }
 }

@@ -41,10 +41,14 @@ export interface Rv64Options {
   readonly harts: number;
   readonly epochNs: bigint;
   readonly imageDigest: string;
+  /** Kernel and initrd of another image, by its digest, for a power-on with that. Absent: there is no other. */
+  readonly bootFilesOf?: (image: string) => { readonly kernel: Uint8Array; readonly initrd: Uint8Array };
   /** Of the guest, `aa:bb:cc:dd:ee:ff`; guests on one network need different ones. */
   readonly macAddress?: string;
   /** Size of the disk, whole blocks; 0 or absent: none. Only at first: what it has grown to since is part of the machine's state. */
   readonly diskBytes?: number;
+  /** Whether the guest has a virtual port for its agent; absent: no, as in recordings from before there was one. */
+  readonly agentPort?: boolean;
 }
 
 class Rv64Machine implements Machine {
@@ -74,6 +78,7 @@ class Rv64Machine implements Machine {
     this.board = new Board(this.memory, this.core, {
       harts,
       diskBytes: options.diskBytes ?? 0,
+      agentPort: options.agentPort ?? false,
       ...(options.macAddress === undefined ? {} : { macAddress: parseMacAddress(options.macAddress) }),
     });
     const sbi = new Sbi(this.board);
@@ -166,7 +171,7 @@ class Rv64Machine implements Machine {
 
   private apply(input: MachineInput): void {
     if (input.kind === "powerOn") {
-      this.powerOn(input.entropy);
+      this.powerOn(input.entropy, input.image);
       return;
     }
     // A disk grows whether the guest runs or not.
@@ -181,6 +186,9 @@ class Rv64Machine implements Machine {
         return;
       case "console":
         this.board.console.receive(input.bytes);
+        return;
+      case "agent":
+        this.board.agentPort.receive(input.bytes);
         return;
       case "entropy":
         this.board.entropy.provide(input.bytes);
@@ -209,17 +217,29 @@ class Rv64Machine implements Machine {
     return timer < alarm ? timer : alarm;
   }
 
-  private powerOn(entropy: Uint8Array): void {
+  private powerOn(entropy: Uint8Array, image?: string): void {
     assert(entropy.length === ENTROPY_BYTES, "power-on takes 64 bytes of entropy");
     const timeNs = this.core.getTime();
     this.clear(timeNs);
     const { harts, epochNs } = this.options;
-    const { entry, deviceTree } = loadBootFiles(this.memory, this.options, harts, entropy, this.board.disk.isPresent);
+    const files = image === undefined ? this.options : { ...this.otherFiles(image), commandLine: this.options.commandLine };
+    const { entry, deviceTree } = loadBootFiles(this.memory, files, harts, entropy, {
+      hasDisk: this.board.disk.isPresent,
+      hasAgentPort: this.board.agentPort.isPresent,
+    });
     this.ramIsClean = false;
     setUpHarts(this.memory, { harts, epochNs, timeNs, entry: BigInt(entry), deviceTree: BigInt(deviceTree), direct: true });
     this.core.initialise();
     // A capture or checkpointer that goes on over the power cycle must take all of RAM again.
     this.memory.bytes.fill(PAGE_DIRTY | PAGE_UNMARKED, PAGE_FLAGS, PAGE_FLAGS + this.memory.ramBytes / PAGE_BYTES);
+  }
+
+  private otherFiles(image: string): { readonly kernel: Uint8Array; readonly initrd: Uint8Array } {
+    const { bootFilesOf, ramBytes, commandLine } = this.options;
+    assert(bootFilesOf !== undefined, "a machine without other images is not powered on with one");
+    const files = bootFilesOf(image);
+    checkMemory(ramBytes, { ...files, commandLine });
+    return files;
   }
 
   /** Back to the state of a machine that was never powered on, but for guest time. */

@@ -69,6 +69,8 @@ export interface VirtioDevice {
   /** Those of them without which the device does not work with a driver. Absent: none. */
   readonly requiredFeatures?: number;
   readonly queueCount: number;
+  /** Of each queue, as offered to the driver; a power of two. Absent: as many entries as a queue may have. */
+  readonly maxQueueSize?: number;
   readonly config: Uint8Array;
   notify(queue: number): void;
   reset(): void;
@@ -135,7 +137,7 @@ export class VirtioMmio {
       case DEVICE_FEATURES:
         return this.offered(words[T_DEVICE_FEATURES_SELECT]!);
       case QUEUE_SIZE_MAX:
-        return this.selected === undefined ? 0 : MAX_QUEUE_SIZE;
+        return this.selected === undefined ? 0 : (this.device.maxQueueSize ?? MAX_QUEUE_SIZE);
       case QUEUE_READY:
         return this.selected?.ready === true ? 1 : 0;
       case INTERRUPT_STATUS:

@@ -11,6 +11,7 @@ import type { OutputLog } from "./outputs.js";
 import type { Plic } from "./plic.js";
 import { DEVICE_WORDS_AT, FEATURE_EVENT_INDEX, FEATURE_INDIRECT, VirtioMmio } from "./virtio-mmio.js";
 import type { VirtioDevice } from "./virtio-mmio.js";
+import { transmitAll } from "./virtio-transmit.js";
 import { Chain } from "./virtqueue.js";
 
 /** Ethernet without FCS: the shortest header, and room for jumbo frames. */
@@ -108,20 +109,8 @@ export class VirtioNet implements VirtioDevice {
 
   private transmit(): void {
     const queue = this.transport.queues[TRANSMIT]!;
-    const indirect = this.transport.has(FEATURE_INDIRECT);
-    this.words[N_TRANSMIT_HELD] = 0;
-    for (;;) {
-      if (this.outputs.full) {
-        this.words[N_TRANSMIT_HELD] = 1;
-        break;
-      }
-      if (!queue.pop(this.chain, indirect)) break;
-      this.send();
-      queue.push(this.chain.head, 0);
-    }
-    if (!this.transport.running) return;
-    this.transport.complete(queue);
-    queue.requestNotification(this.transport.has(FEATURE_EVENT_INDEX), true);
+    const isHeld = transmitAll(this.transport, queue, this.chain, this.outputs, () => this.send());
+    this.words[N_TRANSMIT_HELD] = isHeld ? 1 : 0;
   }
 
   private send(): void {
