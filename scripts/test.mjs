@@ -44,6 +44,11 @@ const HOST_PACKAGES = [
   ["promtool", "prometheus"],
   ["chromium", "chromium"],
 ];
+/** With --long as well. */
+const LONG_PACKAGES = [
+  ["/lib/systemd/systemd", "systemd"],
+  ["pgrep", "procps"],
+];
 /** The Node releases that every release of Steadfast is checked on. */
 const NODE_MAJORS = [20, 24];
 const THIS_MAJOR = Number(process.versions.node.split(".")[0]);
@@ -54,7 +59,7 @@ const STARTS_SERVERS = /support\/(real-server|toy-servers|module-processes)\.js/
 /** Others that need the machine for themselves. */
 const ALONE = /^(bench-(faults|payments|tools)|image-boot|tap)/;
 /** Only with --long, or by name. One at a time. */
-const LONG = /^(image-change|programme\.|qualification\.|server-change)/;
+const LONG = /^(image-change|programme\.|qualification\.|server-change|systemd)/;
 /** They start a guest of an image. (Those that run alone come after the images in any case.) */
 const NEEDS_IMAGE = /^(rv64-engine|disk-boot)/;
 /** Of those beside: the longest first, so that none runs on at the end while a core has nothing to do. */
@@ -103,7 +108,7 @@ function mustMeanwhile(command, argumentsList) {
 }
 
 function installPackages() {
-  const missing = HOST_PACKAGES.filter(([program]) => !isThere(program)).map(([, name]) => name);
+  const missing = [...HOST_PACKAGES, ...(long ? LONG_PACKAGES : [])].filter(([program]) => !isThere(program)).map(([, name]) => name);
   if (missing.length === 0) return;
   const line = `apt-get install -y --no-install-recommends ${missing.join(" ")}`;
   if (process.getuid() !== 0) {

@@ -11,6 +11,7 @@ import { ManagementFeed } from "../dist/modules/management-feed.js";
 import { IoView } from "../dist/modules/management-io.js";
 import { lockServer } from "../dist/modules/management-lock.js";
 import { StandbyView } from "../dist/modules/management-standbys.js";
+import { SilenceWatch } from "../dist/modules/silence-watch.js";
 import { NO_COUNTERS } from "../dist/modules/management-status.js";
 import { VerifyRequests } from "../dist/modules/management-verify.js";
 import type { Peer } from "../dist/modules/transport.js";
@@ -21,6 +22,19 @@ const folder = mkdtempSync(join(tmpdir(), "steadfast-parts-"));
 after(() => rmSync(folder, { recursive: true }));
 
 const EVENT: EventMessage = { kind: "event", atMs: 1, severity: "info", code: "SAID", text: "something" };
+
+test("a process may take its time until it is first heard; then silence is short", () => {
+  const watch = new SilenceWatch({ silentLooks: 2, startingLooks: 5 });
+  const looks = (count: number): boolean[] => Array.from({ length: count }, () => watch.look());
+  watch.started();
+  assert.deepEqual(looks(6), [false, false, false, false, false, true]);
+  watch.started();
+  assert.deepEqual(looks(5).includes(true), false);
+  assert.deepEqual([watch.heard(), watch.heard()], [true, false]);
+  assert.deepEqual(looks(3), [false, false, true]);
+  // One that was adopted has started long ago.
+  assert.deepEqual(new SilenceWatch({ silentLooks: 0, startingLooks: 5 }).look(), true);
+});
 
 describe("the event log of whoever takes the lead", () => {
   test("goes on after a line that was cut in half, and loses nothing that follows", () => {

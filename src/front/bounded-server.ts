@@ -99,13 +99,26 @@ export function sendError(response: ServerResponse, error: unknown, { waitsForRe
     response.destroy();
     return;
   }
-  // What is left of a request that was refused is not waited for.
-  if (!response.req.complete && !waitsForRest) response.setHeader("connection", "close");
+  if (!response.req.complete && !waitsForRest) discardRest(response.req);
   const { status, body } = errorAnswer(error);
   if (status === 401) response.setHeader("www-authenticate", 'Bearer realm="steadfast"');
   if (error instanceof TooOften) response.setHeader("retry-after", error.seconds);
   if (status >= 500 && !(error instanceof SteadfastError)) process.stderr.write(`${String((error as Error).stack)}\n`);
   sendJson(response, status, body);
+}
+
+/**
+ * What is left of a request that was refused is thrown away: if the connection ended at once, who still sends would see that, and not the
+ * answer (RFC 9112, 9.6). Too much of it, or too slow, ends the connection.
+ */
+function discardRest(request: IncomingMessage): void {
+  let leftBytes = limits.DISCARDED_BYTES_MAX;
+  const timer = setTimeout(() => request.destroy(), limits.DISCARD_LIMIT_MS);
+  request.once("close", () => clearTimeout(timer));
+  request.on("data", ({ length }: Buffer) => {
+    leftBytes -= length;
+    if (leftBytes < 0) request.destroy();
+  });
 }
 
 /** Too late, too long, or no HTTP at all. */

@@ -22,6 +22,9 @@ export const HANDSHAKE_LIMIT_MS = 5000;
 /** A request's head, and all of it, must be there within. */
 export const HEAD_LIMIT_MS = 10_000;
 export const REQUEST_LIMIT_MS = 20_000;
+/** Of a request that was refused while it still came. */
+export const DISCARDED_BYTES_MAX = 1024 * 1024;
+export const DISCARD_LIMIT_MS = 5000;
 export const LATE_CHECK_EVERY_MS = 1000;
 /** A connection on which nothing moves; event streams have their keep-alive. */
 export const IDLE_LIMIT_MS = 60_000;

@@ -47,8 +47,11 @@ export const START_WAIT_MS = 3000;
 export const RESUME_WAIT_MS = 500;
 /** No member answers for this long: an honest outage. */
 export const STALL_LIMIT_MS = 5000;
-/** An expected module that does not connect for this long is killed, so that its next incarnation may. */
-export const ABSENT_LIMIT_MS = 8000;
+/**
+ * An expected module that does not connect for this long is killed, so that its next incarnation may. Far more than a start takes: killed
+ * sooner, none would ever arrive on a host so busy that Node needs ten seconds.
+ */
+export const ABSENT_LIMIT_MS = 20_000;
 /** Computing a digest of all RAM may delay all results by this much. */
 export const VERIFY_ALLOWANCE_MS = 15_000;
 /** And one module's beyond another's by this much and this many times what the other took. */

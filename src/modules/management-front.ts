@@ -13,15 +13,12 @@ import type { ServerPaths } from "./management-paths.js";
 import { readJsonFile, writeJsonFile, type PlannedFront, type ServerPlan } from "./management-plan.js";
 import { MODULE_MARK_VARIABLE, recordProcess, signalIfAlive, type ProcessRecord } from "./management-process.js";
 import { boundLog, openLog } from "./management-supervisor.js";
+import { SilenceWatch } from "./silence-watch.js";
 import { yieldForGood } from "./start-priority.js";
 
 const MAIN_PATH = fileURLToPath(new URL("../front/main.js", import.meta.url));
-/**
- * A front that was not heard over this many looks hangs. Counted in looks, so that a suspended host does not make it look silent.
- */
-const SILENT_LOOKS_LIMIT = 10;
-/** Until it listens, which a busy host may take its time for. */
-const STARTING_LOOKS_LIMIT = 240;
+/** In heartbeats. */
+const SILENCE_LIMITS = { silentLooks: 10, startingLooks: 240 };
 const RESTART_FIRST_MS = 100;
 const RESTART_MOST_MS = 10_000;
 /** One that ran so long begins anew with the shortest pause. */
@@ -76,8 +73,7 @@ export class FrontKeeper {
   readonly #module: string;
   #child: ChildProcess | null = null;
   #startedAtMs = 0;
-  #silentLooks = 0;
-  #wasHeard = false;
+  readonly #silence = new SilenceWatch(SILENCE_LIMITS);
   #pauseMs = RESTART_FIRST_MS;
 
   constructor(module: string, server: string, front: PlannedFront, paths: ServerPaths) {
@@ -108,13 +104,10 @@ export class FrontKeeper {
     closeSync(log);
     this.#child = child;
     this.#startedAtMs = performance.now();
-    this.#silentLooks = 0;
-    this.#wasHeard = false;
+    this.#silence.started();
     const lifeline = child.stdio[LIFELINE_DESCRIPTOR] as Duplex;
     lifeline.on("data", () => {
-      this.#silentLooks = 0;
-      if (!this.#wasHeard && child.pid !== undefined) yieldForGood(child.pid);
-      this.#wasHeard = true;
+      if (this.#silence.heard() && child.pid !== undefined) yieldForGood(child.pid);
     });
     lifeline.on("error", () => lifeline.destroy());
     child.once("error", () => this.#gone(child));
@@ -128,8 +121,7 @@ export class FrontKeeper {
 
   #look(): void {
     boundLog(this.#logPath);
-    this.#silentLooks += 1;
-    if (this.#silentLooks > (this.#wasHeard ? SILENT_LOOKS_LIMIT : STARTING_LOOKS_LIMIT)) this.#child?.kill("SIGKILL");
+    if (this.#silence.look()) this.#child?.kill("SIGKILL");
   }
 
   #gone(child: ChildProcess): void {

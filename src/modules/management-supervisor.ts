@@ -19,6 +19,7 @@ import {
   type ProcessRecord,
 } from "./management-process.js";
 import type { ModulePresence, ModuleRecord } from "./management-state.js";
+import { SilenceWatch } from "./silence-watch.js";
 import { endYielding, yieldWhileStarting } from "./start-priority.js";
 
 const MAIN_PATH = fileURLToPath(new URL("./main.js", import.meta.url));
@@ -27,11 +28,8 @@ const LOG_BYTES_MAX = 1024 * 1024;
 /** A process stopped (SIGSTOP, a debugger) for this long is ended, if the vote has not noticed before. */
 const STOPPED_LIMIT_MS = 3000;
 
-/**
- * An I/O or management module that says nothing over this many checks (a second each) hangs, though its process runs: nobody votes on
- * it. Counted in checks, not in time, so that a suspended host does not make everyone look silent.
- */
-const SILENT_CHECKS_LIMIT = 5;
+/** Checks of a second each: an I/O or management module that says nothing for so long hangs, though its process runs. Nobody votes on it. */
+const SILENCE_LIMITS = { silentLooks: 5, startingLooks: 60 };
 
 /** Between asking modules to end and ending them. */
 const SHUTDOWN_GRACE_MS = 300;
@@ -61,7 +59,7 @@ export class ModuleSupervisor {
   #plannedCause: LossCause | null = null;
   #restartTimer: NodeJS.Timeout | null = null;
   #stoppedSinceMs: number | null = null;
-  #silentChecks = 0;
+  readonly #silence = new SilenceWatch(SILENCE_LIMITS);
   #ended = false;
 
   constructor(module: PlannedModule, threshold: FaultThreshold, runDirectory: string, logDirectory: string, hooks: SupervisorHooks) {
@@ -144,7 +142,7 @@ export class ModuleSupervisor {
     this.#incarnation += 1;
     this.#plannedCause = null;
     this.#stoppedSinceMs = null;
-    this.#silentChecks = 0;
+    this.#silence.started();
     const configPath = `${this.#runDirectory}/${this.name}.json`;
     writeJsonFile(configPath, this.#hooks.configure(this.module, this.#incarnation));
     const log = openLog(this.#logPath);
@@ -203,7 +201,7 @@ export class ModuleSupervisor {
 
   /** The module was heard of. */
   noteAlive(): void {
-    this.#silentChecks = 0;
+    this.#silence.heard();
   }
 
   noteLockstep(): void {
@@ -219,8 +217,8 @@ export class ModuleSupervisor {
     if (state !== "T" && state !== "t") this.#stoppedSinceMs = null;
     else this.#stoppedSinceMs ??= nowMs;
     if (this.#stoppedSinceMs !== null && nowMs - this.#stoppedSinceMs >= STOPPED_LIMIT_MS) this.kill(this.#plannedCause ?? "hung");
-    this.#silentChecks += 1;
-    if (this.module.kind !== "cpu" && !this.#isSelf && this.#silentChecks > SILENT_CHECKS_LIMIT) this.kill("hung");
+    const isSilent = this.#silence.look();
+    if (isSilent && this.module.kind !== "cpu" && !this.#isSelf) this.kill("hung");
     boundLog(this.#logPath);
   }
 

@@ -1,4 +1,5 @@
 /** One seed from beginning to verdict. */
+import { ABSENT_LIMIT_MS } from "../lockstep/limits.js";
 import {
   checkDisk,
   checkHistory,
@@ -26,8 +27,8 @@ export interface SeedOutcome {
   readonly trace: readonly string[];
 }
 
-/** After the last fault; a stall alone takes five seconds to be called an outage. */
-const RECOVERY_LIMIT_MS = 20_000;
+/** After the last fault: a module that hangs before it connects, and what else goes wrong; a stall alone takes five seconds to be called so. */
+const RECOVERY_LIMIT_MS = ABSENT_LIMIT_MS + 12_000;
 /** An idle guest ticks a hundred times a second, and each tick looks at two pages. */
 const SCRUB_LIMIT_MS = 20_000;
 const SETTLE_MS = 500;
