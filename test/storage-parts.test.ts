@@ -4,8 +4,17 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { Admission, type Operation } from "../dist/storage/admission.js";
 import { checksumBlocks, wordsOf } from "../dist/storage/block-checksum.js";
+import { DiskController } from "../dist/storage/disk-controller.js";
 import { FaultyFile, noFaults } from "../dist/storage/faulty-file.js";
-import { BLOCK_BYTES, MIRROR_LAG_MS, MIRROR_SLOW_MS, MOST_CREDITED_MS, REGION_BYTES } from "../dist/storage/limits.js";
+import {
+  BLOCK_BYTES,
+  MAX_COMMAND_BYTES,
+  MIRROR_LAG_MS,
+  MIRROR_SILENT_MS,
+  MIRROR_SLOW_MS,
+  MOST_CREDITED_MS,
+  REGION_BYTES,
+} from "../dist/storage/limits.js";
 import { MemoryFile } from "../dist/storage/memory-file.js";
 import { parseStoreCommand, parseStoreReply, storeText } from "../dist/storage/messages.js";
 import { BLANK_HEADER, decodeHeader, encodeHeader, HeaderFile, SLOT_BYTES } from "../dist/storage/mirror-header.js";
@@ -14,7 +23,7 @@ import { MirrorStore } from "../dist/storage/mirror-store.js";
 import { RegionLog, SECTOR_BYTES } from "../dist/storage/region-log.js";
 import { RegionSet } from "../dist/storage/region-set.js";
 import type { MirrorFiles, StoreFile } from "../dist/storage/store-file.js";
-import type { MirrorHeader, StoreCommand, StoreOperation, StoreReply } from "../dist/storage/types.js";
+import type { DiskEffect, DiskEvent, MirrorHeader, StoreCommand, StoreOperation, StoreReply } from "../dist/storage/types.js";
 import { anyBytes, anyDamage, damaged, holds } from "./support/properties.js";
 
 const damages = fc.array(anyDamage, { minLength: 1, maxLength: 4 });
@@ -175,17 +184,17 @@ class Bench {
 
 test("a store refuses what comes from a lower configuration, and what makes no sense", () => {
   const bench = new Bench();
-  assert.equal(bench.ask(0, { kind: "recreate", diskId: "a", sizeBytes: MIB }).outcome, "ok");
+  assert.equal(bench.ask(0, { kind: "recreate", diskId: "a", sizeBytes: 2 * MIB }).outcome, "ok");
   assert.equal(bench.ask(5, { kind: "configure", isInSync: true }).header.syncedAt, 5);
   assert.equal(bench.ask(4, { kind: "write", offset: 0, lengthBytes: 4096 }, new Uint8Array(4096)).outcome, "refused");
   assert.equal(bench.ask(4, { kind: "configure", isInSync: true }).outcome, "refused");
   assert.equal(bench.ask(6, { kind: "flush" }).outcome, "failed");
   for (const operation of [
     { kind: "read", offset: 1, lengthBytes: 4096 },
-    { kind: "read", offset: MIB, lengthBytes: 4096 },
-    { kind: "read", offset: 0, lengthBytes: 256 * 1024 },
+    { kind: "read", offset: 2 * MIB, lengthBytes: 4096 },
+    { kind: "read", offset: 0, lengthBytes: MAX_COMMAND_BYTES + 4096 },
     { kind: "write", offset: 0, lengthBytes: 8192 },
-    { kind: "poison", blocks: [256] },
+    { kind: "poison", blocks: [512] },
     { kind: "settle", region: 0, adopt: [-1] },
     { kind: "grow", sizeBytes: 4096 },
     { kind: "recreate", diskId: "b", sizeBytes: 100 },
@@ -289,4 +298,46 @@ test("slowness: late answers add up to the limit of one, however short each is, 
   assert.equal(after, 0);
   // It was away: that is not time in which it was slow.
   assert.equal(row.account(1000 * MIRROR_LAG_MS, true), MOST_CREDITED_MS);
+});
+
+/** How long a write waits until the mirror that does not answer is to be dropped. */
+function droppedAfterMs(isSilent: boolean): number {
+  const mirrors = ["io0", "io1"];
+  const effects: DiskEffect[] = [];
+  const options = {
+    diskId: "d",
+    sizeBytes: MIB,
+    mirrors,
+    local: "io0",
+    graceMs: 100,
+    isSilent: (name: string) => isSilent && name === "io1",
+  };
+  const controller = new DiskController(options, (effect) => effects.push(effect));
+  const header: MirrorHeader = { ...BLANK_HEADER, diskId: "d", sizeBytes: MIB, highest: 1, syncedAt: 1 };
+  let atMs = 0;
+  const step = (event: Record<string, unknown>): void => controller.step({ ...event, atMs } as unknown as DiskEvent);
+  const answer = (names: readonly string[]): void => {
+    for (const effect of effects.splice(0)) {
+      if (effect.kind !== "command" || !names.includes(effect.mirror)) continue;
+      const { ticket, configuration } = effect.command;
+      const reply = { ticket, configuration, outcome: "ok", why: "", bad: [], header, bytes: new Uint8Array(2) };
+      step({ kind: "reply", name: effect.mirror, reply });
+    }
+  };
+  for (const name of mirrors) step({ kind: "mirrorUp", name, header });
+  step({ kind: "configured", number: 1, mirrors });
+  answer(mirrors);
+  step({ kind: "request", request: { id: 1, operation: "write", offset: 0, lengthBytes: BLOCK_BYTES, bytes: block(1) } });
+  const isDropped = (): boolean => effects.some((effect) => effect.kind === "wantMirrors" && !effect.mirrors.includes("io1"));
+  answer(["io0"]);
+  while (!isDropped() && atMs < 2 * MIRROR_LAG_MS) {
+    atMs += 10;
+    step({ kind: "wake" });
+  }
+  return atMs;
+}
+
+test("a mirror that does not answer is dropped after 2 s, and after 300 ms if its I/O module is silent too", () => {
+  assert.equal(droppedAfterMs(false), MIRROR_LAG_MS + 10);
+  assert.equal(droppedAfterMs(true), MIRROR_SILENT_MS + 10);
 });

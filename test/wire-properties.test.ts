@@ -9,9 +9,10 @@ import { DISK_BLOCK_BYTES, MAX_DISK_REQUEST_BYTES, type MachineInput, type Machi
 import { ToyMachine } from "../dist/machine/toy.js";
 import { controlFrame, headerOf, imageFrames, type RecordingHeader } from "../dist/recording/format.js";
 import { RecordingError, Replay } from "../dist/recording/replay.js";
-import { MessageDecoder, encodeMessage } from "../dist/wire/codec.js";
+import { encodeMessage, encodePieces, MessageDecoder } from "../dist/wire/codec.js";
 import { controlOf } from "../dist/wire/control.js";
 import { MAX_FRAME_BYTES, WireError } from "../dist/wire/frame.js";
+import { LEAST_APART_BYTES } from "../dist/wire/items.js";
 import type { Message, TickMessage } from "../dist/wire/messages.js";
 import { anyBytes, anyCuts, anyDamage, damaged, holds, pieces } from "./support/properties.js";
 
@@ -132,6 +133,21 @@ test("messages come out as they went in, wherever the stream is cut", () => {
   });
 });
 
+test("a message in pieces is the same frame, and large payloads in it are not copied", () => {
+  const large = fc.uint8Array({ minLength: LEAST_APART_BYTES - 1, maxLength: LEAST_APART_BYTES + 5 });
+  const asInput = large.map((each) => ({ kind: "diskDone" as const, id: 7, isOk: true, bytes: each }));
+  const asOutput = large.map((each) => ({ kind: "frame" as const, port: 1, bytes: each }));
+  const withLarge: fc.Arbitrary<Message> = fc.oneof(
+    fc.tuple(tick, fc.array(fc.oneof(input, asInput), { maxLength: 5 })).map(([each, inputs]) => ({ ...each, inputs }) as Message),
+    fc.tuple(result, fc.array(fc.oneof(output, asOutput), { maxLength: 5 })).map(([each, outputs]) => ({ ...each, outputs }) as Message),
+    fc.tuple(name, large).map(([text, each]) => ({ kind: "mirrorReply" as const, text, bytes: each })),
+    message,
+  );
+  holds(withLarge, (each) => assert.deepEqual(new Uint8Array(Buffer.concat(encodePieces(each))), encodeMessage(each)));
+  const payload = new Uint8Array(LEAST_APART_BYTES);
+  assert.equal(encodePieces({ kind: "mirrorCommand", text: "{}", bytes: payload })[1], payload);
+});
+
 test("damaged messages and random bytes are refused or are other messages: the same at every split, and no crash", () => {
   const stream = fc.oneof(
     anyBytes(),
@@ -211,6 +227,10 @@ test("hashes: one bit makes a difference, and words are what their bytes are not
     other[at % data.length] = (data[at % data.length] as number) ^ (1 << bit);
     assert.notEqual(new Hash().bytes(data).hex(), new Hash().bytes(other).hex());
     assert.equal(new Hash().bytes(data).hex(), new Hash().bytes(data.slice()).hex());
+    assert.notEqual(new Hash().bulk(data).hex(), new Hash().bulk(other).hex());
+    const shifted = new Uint8Array(data.length + 1);
+    shifted.set(data, 1);
+    assert.equal(new Hash().bulk(data).hex(), new Hash().bulk(shifted.subarray(1)).hex());
   });
 });
 

@@ -100,7 +100,8 @@ export class GuestDisk {
     const { name } = this.#server.options;
     const mirrors = [...new Set([...this.#mirrors, ...inForce])];
     this.#known = mirrors;
-    const options = { diskId, sizeBytes, mirrors, local: mirrors.includes(name) ? name : "", graceMs };
+    const isSilent = (mirror: string): boolean => this.#server.standby.peers.isSilent(mirror);
+    const options = { diskId, sizeBytes, mirrors, local: mirrors.includes(name) ? name : "", graceMs, isSilent };
     this.#pending.length = 0;
     this.#controller = new DiskController(options, (effect) => this.#execute(effect));
     for (const [mirror, header] of this.#headers) if (mirrors.includes(mirror)) this.#step({ kind: "mirrorUp", name: mirror, header });

@@ -69,6 +69,12 @@ export class IoPeers {
     return peer === undefined || this.#context.waitedMs - peer.heardAt > IO_SILENCE_MS ? null : peer.last;
   }
 
+  /** It is connected, and yet says nothing. */
+  isSilent(name: string): boolean {
+    const peer = this.#peers.get(name);
+    return peer?.isConnected === true && this.#context.waitedMs - peer.heardAt > IO_SILENCE_MS;
+  }
+
   /** Could it take over at once: is it there, and connected to all of these CPU modules? */
   isReady(name: string, cpus: readonly string[]): boolean {
     const last = this.fresh(name);

@@ -35,7 +35,7 @@ export function outputsDigest(outputs: readonly MachineOutput[]): bigint {
         hash.number(output.lengthBytes);
         break;
       case "disk":
-        hash.number(output.id).number(DISK_CODES[output.operation]).number(output.offset).number(output.lengthBytes).bytes(output.bytes);
+        hash.number(output.id).number(DISK_CODES[output.operation]).number(output.offset).number(output.lengthBytes).bulk(output.bytes);
         break;
       case "reset":
       case "powerOff":

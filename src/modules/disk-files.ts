@@ -2,7 +2,7 @@
 import { open, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 import { SteadfastError } from "../foundation/errors.js";
-import { checksumBlock, CHECKSUM_BYTES, wordsOf } from "../storage/block-checksum.js";
+import { checksumBlock, CHECKSUM_BYTES, viewOf, wordsOf } from "../storage/block-checksum.js";
 import { BLOCK_BYTES, MAX_DISK_BYTES, MAX_TRANSFER_BYTES, REGION_BYTES } from "../storage/limits.js";
 import { HeaderFile } from "../storage/mirror-header.js";
 import type { MirrorHeader, StoreOperation, StoreReply } from "../storage/types.js";
@@ -192,11 +192,11 @@ async function readPiece(file: FileHandle, offset: number, lengthBytes: number):
 }
 
 function badBlocksOf(piece: Uint8Array, first: number, table: Uint32Array): number[] {
-  const words = wordsOf(piece);
+  const view = viewOf(piece);
   const out = new Uint32Array(2);
   const bad: number[] = [];
   for (let index = 0; index < piece.length / BLOCK_BYTES; index += 1) {
-    checksumBlock(words, index, first + index, out, 0);
+    checksumBlock(view, index * BLOCK_BYTES, first + index, out, 0);
     if (out[0] !== table[(first + index) * 2] || out[1] !== table[(first + index) * 2 + 1]) bad.push(first + index);
   }
   return bad;

@@ -13,7 +13,7 @@ import { MAX_AGENT_BYTES } from "../machine/machine.js";
 import { announcement, isFor, parseMac } from "../ports/ethernet.js";
 import type { NetworkPort } from "../ports/port.js";
 import { DISK_DRILLS } from "../storage/faulty-file.js";
-import { encodeMessage } from "../wire/codec.js";
+import { encodePieces } from "../wire/codec.js";
 import type { EventMessage, IoToManagement } from "../wire/control.js";
 import { controlOf } from "../wire/control.js";
 import type { Message } from "../wire/messages.js";
@@ -173,8 +173,8 @@ class IoModule {
   #execute(effect: ServerEffect): void {
     switch (effect.kind) {
       case "sendTick": {
-        const frame = encodeMessage(effect.tick);
-        for (const name of effect.to) this.#cpus.get(name)?.sendFrame(frame);
+        const pieces = encodePieces(effect.tick);
+        for (const name of effect.to) this.#cpus.get(name)?.sendPieces(pieces);
         return;
       }
       case "send":

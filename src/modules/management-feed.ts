@@ -21,7 +21,7 @@ export class ManagementFeed {
   }
 
   follow(peer: Peer): void {
-    for (const frame of this.#kept) peer.sendFrame(frame);
+    for (const frame of this.#kept) peer.sendPieces([frame]);
     this.#managers.add(peer);
   }
 
@@ -34,12 +34,12 @@ export class ManagementFeed {
     const frame = encodeMessage({ kind: "control", text: JSON.stringify({ ...message, number: this.#number }) });
     this.#kept.push(frame);
     if (this.#kept.length > MAX_KEPT_MESSAGES) this.#kept.shift();
-    for (const peer of this.#managers) peer.sendFrame(frame);
+    for (const peer of this.#managers) peer.sendPieces([frame]);
   }
 
   /** Not kept: the next one says it all. */
   report(status: ServerStatus): void {
     const frame = encodeMessage({ kind: "control", text: JSON.stringify({ kind: "status", status } satisfies IoToManagement) });
-    for (const peer of this.#managers) if (peer.bufferedBytes < MAX_MANAGER_BUFFER_BYTES) peer.sendFrame(frame);
+    for (const peer of this.#managers) if (peer.bufferedBytes < MAX_MANAGER_BUFFER_BYTES) peer.sendPieces([frame]);
   }
 }

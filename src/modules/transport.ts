@@ -5,7 +5,7 @@
  */
 import { chmodSync, rmSync } from "node:fs";
 import { createConnection, createServer, type Server, type Socket } from "node:net";
-import { MessageDecoder, encodeMessage } from "../wire/codec.js";
+import { MessageDecoder, encodeMessage, encodePieces } from "../wire/codec.js";
 import { WireError } from "../wire/frame.js";
 import { PROTOCOL_VERSION, type Message, type PlainMessage } from "../wire/messages.js";
 import type { ModuleKind } from "../wire/control.js";
@@ -69,13 +69,16 @@ export class Peer {
   }
 
   send(message: Message): void {
-    this.sendFrame(encodeMessage(message));
+    this.sendPieces(encodePieces(message));
   }
 
-  /** For a message that goes to several peers: encoded once. The frame must not be changed afterwards. */
-  sendFrame(frame: Uint8Array): void {
+  /** For a message that goes to several peers: encoded once. The pieces must not be changed afterwards. */
+  sendPieces(pieces: readonly Uint8Array[]): void {
     if (this.#closed !== null) return;
-    this.#socket.write(frame);
+    // Corked, several pieces go to the kernel with one call.
+    if (pieces.length > 1) this.#socket.cork();
+    for (const piece of pieces) this.#socket.write(piece);
+    if (pieces.length > 1) this.#socket.uncork();
     if (this.#socket.writableLength > MAX_SEND_BUFFER_BYTES) this.close("it does not read what it is sent");
   }
 

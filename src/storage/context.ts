@@ -13,6 +13,8 @@ export interface DiskOptions {
   readonly local: string;
   /** Mirrors that should be in sync are waited for this long at the start: next to nothing at a takeover, seconds when all start. */
   readonly graceMs: number;
+  /** The I/O module that holds this mirror has given no sign of life for a while. Absent: nobody listens for any. */
+  readonly isSilent?: (mirror: string) => boolean;
   /** Absent: as in limits.ts. */
   readonly mirrorLagMs?: number;
   readonly mirrorWaitMs?: number;

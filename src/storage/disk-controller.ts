@@ -15,6 +15,7 @@ import { GuestRequests } from "./guest-requests.js";
 import {
   MAX_GUEST_REQUESTS,
   MIRROR_LAG_MS,
+  MIRROR_SILENT_MS,
   MIRROR_SLOW_MS,
   MIRROR_WAIT_MS,
   MOST_CREDITED_MS,
@@ -294,13 +295,18 @@ export class DiskController {
   /** Mirrors that let us wait while another one does not: for one answer, or for so many that it adds up. */
   #watch(): void {
     const limitMs = this.#options.mirrorLagMs ?? MIRROR_LAG_MS;
-    const isLate = (row: MirrorRow): boolean => this.#waitedMs - row.waitingSince > limitMs;
+    const isLate = (row: MirrorRow): boolean => this.#waitedMs - row.waitingSince > this.#answerLimitMs(row, limitMs);
     const { standing } = this.#set;
     const isPrompt = standing.some((row) => row.isUp && !isLate(row));
     this.#watchSlowness(standing, limitMs);
     if (!isPrompt) return;
-    for (const row of this.#mirrors.rows.values()) if (row.isUp && isLate(row)) this.#failed(row, `no answer for ${limitMs} ms`);
+    for (const row of this.#mirrors.rows.values())
+      if (row.isUp && isLate(row)) this.#failed(row, `no answer for ${this.#answerLimitMs(row, limitMs)} ms`);
     for (const row of standing) if (!row.isUp) this.#failed(row, "it is not there");
+  }
+
+  #answerLimitMs({ name }: MirrorRow, limitMs: number): number {
+    return this.#options.isSilent?.(name) === true ? Math.min(MIRROR_SILENT_MS, limitMs) : limitMs;
   }
 
   /** Only mirrors in sync: one that is being brought in sync has long work, and the guest does not wait for it alone. */

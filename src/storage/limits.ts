@@ -2,7 +2,7 @@
 
 /** What a checksum covers, and the alignment of every request. */
 export const BLOCK_BYTES = 4096;
-/** The most that one command reads or writes: the largest request of a guest. */
+/** The largest request of a guest. */
 export const MAX_TRANSFER_BYTES = 128 * 1024;
 /**
  * What one bit of the region log stands for, and the unit of background work. Each region that is written to anew costs a sync of the
@@ -11,6 +11,11 @@ export const MAX_TRANSFER_BYTES = 128 * 1024;
  */
 export const REGION_BYTES = 1024 * 1024;
 export const BLOCKS_PER_REGION = REGION_BYTES / BLOCK_BYTES;
+/**
+ * The most that one command reads or writes: a region at once when it is copied or compared. Each command costs its way through two
+ * processes and their pool threads, whatever it carries; in pieces of 128 KiB that was most of the time of a resync.
+ */
+export const MAX_COMMAND_BYTES = REGION_BYTES;
 /** Sequential writes mark this many further regions with the same sync. */
 export const REGIONS_AHEAD = 7;
 /** The checksums of a disk are kept in memory: 2 MiB a GiB. */
@@ -30,6 +35,8 @@ export const MAX_FORMER_CHECKSUMS = 4;
 
 /** A mirror that has not answered for this long, while another one has, is dropped. */
 export const MIRROR_LAG_MS = 2000;
+/** So soon if its I/O module gives no other sign of life either (lockstep's `IO_SILENCE_MS`): then it is no disk that is slow. */
+export const MIRROR_SILENT_MS = 300;
 /** An answer that takes longer than this makes its mirror slow, if another one has none so old: healthy disks answer sooner, syncs too. */
 export const MIRROR_SLOW_MS = 500;
 /** Time that a mirror was slow adds up to the same limit as one late answer, and is forgotten at this share of the time it is not. */
@@ -45,6 +52,10 @@ export const MOST_CREDITED_MS = 20;
 /** How often overdue answers are looked for while something is outstanding. */
 export const WATCH_MS = 10;
 
+/** Regions that a resync copies side by side while the guest does not use the disk: one is read while the other is written. */
+export const RESYNC_JOBS = 2;
+/** After so many copied bytes the target begins to make them durable, so that little is left to do at the end. */
+export const RESYNC_FLUSH_BYTES = 8 * 1024 * 1024;
 /** The share of time that a resync takes while the guest uses the disk; else all of it. */
 export const RESYNC_SHARE = 0.5;
 /** A guest that has sent nothing for this long does not use the disk. */

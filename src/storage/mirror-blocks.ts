@@ -1,7 +1,7 @@
 /** Data and checksums of one mirror: every block is read with its checksum, and written with it. */
 import { assert } from "../foundation/assert.js";
 import { equalBytes } from "../foundation/bytes.js";
-import { BAD_HALF, CHECKSUM_BYTES, checksumBlock, checksumBlocks, wordsOf } from "./block-checksum.js";
+import { BAD_HALF, CHECKSUM_BYTES, checksumBlock, checksumBlocks, viewOf } from "./block-checksum.js";
 import { BLOCK_BYTES, MAX_FORMER_CHECKSUMS, MAX_UNCERTAIN_BLOCKS } from "./limits.js";
 import { inSequence, joined, type Failure, type StoreFile } from "./store-file.js";
 
@@ -102,10 +102,10 @@ export class MirrorBlocks {
   }
 
   #badOf(first: number, bytes: Uint8Array): number[] {
-    const words = wordsOf(bytes);
+    const view = viewOf(bytes);
     const bad: number[] = [];
     for (let index = 0; index < bytes.length / BLOCK_BYTES; index += 1) {
-      checksumBlock(words, index, first + index, this.#scratch, 0);
+      checksumBlock(view, index * BLOCK_BYTES, first + index, this.#scratch, 0);
       const at = (first + index) * 2;
       const isGood = this.#scratch[0] === this.#table[at] && this.#scratch[1] === this.#table[at + 1];
       if (!isGood && !this.#tookFormer(first + index, this.#scratch)) bad.push(first + index);
@@ -215,7 +215,7 @@ export class MirrorBlocks {
       }
       this.#data.read(block * BLOCK_BYTES, BLOCK_BYTES, (failure, bytes) => {
         if (failure !== null) return this.poison([block], one);
-        checksumBlock(wordsOf(bytes), 0, block, this.#table, block);
+        checksumBlock(viewOf(bytes), 0, block, this.#table, block);
         this.#writeTable(block, 1, one);
       });
     }

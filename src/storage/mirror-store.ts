@@ -6,7 +6,7 @@
 import { assert } from "../foundation/assert.js";
 import { NO_BYTES, concatBytes } from "../foundation/bytes.js";
 import { CHECKSUM_BYTES } from "./block-checksum.js";
-import { BLOCK_BYTES, MAX_DISK_BYTES, MAX_QUEUED_COMMANDS, MAX_TRANSFER_BYTES, REGION_BYTES } from "./limits.js";
+import { BLOCK_BYTES, MAX_DISK_BYTES, MAX_COMMAND_BYTES, MAX_QUEUED_COMMANDS } from "./limits.js";
 import { MirrorBlocks } from "./mirror-blocks.js";
 import { BLANK_HEADER, HeaderFile } from "./mirror-header.js";
 import { RegionLog } from "./region-log.js";
@@ -123,9 +123,8 @@ export class MirrorStore {
       case "write":
       case "digest": {
         const { offset, lengthBytes } = operation;
-        const most = operation.kind === "digest" ? REGION_BYTES : MAX_TRANSFER_BYTES;
         const isAligned = [offset, lengthBytes].every((each) => Number.isSafeInteger(each) && each >= 0 && each % BLOCK_BYTES === 0);
-        if (!isAligned || lengthBytes === 0 || lengthBytes > most || offset + lengthBytes > sizeBytes) {
+        if (!isAligned || lengthBytes === 0 || lengthBytes > MAX_COMMAND_BYTES || offset + lengthBytes > sizeBytes) {
           return `bytes ${offset} to ${offset + lengthBytes} are not a range of blocks of this disk`;
         }
         return operation.kind === "write" && bytes.length !== lengthBytes
@@ -219,23 +218,14 @@ export class MirrorStore {
     const isDoubted = [...regionsOf(offset, lengthBytes)].some((region) => this.#doubtful.has(region));
     if (!mustRead && !isDoubted) return done({ ...OK, bytes: this.#blocks.tableOf(offset, lengthBytes) });
     const first = offset / BLOCK_BYTES;
-    const allBad: number[] = [];
-    const read = (at: number): void => {
-      if (at >= lengthBytes) {
-        // Only now: to read a block may tell which of two contents it has.
-        const table = this.#blocks.tableOf(offset, lengthBytes);
-        for (const block of allBad) table.fill(0xff, (block - first) * CHECKSUM_BYTES, (block - first + 1) * CHECKSUM_BYTES);
-        return this.#blocks.verifyTable(offset, lengthBytes, (failure, mended) =>
-          done(failure === null ? { ...OK, bad: mended, bytes: table } : { outcome: "failed", why: failure }),
-        );
-      }
-      const piece = Math.min(MAX_TRANSFER_BYTES, lengthBytes - at);
-      this.#blocks.read(offset + at, piece, (_, bad) => {
-        allBad.push(...bad);
-        read(at + piece);
-      });
-    };
-    read(0);
+    this.#blocks.read(offset, lengthBytes, (_, allBad) => {
+      // Only now: to read a block may tell which of two contents it has.
+      const table = this.#blocks.tableOf(offset, lengthBytes);
+      for (const block of allBad) table.fill(0xff, (block - first) * CHECKSUM_BYTES, (block - first + 1) * CHECKSUM_BYTES);
+      this.#blocks.verifyTable(offset, lengthBytes, (failure, mended) =>
+        done(failure === null ? { ...OK, bad: mended, bytes: table } : { outcome: "failed", why: failure }),
+      );
+    });
   }
 
   #clear(configuration: number, except: readonly number[], done: Done): void {

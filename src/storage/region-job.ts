@@ -5,7 +5,7 @@
  */
 import { NO_BYTES } from "../foundation/bytes.js";
 import { BAD_HALF, wordsOf } from "./block-checksum.js";
-import { BLOCKS_PER_REGION, BLOCK_BYTES, MAX_TRANSFER_BYTES } from "./limits.js";
+import { BLOCKS_PER_REGION, BLOCK_BYTES, MAX_COMMAND_BYTES } from "./limits.js";
 import type { ReplyHandler } from "./mirror-rows.js";
 import type { StoreOperation, StoreReply } from "./types.js";
 
@@ -48,7 +48,7 @@ interface Run {
   readonly receivers: readonly string[];
 }
 
-const MOST_RUN_BLOCKS = MAX_TRANSFER_BYTES / BLOCK_BYTES;
+const MOST_RUN_BLOCKS = MAX_COMMAND_BYTES / BLOCK_BYTES;
 
 export class RegionJob {
   readonly plan: JobPlan;

@@ -1,11 +1,11 @@
 /**
  * Who works on which region: settling what the guest waits for at once, everything else one region at a time and in this order:
- * settling, repairs, a resync, the logs, the scrubber.
+ * settling, repairs, a resync (a few regions at a time while the guest does not use the disk), the logs, the scrubber.
  */
 import type { Admission, Operation } from "./admission.js";
 import type { Clearing } from "./clearing.js";
 import type { DiskContext } from "./context.js";
-import { BLOCKS_PER_REGION, MAX_REPAIRS, REGION_BYTES, RESYNC_SHARE, WATCH_MS } from "./limits.js";
+import { BLOCKS_PER_REGION, MAX_REPAIRS, REGION_BYTES, RESYNC_JOBS, RESYNC_SHARE, WATCH_MS } from "./limits.js";
 import type { MirrorRow } from "./mirror-rows.js";
 import type { MirrorSet } from "./mirror-set.js";
 import { RegionJob, type JobOutcome, type JobPlan, type SendOperation } from "./region-job.js";
@@ -37,7 +37,9 @@ export class RegionWork {
   readonly #settling = new Set<number>();
   readonly #repairs = new Set<number>();
   readonly #lost = new Set<number>();
-  #hasBackground = false;
+  /** Regions of the work that is under way in the background; more than one are those of a resync. */
+  readonly #background = new Set<number>();
+  #isCopying = false;
   /** No background work before this (atMs). */
   #nextAtMs = 0;
   #failures = 0;
@@ -82,36 +84,54 @@ export class RegionWork {
   /** When `run` could have something to do; Infinity: not before something else happens. */
   get nextAtMs(): number {
     const { settlement, resync, scrubber, set } = this.#parts;
-    if (this.#hasBackground || set.ready.length === 0) return Infinity;
-    if (settlement.size > 0 || this.#repairs.size > 0 || resync.nextRegion !== null) return this.#nextAtMs;
+    if (this.#background.size > 0 || set.ready.length === 0) return Infinity;
+    if (settlement.size > 0 || this.#repairs.size > 0 || resync.nextRegion(this.#background) !== null) return this.#nextAtMs;
     return Math.max(scrubber.nextAtMs, this.#nextAtMs);
   }
 
   run(): void {
     const { settlement, resync, clearing, set, scrubber, sizeBytes } = this.#parts;
-    if (this.#hasBackground || clearing.isUnderWay || set.ready.length === 0 || this.#context.atMs < this.#nextAtMs) return;
+    if (this.#background.size > 0) return this.#copyBeside();
+    if (clearing.isUnderWay || set.ready.length === 0 || this.#context.atMs < this.#nextAtMs) return;
     const unsettled = settlement.first;
     if (unsettled !== null) {
-      if (!this.#settling.has(unsettled)) this.#background(unsettled, "settle");
+      if (!this.#settling.has(unsettled)) this.#start(unsettled, "settle");
       return;
     }
     const [repair] = this.#repairs;
-    if (repair !== undefined) return this.#background(repair, "repair");
+    if (repair !== undefined) return this.#start(repair, "repair");
     resync.start(sizeBytes());
     resync.advance();
-    if (resync.nextRegion !== null) return this.#background(resync.nextRegion, "resync");
+    const region = resync.nextRegion(this.#background);
+    if (region !== null) {
+      this.#start(region, "resync");
+      return this.#copyBeside();
+    }
     if (resync.target !== null) return;
     clearing.run();
     if (clearing.isUnderWay) return;
-    if (scrubber.dueRegion !== null) this.#background(scrubber.dueRegion, "scrub");
+    if (scrubber.dueRegion !== null) this.#start(scrubber.dueRegion, "scrub");
   }
 
-  #background(region: number, purpose: Purpose): void {
+  /** One more region of the resync that is under way, if nobody is to be spared and nothing is more urgent. */
+  #copyBeside(): void {
+    const { settlement, resync, set, isGuestBusy } = this.#parts;
+    while (this.#isCopying && this.#background.size > 0 && this.#background.size < RESYNC_JOBS) {
+      const isUrgent = settlement.size > 0 || this.#repairs.size > 0 || set.ready.length === 0;
+      if (isUrgent || isGuestBusy() || this.#context.atMs < this.#nextAtMs) return;
+      const region = resync.nextRegion(this.#background);
+      if (region === null) return;
+      this.#start(region, "resync");
+    }
+  }
+
+  #start(region: number, purpose: Purpose): void {
     // Time in which we were stopped ourselves is no work that the guest should be spared from.
     const since = this.#context.waitedMs;
-    this.#hasBackground = true;
+    this.#background.add(region);
+    this.#isCopying = purpose === "resync";
     this.#begin(region, purpose, (isDone) => {
-      this.#hasBackground = false;
+      this.#background.delete(region);
       this.#failures = isDone ? 0 : this.#failures + 1;
       this.#nextAtMs =
         this.#context.atMs + (isDone ? this.#pauseMs(purpose, this.#context.waitedMs - since) : WATCH_MS * Math.min(this.#failures, 100));

@@ -4,7 +4,7 @@
  * a later controller asks the mirrors again, and what was copied is equal and only compared.
  */
 import type { DiskContext } from "./context.js";
-import { REGION_BYTES, RESYNC_RETRY_MS } from "./limits.js";
+import { REGION_BYTES, RESYNC_FLUSH_BYTES, RESYNC_RETRY_MS } from "./limits.js";
 import type { MirrorRow, MirrorRows } from "./mirror-rows.js";
 import type { MirrorSet } from "./mirror-set.js";
 import { RegionSet, regionCount } from "./region-set.js";
@@ -21,6 +21,7 @@ export class Resync {
   #isFlushing = false;
   #totalRegions = 0;
   #copiedBytes = 0;
+  #unflushedBytes = 0;
   /** Answers to an earlier attempt do not count. */
   #attempt = 0;
 
@@ -40,9 +41,10 @@ export class Resync {
     return this.#target;
   }
 
-  /** A region to copy now; null: none yet, or no more. */
-  get nextRegion(): number | null {
-    return this.#regions?.next() ?? null;
+  /** A region to copy now that is none of these; null: none yet, or no more. */
+  nextRegion(underWay: ReadonlySet<number>): number | null {
+    for (const region of this.#regions ?? []) if (!underWay.has(region)) return region;
+    return null;
   }
 
   get status(): DiskStatus["resync"] {
@@ -71,6 +73,7 @@ export class Resync {
     this.#isFlushing = false;
     this.#totalRegions = regionCount(sizeBytes);
     this.#copiedBytes = 0;
+    this.#unflushedBytes = 0;
     this.#prepare(target, source, sizeBytes);
   }
 
@@ -130,7 +133,19 @@ export class Resync {
     this.#copiedBytes += bytes;
     this.#context.counters.copiedBytes += bytes;
     this.#regions?.delete(region);
+    this.#unflushedBytes += bytes;
+    if (this.#unflushedBytes >= RESYNC_FLUSH_BYTES) this.#flushEarly(attempt);
     this.advance();
+  }
+
+  /** Nothing waits for it but the one at the end, which is short then. */
+  #flushEarly(attempt: number): void {
+    const target = this.#target;
+    if (target === null) return;
+    this.#unflushedBytes = 0;
+    this.#mirrors.send(target.name, { kind: "flush" }, (reply) => {
+      if (attempt === this.#attempt && reply?.outcome !== "ok") this.stop(reply === null ? "it was lost" : reply.why);
+    });
   }
 
   /** Something happened to it that the mirror may not have seen. */

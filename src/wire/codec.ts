@@ -2,7 +2,17 @@
 import { NO_BYTES, utf8Decode, utf8Encode } from "../foundation/bytes.js";
 import type { MachineInput, MachineOutput } from "../machine/machine.js";
 import { FRAME_HEADER_BYTES, FrameDecoder, MAX_FRAME_BYTES, WireError } from "./frame.js";
-import { ITEM_HEADER_BYTES, itemsBytes, readInput, readOutput, writeInput, writeOutput } from "./items.js";
+import {
+  apartBytes,
+  ITEM_HEADER_BYTES,
+  itemsBytes,
+  LEAST_APART_BYTES,
+  readInput,
+  readOutput,
+  writeInput,
+  writeOutput,
+  type ItemSink,
+} from "./items.js";
 import type { ImagePage, Message, MirrorMessage, PlainMessage, ResultMessage, TickMessage } from "./messages.js";
 import { Reader } from "./reader.js";
 
@@ -70,8 +80,14 @@ let slab = new ArrayBuffer(0);
 let slabUsed = 0;
 
 function newFrame(type: number, bodyBytes: number): { frame: Uint8Array; view: DataView } {
+  const { frame, view } = newSink(type, bodyBytes, 0, false);
+  return { frame, view };
+}
+
+/** `isApart`: `apartBodyBytes` of the body are sent from where they are. */
+function newSink(type: number, bodyBytes: number, apartBodyBytes: number, isApart: boolean): ItemSink {
   if (bodyBytes + 1 > MAX_FRAME_BYTES) throw new WireError(`a message of ${bodyBytes} bytes (at most ${MAX_FRAME_BYTES})`);
-  const frameBytes = FRAME_HEADER_BYTES + bodyBytes;
+  const frameBytes = FRAME_HEADER_BYTES + bodyBytes - (isApart ? apartBodyBytes : 0);
   let [buffer, at] = [slab, slabUsed];
   if (frameBytes > LARGEST_FROM_SLAB_BYTES) [buffer, at] = [new ArrayBuffer(frameBytes), 0];
   else {
@@ -82,7 +98,20 @@ function newFrame(type: number, bodyBytes: number): { frame: Uint8Array; view: D
   const view = new DataView(buffer, at, frameBytes);
   view.setUint32(0, bodyBytes + 1, true);
   frame[4] = type;
-  return { frame, view };
+  return { frame, view, apart: isApart ? [] : null };
+}
+
+/** The frame with what is apart in its places. */
+function piecesOf({ frame, apart }: ItemSink): Uint8Array[] {
+  if (apart === null || apart.length === 0) return [frame];
+  const pieces: Uint8Array[] = [];
+  let from = 0;
+  for (const { at, bytes } of apart) {
+    pieces.push(frame.subarray(from, at), bytes);
+    from = at;
+  }
+  if (from < frame.length) pieces.push(frame.subarray(from));
+  return pieces;
 }
 
 function bytesFrame(type: number, body: Uint8Array): Uint8Array {
@@ -91,8 +120,9 @@ function bytesFrame(type: number, body: Uint8Array): Uint8Array {
   return frame;
 }
 
-function encodeTick(type: number, tick: TickMessage): Uint8Array {
-  const { frame, view } = newFrame(type, TICK_HEADER_BYTES + itemsBytes(tick.inputs));
+function encodeTick(type: number, tick: TickMessage, isApart: boolean): Uint8Array[] {
+  const sink = newSink(type, TICK_HEADER_BYTES + itemsBytes(tick.inputs), isApart ? apartBytes(tick.inputs) : 0, isApart);
+  const { view } = sink;
   const at = FRAME_HEADER_BYTES;
   view.setUint32(at, tick.configuration, true);
   view.setFloat64(at + 4, tick.seq, true);
@@ -103,17 +133,16 @@ function encodeTick(type: number, tick: TickMessage): Uint8Array {
   view.setUint8(at + 40, (tick.fullDigest ? FLAG_STATE_DIGEST : 0) | (tick.checkpoint ? FLAG_CHECKPOINT : 0));
   view.setUint32(at + 41, tick.inputs.length, true);
   let next = at + TICK_HEADER_BYTES;
-  for (const input of tick.inputs) next = writeInput(frame, view, next, input);
-  return frame;
+  for (const input of tick.inputs) next = writeInput(sink, next, input);
+  return piecesOf(sink);
 }
 
-function encodeResult(result: ResultMessage): Uint8Array {
+function encodeResult(result: ResultMessage, isApart: boolean): Uint8Array[] {
   const digestBytes = result.stateDigest === null ? NO_BYTES : utf8Encode(result.stateDigest);
-  const outputs = result.outputs;
-  const { frame, view } = newFrame(
-    TYPE_RESULT,
-    RESULT_HEADER_BYTES + 1 + digestBytes.length + 4 + (outputs === null ? 0 : itemsBytes(outputs)),
-  );
+  const { outputs } = result;
+  const bodyBytes = RESULT_HEADER_BYTES + 1 + digestBytes.length + 4 + (outputs === null ? 0 : itemsBytes(outputs));
+  const sink = newSink(TYPE_RESULT, bodyBytes, isApart && outputs !== null ? apartBytes(outputs) : 0, isApart);
+  const { frame, view } = sink;
   const at = FRAME_HEADER_BYTES;
   view.setUint32(at, result.configuration, true);
   view.setFloat64(at + 4, result.seq, true);
@@ -136,16 +165,17 @@ function encodeResult(result: ResultMessage): Uint8Array {
   next += 1 + digestBytes.length;
   view.setUint32(next, outputs === null ? 0 : outputs.length, true);
   next += 4;
-  if (outputs !== null) for (const output of outputs) next = writeOutput(frame, view, next, output);
-  return frame;
+  if (outputs !== null) for (const output of outputs) next = writeOutput(sink, next, output);
+  return piecesOf(sink);
 }
 
 function encodePayload(seq: number, outputs: readonly MachineOutput[]): Uint8Array {
-  const { frame, view } = newFrame(TYPE_PAYLOAD, 12 + itemsBytes(outputs));
+  const sink = newSink(TYPE_PAYLOAD, 12 + itemsBytes(outputs), 0, false);
+  const { frame, view } = sink;
   view.setFloat64(FRAME_HEADER_BYTES, seq, true);
   view.setUint32(FRAME_HEADER_BYTES + 8, outputs.length, true);
   let next = FRAME_HEADER_BYTES + 12;
-  for (const output of outputs) next = writeOutput(frame, view, next, output);
+  for (const output of outputs) next = writeOutput(sink, next, output);
   return frame;
 }
 
@@ -171,14 +201,39 @@ function encodeReceipt(configuration: number, seq: number): Uint8Array {
   return frame;
 }
 
+/** The frame of a message, of bytes of its own. */
 export function encodeMessage(message: Message): Uint8Array {
+  const [frame] = encode(message, false);
+  return frame as Uint8Array;
+}
+
+/**
+ * The frame of a message in pieces, to be sent one after the other. Large payloads are pieces as they are: nobody may change them
+ * afterwards. (Where a message has pieces of an image, which are views of a machine's memory, they are copied.)
+ */
+export function encodePieces(message: Message): readonly Uint8Array[] {
+  return encode(message, true);
+}
+
+function encode(message: Message, isApart: boolean): Uint8Array[] {
   switch (message.kind) {
     case "tick":
-      return encodeTick(TYPE_TICK, message);
+      return encodeTick(TYPE_TICK, message, isApart);
     case "result":
-      return encodeResult(message);
+      return encodeResult(message, isApart);
     case "keptTick":
-      return encodeTick(TYPE_KEPT_TICK, message.tick);
+      return encodeTick(TYPE_KEPT_TICK, message.tick, isApart);
+    case "mirrorCommand":
+      return encodeMirror(TYPE_MIRROR_COMMAND, message, isApart);
+    case "mirrorReply":
+      return encodeMirror(TYPE_MIRROR_REPLY, message, isApart);
+    default:
+      return [encodeWhole(message)];
+  }
+}
+
+function encodeWhole(message: Exclude<Message, TickMessage | ResultMessage | MirrorMessage | { kind: "keptTick" }>): Uint8Array {
+  switch (message.kind) {
     case "payload":
       return encodePayload(message.seq, message.outputs);
     case "receipt":
@@ -187,10 +242,6 @@ export function encodeMessage(message: Message): Uint8Array {
       return encodePages(message.pages);
     case "imageState":
       return bytesFrame(TYPE_IMAGE_STATE, message.bytes);
-    case "mirrorCommand":
-      return encodeMirror(TYPE_MIRROR_COMMAND, message);
-    case "mirrorReply":
-      return encodeMirror(TYPE_MIRROR_REPLY, message);
     case "control":
       return bytesFrame(TYPE_CONTROL, utf8Encode(message.text));
     default:
@@ -199,13 +250,16 @@ export function encodeMessage(message: Message): Uint8Array {
 }
 
 /** Length u32 of the text, text, payload. */
-function encodeMirror(type: number, { text, bytes }: MirrorMessage): Uint8Array {
+function encodeMirror(type: number, { text, bytes }: MirrorMessage, isApart: boolean): Uint8Array[] {
   const encoded = utf8Encode(text);
-  const { frame, view } = newFrame(type, 4 + encoded.length + bytes.length);
+  const sink = newSink(type, 4 + encoded.length + bytes.length, bytes.length, isApart && bytes.length >= LEAST_APART_BYTES);
+  const { frame, view, apart } = sink;
+  const end = FRAME_HEADER_BYTES + 4 + encoded.length;
   view.setUint32(FRAME_HEADER_BYTES, encoded.length, true);
   frame.set(encoded, FRAME_HEADER_BYTES + 4);
-  frame.set(bytes, FRAME_HEADER_BYTES + 4 + encoded.length);
-  return frame;
+  if (apart === null) frame.set(bytes, end);
+  else apart.push({ at: end, bytes });
+  return piecesOf(sink);
 }
 
 function decodeMirror(kind: MirrorMessage["kind"], reader: Reader): MirrorMessage {

@@ -32,6 +32,45 @@ const IMAGE_DIGEST_BYTES = 32;
 /** kind u8, port or flag u8, length u32 of what follows. */
 export const ITEM_HEADER_BYTES = 6;
 
+/** A payload that is not in the frame itself but comes at this place of it. */
+export interface ApartPayload {
+  readonly at: number;
+  readonly bytes: Uint8Array;
+}
+
+/**
+ * Where items are written. With `apart`, payloads of at least `LEAST_APART_BYTES` are noted there instead of copied: `frame` holds the
+ * rest only, without room for them.
+ */
+export interface ItemSink {
+  readonly frame: Uint8Array;
+  readonly view: DataView;
+  readonly apart: ApartPayload[] | null;
+}
+
+/** To copy less than this is cheaper than one more piece to send. */
+export const LEAST_APART_BYTES = 8 * 1024;
+
+/** Of these items, how much `apart` takes. */
+export function apartBytes(items: readonly (MachineInput | MachineOutput)[]): number {
+  let total = 0;
+  for (const item of items) {
+    const { length } = itemBytes(item);
+    if (length >= LEAST_APART_BYTES) total += length;
+  }
+  return total;
+}
+
+/** Returns the place after them. */
+function place({ frame, apart }: ItemSink, at: number, bytes: Uint8Array): number {
+  if (apart !== null && bytes.length >= LEAST_APART_BYTES) {
+    apart.push({ at, bytes });
+    return at;
+  }
+  frame.set(bytes, at);
+  return at + bytes.length;
+}
+
 function itemBytes(item: MachineInput | MachineOutput): Uint8Array {
   switch (item.kind) {
     case "powerOn":
@@ -70,80 +109,68 @@ export function itemsBytes(items: readonly (MachineInput | MachineOutput)[]): nu
   return total;
 }
 
-function writeItem(frame: Uint8Array, view: DataView, at: number, code: number, extra: number, length: number, bytes: Uint8Array): number {
-  view.setUint8(at, code);
-  view.setUint8(at + 1, extra);
-  view.setUint32(at + 2, length, true);
-  frame.set(bytes, at + ITEM_HEADER_BYTES);
-  return at + ITEM_HEADER_BYTES + bytes.length;
+function writeItem(sink: ItemSink, at: number, code: number, extra: number, length: number, bytes: Uint8Array): number {
+  sink.view.setUint8(at, code);
+  sink.view.setUint8(at + 1, extra);
+  sink.view.setUint32(at + 2, length, true);
+  return place(sink, at + ITEM_HEADER_BYTES, bytes);
 }
 
-export function writeInput(frame: Uint8Array, view: DataView, at: number, input: MachineInput): number {
+export function writeInput(sink: ItemSink, at: number, input: MachineInput): number {
   const bytes = itemBytes(input);
   switch (input.kind) {
     case "powerOn": {
-      if (input.image === undefined) return writeItem(frame, view, at, INPUT_POWER_ON, 0, bytes.length, bytes);
-      const next = writeItem(
-        frame,
-        view,
-        at,
-        INPUT_POWER_ON,
-        1,
-        IMAGE_DIGEST_BYTES + bytes.length,
-        fromHex(input.image, IMAGE_DIGEST_BYTES),
-      );
-      frame.set(bytes, next);
-      return next + bytes.length;
+      if (input.image === undefined) return writeItem(sink, at, INPUT_POWER_ON, 0, bytes.length, bytes);
+      const next = writeItem(sink, at, INPUT_POWER_ON, 1, IMAGE_DIGEST_BYTES + bytes.length, fromHex(input.image, IMAGE_DIGEST_BYTES));
+      return place(sink, next, bytes);
     }
     case "frame":
-      return writeItem(frame, view, at, INPUT_FRAME, input.port, bytes.length, bytes);
+      return writeItem(sink, at, INPUT_FRAME, input.port, bytes.length, bytes);
     case "console":
-      return writeItem(frame, view, at, INPUT_CONSOLE, 0, bytes.length, bytes);
+      return writeItem(sink, at, INPUT_CONSOLE, 0, bytes.length, bytes);
     case "agent":
-      return writeItem(frame, view, at, INPUT_AGENT, 0, bytes.length, bytes);
+      return writeItem(sink, at, INPUT_AGENT, 0, bytes.length, bytes);
     case "entropy":
-      return writeItem(frame, view, at, INPUT_ENTROPY, 0, bytes.length, bytes);
+      return writeItem(sink, at, INPUT_ENTROPY, 0, bytes.length, bytes);
     case "powerButton":
-      return writeItem(frame, view, at, INPUT_POWER_BUTTON, 0, 0, bytes);
+      return writeItem(sink, at, INPUT_POWER_BUTTON, 0, 0, bytes);
     case "diskDone": {
-      const next = writeItem(frame, view, at, INPUT_DISK_DONE, input.isOk ? 1 : 0, DISK_DONE_BYTES + bytes.length, NO_BYTES);
-      view.setUint32(next, input.id, true);
-      frame.set(bytes, next + DISK_DONE_BYTES);
-      return next + DISK_DONE_BYTES + bytes.length;
+      const next = writeItem(sink, at, INPUT_DISK_DONE, input.isOk ? 1 : 0, DISK_DONE_BYTES + bytes.length, NO_BYTES);
+      sink.view.setUint32(next, input.id, true);
+      return place(sink, next + DISK_DONE_BYTES, bytes);
     }
     case "diskRepeat":
-      return writeItem(frame, view, at, INPUT_DISK_REPEAT, 0, 0, bytes);
+      return writeItem(sink, at, INPUT_DISK_REPEAT, 0, 0, bytes);
     case "diskSize": {
-      const next = writeItem(frame, view, at, INPUT_DISK_SIZE, 0, DISK_SIZE_BYTES, NO_BYTES);
-      view.setFloat64(next, input.bytes, true);
+      const next = writeItem(sink, at, INPUT_DISK_SIZE, 0, DISK_SIZE_BYTES, NO_BYTES);
+      sink.view.setFloat64(next, input.bytes, true);
       return next + DISK_SIZE_BYTES;
     }
   }
 }
 
-export function writeOutput(frame: Uint8Array, view: DataView, at: number, output: MachineOutput): number {
+export function writeOutput(sink: ItemSink, at: number, output: MachineOutput): number {
   const bytes = itemBytes(output);
   switch (output.kind) {
     case "frame":
-      return writeItem(frame, view, at, OUTPUT_FRAME, output.port, bytes.length, bytes);
+      return writeItem(sink, at, OUTPUT_FRAME, output.port, bytes.length, bytes);
     case "console":
-      return writeItem(frame, view, at, OUTPUT_CONSOLE, 0, bytes.length, bytes);
+      return writeItem(sink, at, OUTPUT_CONSOLE, 0, bytes.length, bytes);
     case "agent":
-      return writeItem(frame, view, at, OUTPUT_AGENT, 0, bytes.length, bytes);
+      return writeItem(sink, at, OUTPUT_AGENT, 0, bytes.length, bytes);
     case "entropyRequest":
-      return writeItem(frame, view, at, OUTPUT_ENTROPY_REQUEST, 0, output.lengthBytes, bytes);
+      return writeItem(sink, at, OUTPUT_ENTROPY_REQUEST, 0, output.lengthBytes, bytes);
     case "reset":
-      return writeItem(frame, view, at, OUTPUT_RESET, output.failure ? 1 : 0, 0, bytes);
+      return writeItem(sink, at, OUTPUT_RESET, output.failure ? 1 : 0, 0, bytes);
     case "powerOff":
-      return writeItem(frame, view, at, OUTPUT_POWER_OFF, output.failure ? 1 : 0, 0, bytes);
+      return writeItem(sink, at, OUTPUT_POWER_OFF, output.failure ? 1 : 0, 0, bytes);
     case "disk": {
       const operation = DISK_OPERATIONS.indexOf(output.operation);
-      const next = writeItem(frame, view, at, OUTPUT_DISK, operation, DISK_REQUEST_BYTES + bytes.length, NO_BYTES);
-      view.setUint32(next, output.id, true);
-      view.setUint32(next + 4, output.lengthBytes, true);
-      view.setFloat64(next + 8, output.offset, true);
-      frame.set(bytes, next + DISK_REQUEST_BYTES);
-      return next + DISK_REQUEST_BYTES + bytes.length;
+      const next = writeItem(sink, at, OUTPUT_DISK, operation, DISK_REQUEST_BYTES + bytes.length, NO_BYTES);
+      sink.view.setUint32(next, output.id, true);
+      sink.view.setUint32(next + 4, output.lengthBytes, true);
+      sink.view.setFloat64(next + 8, output.offset, true);
+      return place(sink, next + DISK_REQUEST_BYTES, bytes);
     }
   }
 }

@@ -13,7 +13,7 @@ import type { MachineInput, MachineOutput } from "../machine/machine.js";
 import type { ModuleKind } from "./control.js";
 
 /** Raised whenever a message changes its meaning or form; modules of different versions refuse each other. */
-export const PROTOCOL_VERSION = 3;
+export const PROTOCOL_VERSION = 4;
 
 /** A configuration: which modules count, decided by the arbiter (DESIGN section 4). */
 export interface ConfigurationRecord {

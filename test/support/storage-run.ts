@@ -1,6 +1,6 @@
 /** One seed of a simulated mirrored disk, and a command for many: `node dist-test/support/storage-run.js FROM TO`. */
 import { SeededRandom } from "../../dist/foundation/random.js";
-import { checksumBlock, wordsOf } from "../../dist/storage/block-checksum.js";
+import { checksumBlock, viewOf, wordsOf } from "../../dist/storage/block-checksum.js";
 import { BLOCK_BYTES } from "../../dist/storage/limits.js";
 import { Violation } from "./storage-guest.js";
 import { DISK_BYTES, StorageWorld, type SimulatedModule } from "./storage-world.js";
@@ -24,11 +24,11 @@ export interface SeedOutcome {
 function badBlocks(module: SimulatedModule): number[] {
   const data = module.disks.data.contents;
   const table = wordsOf(module.disks.checksums.contents);
-  const words = wordsOf(data);
+  const view = viewOf(data);
   const out = new Uint32Array(2);
   const bad: number[] = [];
   for (let block = 0; block < data.length / BLOCK_BYTES; block += 1) {
-    checksumBlock(words, block, block, out, 0);
+    checksumBlock(view, block * BLOCK_BYTES, block, out, 0);
     if (out[0] !== table[block * 2] || out[1] !== table[block * 2 + 1]) bad.push(block);
   }
   return bad;
