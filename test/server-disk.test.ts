@@ -15,7 +15,8 @@ import { LoadRecorder } from "../dist/bench/load.js";
 import { PaymentClient } from "../dist/bench/payment-clients.js";
 import type { DiskStatus } from "../dist/wire/control.js";
 import { serverPaths } from "../dist/modules/management-paths.js";
-import { areMirrorsInSync as areInSync } from "../dist/modules/management-status.js";
+import { areMirrorsInSync as areInSync, type ServerReport } from "../dist/modules/management-status.js";
+import { CLEAR_EVERY_MS } from "../dist/storage/limits.js";
 import { isLong } from "./support/long.js";
 import { RealServer } from "./support/real-server.js";
 import { SteadyWriter } from "./support/steady-writer.js";
@@ -138,6 +139,32 @@ describe("a server with a mirrored disk", { timeout: 40 * 60_000 }, () => {
     assert.equal(writer.interruptions, 0);
     await writer.check(true);
     assert.doesNotMatch(await server.inGuest("dmesg"), /i\/o error|ext4-fs error/i);
+  });
+
+  test("a mirror that was pulled comes back from the log, and another one comes and goes with the redundancy", async () => {
+    const { modules } = await server.status();
+    const { name } = modules.find((module) => module.kind === "io" && module.isActive !== true) as { name: string };
+    const since = (await server.events(0)).at(-1)?.id ?? 0;
+    assert.equal((await server.command(["pull", name])).code, 0);
+    await server.inGuest("date > /data/while-it-is-out; sync");
+    // Long enough for logs to be emptied, which they must not be now.
+    await new Promise((resolve) => setTimeout(resolve, 2.5 * CLEAR_EVERY_MS));
+    assert.equal((await server.command(["insert", name])).code, 0);
+    await server.until(areInSync, "with both mirrors in sync");
+    const copies = (await server.events(since)).filter(({ code }) => code === "RESYNC_STARTED");
+    assert.equal(copies.length, 1);
+    assert.match(copies[0]?.text ?? "", /from the log/);
+    for (const [redundancy, mirrors] of [
+      ["triplex", 3],
+      ["duplex", 2],
+    ] as const) {
+      assert.equal((await server.command(["redundancy", redundancy])).code, 0);
+      const isWhole = (report: ServerReport): boolean =>
+        report.redundancy === redundancy.toUpperCase() && areInSync(report) && Object.keys(report.disk?.mirrors ?? {}).length === mirrors;
+      await server.until(isWhole, `with ${mirrors} mirrors in sync`);
+    }
+    // What the third enclosure holds now is out of date.
+    rmSync(join(stateDirectory, "enclosure2"), { recursive: true });
   });
 
   test("grows online, up to the guest", async () => {

@@ -17,7 +17,7 @@ type Untimed = DiskEvent extends infer E ? (E extends DiskEvent ? Omit<E, "atMs"
 
 type DiskSetup = NonNullable<ServerOptions["disk"]>;
 
-export type MirrorEvent = Extract<ServerEvent, { kind: "mirrorUp" | "mirrorDown" | "mirrorReply" | "diskGrow" | "diskScrub" }>;
+export type MirrorEvent = Extract<ServerEvent, { kind: "mirrorUp" | "mirrorDown" | "mirrorReply" | "diskGrow" | "diskScrub" | "mirrors" }>;
 
 export class GuestDisk {
   readonly #server: LockstepServer;
@@ -44,13 +44,13 @@ export class GuestDisk {
     this.#mirrors = server.options.disk?.mirrors ?? [];
   }
 
-  /** An I/O module more or less: a mirror more or less. */
-  expect(name: string, present: boolean): void {
+  /** Another redundancy: a mirror more or less. One whose module is only away stays wanted, or the logs would not tell what it lacks. */
+  #want(mirrors: readonly string[]): void {
     const { disk, ioModules = [] } = this.#server.options;
-    if (disk === undefined || !ioModules.includes(name) || this.#mirrors.includes(name) === present) return;
-    this.#mirrors = ioModules.filter((each) => (each === name ? present : this.#mirrors.includes(each)));
-    if (this.#controller === null) return;
-    this.#renew();
+    const wanted = ioModules.filter((name) => mirrors.includes(name));
+    if (disk === undefined || wanted.length === 0 || wanted.join() === this.#mirrors.join()) return;
+    this.#mirrors = wanted;
+    if (this.#controller !== null) this.#renew();
   }
 
   /** A mirror comes, goes or answers; or the operator wants something. */
@@ -67,6 +67,8 @@ export class GuestDisk {
       case "mirrorReply":
         if (this.#headers.has(event.name)) this.#stepOf(event.name, { kind: "reply", name: event.name, reply: event.reply });
         return;
+      case "mirrors":
+        return this.#want(event.mirrors);
       case "diskGrow":
         return this.#step({ kind: "grow", sizeBytes: event.sizeBytes });
       case "diskScrub":

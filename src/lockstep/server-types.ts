@@ -25,7 +25,7 @@ export interface ServerOptions {
   readonly sockets: Readonly<Record<string, string>>;
   readonly release: ReleaseMode;
   readonly lagLimitMs: number;
-  /** The guest's disk, and which I/O modules hold a mirror of it; `expect` changes that. Absent: it has none. */
+  /** The guest's disk, and which I/O modules hold a mirror of it; `mirrors` changes that. Absent: it has none. */
   readonly disk?: { readonly diskId: string; readonly sizeBytes: number; readonly mirrors: readonly string[] };
   /** False: no checkpoints, so that nothing proves who was right, and members do not look through their own memory. Absent: true. */
   readonly checkpoints?: boolean;
@@ -70,6 +70,8 @@ export type ServerEvent = { readonly atMs: number } & (
   /** `imageTaken`: the checkpoint named by `recordingStarted` is copied. */
   | { readonly kind: "record"; readonly action: RecordAction }
   | { readonly kind: "expect"; readonly module: string; readonly present: boolean }
+  /** The I/O modules that should hold a mirror of the guest's disk. */
+  | { readonly kind: "mirrors"; readonly mirrors: readonly string[] }
   /** The time asked for by `wakeAtMs` has come. */
   | { readonly kind: "wake" }
 );

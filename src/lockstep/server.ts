@@ -144,6 +144,7 @@ export class LockstepServer implements ServerContext {
       case "mirrorUp":
       case "mirrorDown":
       case "mirrorReply":
+      case "mirrors":
       case "diskGrow":
       case "diskScrub":
         return this.disk.hear(event);
@@ -154,7 +155,6 @@ export class LockstepServer implements ServerContext {
 
   /** A member that is not wanted any more leaves by a configuration change, if another one can carry on. */
   #expect(name: string, present: boolean): void {
-    this.disk.expect(name, present);
     const row = this.membership.rows.get(name);
     if (row === undefined) return;
     row.expected = present;
@@ -548,7 +548,7 @@ export class LockstepServer implements ServerContext {
   #planWake(): void {
     if (this.phase === "fenced") return;
     // One after the other, without a list: this comes with every event.
-    let wakeAtMs = Math.min(this.standby.peers.nextBeatMs, this.standby.overdueAtMs, this.disk.wakeAtMs ?? Infinity);
+    let wakeAtMs = Math.min(this.standby.wakeAtMs, this.checkpoints.wakeAtMs, this.disk.wakeAtMs ?? Infinity);
     if (this.phase === "starting" && this.atMs < this.#startDeadlineMs) wakeAtMs = Math.min(wakeAtMs, this.#startDeadlineMs);
     if (this.phase === "resuming") wakeAtMs = Math.min(wakeAtMs, this.atMs + WATCH_MS);
     if (this.acts && this.#watchdog.isMissing) wakeAtMs = Math.min(wakeAtMs, this.atMs + MOST_CREDITED_MS);
@@ -556,7 +556,6 @@ export class LockstepServer implements ServerContext {
       if (this.#claimAgainAtMs !== null) wakeAtMs = Math.min(wakeAtMs, this.#claimAgainAtMs);
       if (this.reintegration.isActive || this.#watchdog.isOutstanding || this.adjudication.isPending)
         wakeAtMs = Math.min(wakeAtMs, this.atMs + WATCH_MS);
-      wakeAtMs = Math.min(wakeAtMs, this.checkpoints.wakeAtMs);
       const due = this.membership.live.length > 0 ? this.sequencer.due(this.membership.settledSeq(), this.#wallNs) : null;
       if (due?.kind === "atNs") wakeAtMs = Math.min(wakeAtMs, this.#clock.toMs(due.ns));
     }

@@ -78,8 +78,13 @@ export class Standby {
     return silentMs > limitMs ? `it has been silent for ${limitMs} ms` : null;
   }
 
+  /** For the next heartbeat, or because the active one is too silent then. */
+  get wakeAtMs(): number {
+    return Math.min(this.peers.nextBeatMs, this.#overdueAtMs);
+  }
+
   /** When the active one's silence is too long, if it goes on (atMs); Infinity: nobody is watched. */
-  get overdueAtMs(): number {
+  get #overdueAtMs(): number {
     const { phase, waitedMs, atMs } = this.#server;
     if (phase !== "standby") return Infinity;
     // A little more, so that the time is over then and not just about to be.

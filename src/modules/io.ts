@@ -374,6 +374,11 @@ class IoModule {
         if (typeof control["module"] !== "string" || typeof control["present"] !== "boolean") return;
         if (control["present"] && slotsOf(this.#config).includes(control["module"])) this.#linkCpu(control["module"]);
         return this.#dispatch({ kind: "expect", module: control["module"], present: control["present"] });
+      case "mirrors": {
+        const mirrors: unknown = control["mirrors"];
+        if (Array.isArray(mirrors)) this.#dispatch({ kind: "mirrors", mirrors: mirrors.map(String) });
+        return;
+      }
       case "shutdown":
         this.#port?.close();
         process.exit(0);

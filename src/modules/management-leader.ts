@@ -29,10 +29,12 @@ import type { ServerPaths } from "./management-paths.js";
 import {
   bootImageOf,
   JUDGE,
+  mirrorsOf,
   moduleConfigFor,
   modulesInUse,
   plannedManagement,
   plannedModules,
+  standingOrders,
   writeJsonFile,
   type PlannedModule,
   type ServerPlan,
@@ -56,8 +58,6 @@ const CHECK_EVERY_MS = 1000;
 /** One that takes the lead answers only when the active I/O module has reported; if none does for so long, that is the answer. */
 const HEAR_LIMIT_MS = 1000;
 const HEAR_EVERY_MS = 10;
-/** A lost I/O module does not start while another one takes its place: that has what the guest's clients wait for. */
-const TAKEOVER_FIRST_MS = 250;
 const DOWN_GRACE_MAX_MS = 600_000;
 const TERMINATION_GRACE_MS = 5000;
 
@@ -164,7 +164,7 @@ export class Leader implements ManagementActions {
     return new ModuleSupervisor(module, faultThreshold, this.#paths.runDirectory, this.#paths.logDirectory, {
       configure: (planned, number) => this.#configFor(planned, number),
       changed: () => this.#save(),
-      restartPauseMs: (lost) => (this.#supervisors.some((other) => canTakeOver(other, lost)) ? TAKEOVER_FIRST_MS : 0),
+      isReplaced: (lost) => this.#supervisors.some((other) => other.canTakeOver(lost)),
       lost: (supervisor, cause, detail) => this.#moduleLost(supervisor, cause, detail),
       becameBroken: (supervisor) => this.#moduleBroken(supervisor),
     });
@@ -343,6 +343,7 @@ export class Leader implements ManagementActions {
     this.#redundancy.change(from, to);
     this.#plan = { ...this.#plan, redundancy: to };
     writeJsonFile(this.#paths.planFile, this.#plan);
+    for (const io of this.#ioNames) this.#links?.send(io, mirrorsOf(this.#plan));
     this.#events.add("info", "REDUNDANCY_CHANGED", `The redundancy was changed from ${from} to ${to} by the operator.`, {
       data: { from, to },
     });
@@ -443,13 +444,7 @@ export class Leader implements ManagementActions {
   #moduleConnected(module: string): void {
     if (!this.#ioNames.includes(module)) return;
     this.#links?.send(module, { kind: "follow" });
-    if (this.#plan.firstImage !== undefined) this.#links?.send(module, bootImageOf(this.#plan));
-    const inUse = modulesInUse(this.#plan);
-    for (const { name, presence } of this.#supervisors) {
-      const present = presence === "present" && inUse.includes(name);
-      // The judge comes and goes as the I/O module itself says.
-      if (name !== JUDGE.name) this.#links?.send(module, { kind: "expect", module: name, present });
-    }
+    for (const order of standingOrders(this.#plan, this.#supervisors)) this.#links?.send(module, order);
     if (module !== this.#io.active) return;
     if (this.#guest.state === "off" && !this.changes.ownsPower) this.#guest.booting();
     this.#verify.repeat();
@@ -573,8 +568,4 @@ export class Leader implements ManagementActions {
     for (const { name, module } of this.#supervisors) if (module.kind === "management") endFrontOf(this.#paths, name);
     rmSync(this.#paths.runDirectory, { recursive: true, force: true });
   }
-}
-
-function canTakeOver(other: ModuleSupervisor, lost: PlannedModule): boolean {
-  return lost.kind === "io" && other.module.kind === "io" && other.name !== lost.name && other.process !== null;
 }

@@ -167,6 +167,30 @@ export function bootImageOf({ firstImage, image }: ServerPlan): ManagementToIo {
   return { kind: "bootImage", image: firstImage === undefined ? "" : image.digest };
 }
 
+/** The mirrors of the guest's disk, for an I/O module. */
+export function mirrorsOf(plan: ServerPlan): ManagementToIo {
+  return { kind: "mirrors", mirrors: iosInUse(plan) };
+}
+
+/** What an I/O module is told when it connects. */
+export function standingOrders(
+  plan: ServerPlan,
+  modules: readonly { readonly name: string; readonly presence: string }[],
+): ManagementToIo[] {
+  const inUse = modulesInUse(plan);
+  // The judge comes and goes as the I/O module itself says.
+  const expected = modules.filter(({ name }) => name !== JUDGE.name);
+  return [
+    ...(plan.firstImage === undefined ? [] : [bootImageOf(plan)]),
+    mirrorsOf(plan),
+    ...expected.map(({ name, presence }): ManagementToIo => ({
+      kind: "expect",
+      module: name,
+      present: presence === "present" && inUse.includes(name),
+    })),
+  ];
+}
+
 /** Modules of all kinds that the planned redundancy takes. */
 export function modulesInUse(plan: ServerPlan): string[] {
   const managers = managementSlots(plan.redundancy).slice(0, enclosureCount(plan.redundancy));

@@ -31,6 +31,9 @@ const STOPPED_LIMIT_MS = 3000;
 /** Checks of a second each: an I/O or management module that says nothing for so long hangs, though its process runs. Nobody votes on it. */
 const SILENCE_LIMITS = { silentLooks: 5, startingLooks: 60 };
 
+/** A lost I/O module does not start while another one takes its place: that has what the guest's clients wait for. */
+const TAKEOVER_FIRST_MS = 250;
+
 /** Between asking modules to end and ending them. */
 const SHUTDOWN_GRACE_MS = 300;
 
@@ -39,8 +42,8 @@ export interface SupervisorHooks {
   configure(module: PlannedModule, incarnation: number): ModuleConfig;
   /** The set of processes or the presence of this module changed. */
   changed(supervisor: ModuleSupervisor): void;
-  /** From its loss to its next start, at least. */
-  restartPauseMs(module: PlannedModule): number;
+  /** Whether another one takes its place when it is lost. */
+  isReplaced(module: PlannedModule): boolean;
   lost(supervisor: ModuleSupervisor, cause: LossCause, detail: string): void;
   becameBroken(supervisor: ModuleSupervisor): void;
 }
@@ -101,6 +104,10 @@ export class ModuleSupervisor {
       process: this.#process,
       plannedCause: this.#plannedCause,
     };
+  }
+
+  canTakeOver(lost: PlannedModule): boolean {
+    return lost.kind === "io" && this.module.kind === "io" && this.name !== lost.name && this.#process !== null;
   }
 
   /** It is this very process. */
@@ -255,7 +262,7 @@ export class ModuleSupervisor {
     this.#hooks.changed(this);
     if (!isWanted) return;
     if (verdict.broken) return this.#hooks.becameBroken(this);
-    const pauseMs = Math.max(verdict.restartDelayMs, this.#hooks.restartPauseMs(this.module));
+    const pauseMs = Math.max(verdict.restartDelayMs, this.#hooks.isReplaced(this.module) ? TAKEOVER_FIRST_MS : 0);
     if (pauseMs === 0) this.start();
     else this.#restartTimer = setTimeout(() => this.start(), pauseMs);
   }

@@ -171,6 +171,8 @@ export type ManagementToIo =
   | { readonly kind: "record"; readonly action: "start" | "imageTaken" | "stop" }
   /** A module that is held out (`present: false`) is not waited for. All modules of the configuration are expected at first. */
   | { readonly kind: "expect"; readonly module: string; readonly present: boolean }
+  /** The I/O modules that the redundancy has a mirror of the guest's disk in, whether they are there or not. */
+  | { readonly kind: "mirrors"; readonly mirrors: readonly string[] }
   | { readonly kind: "shutdown" };
 
 /** Between management modules: the leading one says that it leads, a stand-by that it is there. */

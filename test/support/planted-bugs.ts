@@ -25,7 +25,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     find: "const needed = quorum(members.length);",
     replace: "const needed = 1;",
     seeds: 60,
-    foundWith: 20,
+    foundWith: 25,
   },
   {
     name: "lets a single module speak for its pair",
@@ -35,7 +35,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
             return groups.filter((group) => pairs.some((pair) => pair.every(`,
     replace: "return groups.filter((group) => pairs.some((pair) => pair.some(",
     seeds: 60,
-    foundWith: 19,
+    foundWith: 23,
   },
   {
     name: "skips a tick at a takeover",
@@ -75,7 +75,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     find: "if (configuration >= this.#seenConfiguration)",
     replace: "if (configuration >= 0)",
     seeds: 200,
-    foundWith: 78,
+    foundWith: 81,
   },
   {
     name: "accepts an old configuration",
@@ -83,7 +83,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     find: "if (configuration >= this.#seenConfiguration)",
     replace: "if (configuration + 1 >= this.#seenConfiguration)",
     seeds: 200,
-    foundWith: 78,
+    foundWith: 81,
   },
   {
     name: "takes every claim for won",
@@ -91,7 +91,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     find: "const ours = sameRecord(winner, claimed);",
     replace: "const ours = true;",
     seeds: 200,
-    foundWith: 5,
+    foundWith: 35,
   },
   {
     name: "lets a newcomer begin one tick early",
@@ -107,7 +107,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     find: "return { ...ballot.tick, configuration };",
     replace: "return ballot.tick;",
     seeds: 600,
-    foundWith: 105,
+    foundWith: 46,
   },
   {
     name: "never takes a silent module to be hung",
@@ -123,7 +123,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     find: "if (behindNs <= MOST_LEAD_NS)",
     replace: "if (behindNs <= 10n ** 30n)",
     seeds: 200,
-    foundWith: 22,
+    foundWith: 1,
   },
   {
     name: "isolates whom the third machine found right",
@@ -155,6 +155,6 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     find: "if (!this.acts || seen <= this.membership.number)",
     replace: "if (seen !== -1)",
     seeds: 200,
-    foundWith: 152,
+    foundWith: 49,
   },
 ];
