@@ -1,6 +1,7 @@
 // Test files as jobs: each is a process of its own, whose output is shown when it has ended, with the seconds that it took. For
 // scripts/test.mjs.
 import { spawn } from "node:child_process";
+import { writeFileSync } from "node:fs";
 import { basename } from "node:path";
 
 /** More than any file of tests takes: one that hangs fails then, and the others are run all the same. */
@@ -12,6 +13,38 @@ const LONG_FILE_LIMIT_MS = 4 * 60 * 60 * 1000;
 const END_LIMIT_MS = 10_000;
 const COUNTED = ["tests", "pass", "fail", "skipped"];
 const COLOURS = /\u001b\[[0-9;]*m/g;
+
+/** Jobs that run beside others, each the leader of a process group: they end with whoever ends this. */
+const beside = new Set();
+process.once("exit", () => {
+  for (const { pid } of beside) {
+    try {
+      process.kill(-pid, "SIGKILL");
+    } catch (error) {
+      // It ended a moment ago.
+      if (error.code !== "ESRCH") throw error;
+    }
+  }
+});
+for (const [signal, code] of [
+  ["SIGINT", 130],
+  ["SIGTERM", 143],
+])
+  process.once(signal, () => process.exit(code));
+
+/**
+ * The policy alone is not enough where Linux weighs sessions (sched(7), autogroup): the whole session of this job comes last. Elsewhere there
+ * is no such file.
+ */
+function comeLast(child) {
+  beside.add(child);
+  child.once("exit", () => beside.delete(child));
+  try {
+    writeFileSync(`/proc/${child.pid}/autogroup`, "19");
+  } catch (error) {
+    if (!["ENOENT", "EACCES", "EPERM"].includes(error.code)) throw error;
+  }
+}
 
 /** What the reporter says at its end of how many there were. */
 function countsOf(output) {
@@ -44,7 +77,9 @@ function runFile(root, job) {
     ...(process.stdout.isTTY ? { FORCE_COLOR: "1" } : {}),
   };
   return new Promise((resolve) => {
-    const child = spawn(program, parameters, { cwd: root, env, stdio: ["ignore", "pipe", "pipe"] });
+    const isBeside = job.place === "beside";
+    const child = spawn(program, parameters, { cwd: root, env, stdio: ["ignore", "pipe", "pipe"], detached: isBeside });
+    if (isBeside && child.pid !== undefined) comeLast(child);
     const chunks = [];
     let isHung = false;
     let killer;

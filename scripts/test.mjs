@@ -62,8 +62,20 @@ const ALONE = /^(bench-(faults|payments|tools)|image-boot|tap)/;
 const LONG = /^(image-change|programme\.|qualification\.|server-change|server-upgrade|systemd)/;
 /** They start a guest of an image. (Those that run alone come after the images in any case.) */
 const NEEDS_IMAGE = /^(rv64-engine|disk-boot)/;
-/** Of those beside: the longest first, so that none runs on at the end while a core has nothing to do. */
-const LONGEST_FIRST = ["simulator", "disk-boot", "storage-controller", "rv64-engine", "rv64-differential", "softfloat", "board-fuzz"];
+/**
+ * Of those beside: first what makes the host's disk busy, while no real server waits for it; then the longest, so that none runs on at the
+ * end while a core has nothing to do.
+ */
+const FIRST = [
+  "storage-files",
+  "simulator",
+  "disk-boot",
+  "storage-controller",
+  "rv64-engine",
+  "rv64-differential",
+  "softfloat",
+  "board-fuzz",
+];
 const SLOTS_BESIDE = 2;
 
 /** What was done besides running tests, in the order of its end. */
@@ -145,8 +157,8 @@ function testFiles(pattern) {
 }
 
 function rank(file) {
-  const at = LONGEST_FIRST.findIndex((name) => basename(file).startsWith(name));
-  return at < 0 ? LONGEST_FIRST.length : at;
+  const at = FIRST.findIndex((name) => basename(file).startsWith(name));
+  return at < 0 ? FIRST.length : at;
 }
 
 function isAlone(name) {

@@ -74,7 +74,8 @@ test("an I/O module tells a new follower again what it told lately, with the sam
     const decoder = new MessageDecoder((message) => {
       if (message.kind === "control") numbers.push((JSON.parse(message.text) as { number: number }).number);
     });
-    return { peer: { sendFrame: (frame: Uint8Array) => decoder.push(frame) } as unknown as Peer, numbers };
+    const sendPieces = (pieces: readonly Uint8Array[]): void => pieces.forEach((piece) => decoder.push(piece));
+    return { peer: { sendPieces } as unknown as Peer, numbers };
   };
   const feed = new ManagementFeed();
   const [first, second, late] = [heard(), heard(), heard()];
