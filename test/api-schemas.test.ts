@@ -80,6 +80,14 @@ describe("the OpenAPI document", () => {
     assert.equal(document["openapi"], "3.1.0");
   });
 
+  test("makes the types of the client that are there", () => {
+    const made = spawnSync(process.execPath, [`${root}scripts/api-types.mjs`], { encoding: "utf8" });
+    assert.equal(made.status, 0, made.stderr);
+    const types = readFileSync(`${root}src/client/api-types.ts`, "utf8");
+    assert.match(types, /"\/modules\/\{name\}\/pull": \{/);
+    assert.match(types, /redundancy: "OUTAGE" \| "SIMPLEX"/);
+  });
+
   test("has the paths that the reference has", () => {
     const paths = document["paths"] as Record<string, Record<string, unknown>>;
     const served = Object.entries(paths).flatMap(([path, methods]) => Object.keys(methods).map((each) => `${each.toUpperCase()} ${path}`));

@@ -1,8 +1,8 @@
 /**
- * Who goes first on the host's processors: the active I/O module, then CPU modules, then management and whatever else the host does. A CPU module that
- * starts compiles its engine on every processor that it can get, just when those that serve on have one less: for that time it yields to
- * all. Linux weighs sessions (sched(7), autogroup), and every module is one. Only a privileged user may ask for it; without it everything
- * works, but on a host that is busy with other things a module is sooner late.
+ * Who goes first on the host's processors: the active I/O module, then CPU modules, then management and whatever else the host does. A CPU
+ * module that starts compiles its engine on every processor that it can get, just when those that serve on have one less: for that time it
+ * yields to all. Linux weighs sessions (sched(7), autogroup), and every module is one. Only a privileged user may ask for it; without it
+ * everything works, but on a host that is busy with other things a module is sooner late.
  */
 import { writeFileSync } from "node:fs";
 import { setPriority } from "node:os";
