@@ -5,6 +5,7 @@ import { utf8Encode } from "../dist/foundation/bytes.js";
 import type { ServerEffect } from "../dist/lockstep/server-types.js";
 import { checkMachines, checkReleases, verifiedDigests } from "../dist/simulator/checker.js";
 import { putLoad } from "../dist/simulator/scenario.js";
+import { rehearseTakeover } from "../dist/simulator/rehearsal.js";
 import { outputText } from "../dist/simulator/releases.js";
 import { World } from "../dist/simulator/world.js";
 import type { WorldOptions } from "../dist/simulator/world-options.js";
@@ -339,4 +340,14 @@ test("from the begin of a recording until its image is taken no other checkpoint
     world.run(world.nowMs + 2000, () => server.checkpoints.completed > completed);
     assert.ok(server.checkpoints.completed > completed, `moment ${moment}: afterwards there are checkpoints again`);
   }
+});
+
+test("the rehearsal of an I/O module goes through a takeover from beginning to end, the same each time", () => {
+  const codes = rehearseTakeover();
+  const course = ["POWER_ON", "MIRROR_IN_SYNC", "IO_TAKEOVER", "RESUMED"];
+  assert.deepEqual(
+    codes.filter((code) => course.includes(code)),
+    course,
+  );
+  assert.deepEqual(rehearseTakeover(), codes);
 });

@@ -122,6 +122,14 @@ export function takeoverFigures(kind: FaultKind, report: PaymentReport): Figure[
       verdict: judge(worst, { atMost: limit }),
       command,
     },
+    {
+      name: `longest gap away from faults, ${kind} of the active I/O module`,
+      target: "-",
+      measured: formatMs(report.quietGapMs),
+      value: report.quietGapMs,
+      verdict: "info",
+      command,
+    },
     brokenFigure(report, `${kind} of the active I/O module`, command),
   ];
 }

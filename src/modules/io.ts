@@ -3,6 +3,7 @@
  * and the management connections.
  */
 import { randomBytes } from "node:crypto";
+import { setFlagsFromString } from "node:v8";
 import { FileArbiter } from "../arbiters/file.js";
 import type { CourseStep } from "../lockstep/miscompare-report.js";
 import { MirrorLinks } from "../lockstep/mirror-links.js";
@@ -12,6 +13,7 @@ import { DIGEST_PATTERN } from "../certification/digest.js";
 import { MAX_AGENT_BYTES } from "../machine/machine.js";
 import { announcement, isFor, parseMac } from "../ports/ethernet.js";
 import type { NetworkPort } from "../ports/port.js";
+import { rehearseTakeover } from "../simulator/rehearsal.js";
 import { DISK_DRILLS } from "../storage/faulty-file.js";
 import { encodePieces } from "../wire/codec.js";
 import type { EventMessage, IoToManagement } from "../wire/control.js";
@@ -399,5 +401,10 @@ function enclosuresOf(config: ModuleConfig): Readonly<Record<string, string>> {
 /** Runs an I/O module until the process ends. */
 export async function runIo(config: ModuleConfig): Promise<void> {
   const port = await openPort(config.network);
+  if (config.ioModules.length > 1) {
+    // Else what was compiled is thrown away after some collections of garbage; a stand-by waits for months.
+    setFlagsFromString("--no-flush-bytecode");
+    rehearseTakeover();
+  }
   await new IoModule(config, port).start();
 }
