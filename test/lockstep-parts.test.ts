@@ -332,6 +332,33 @@ test("transport: hello both ways, messages in order, connected again after a los
   });
 });
 
+test("transport: one that stays away is tried less often, until it is said to come", async () => {
+  await withSocket(async (path) => {
+    let attempts = 0;
+    const server = createServer((socket) => {
+      attempts += 1;
+      socket.destroy();
+    });
+    await new Promise<void>((resolve) => server.listen(path, resolve));
+    const link = keepConnected(path, SELF, () => assert.fail("nobody said hello"));
+    const attemptsWithin = async (ms: number): Promise<number> => {
+      const before = attempts;
+      await new Promise((resolve) => setTimeout(resolve, ms));
+      return attempts - before;
+    };
+    const atFirst = await attemptsWithin(1000);
+    await attemptsWithin(1500);
+    const later = await attemptsWithin(1000);
+    link.soon();
+    const again = await attemptsWithin(1000);
+    assert.ok(later > 0 && 3 * later < atFirst, `${atFirst} attempts in the first second, ${later} in the third`);
+    assert.ok(3 * later < again, `${again} attempts when it is about to come`);
+    link.close();
+    assert.equal(await attemptsWithin(500), 0, "closed");
+    server.close();
+  });
+});
+
 test("transport: garbage, no hello, another protocol version: closed, and the listener lives on", async () => {
   await withSocket(async (path) => {
     let accepted = 0;

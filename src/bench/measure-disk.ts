@@ -58,38 +58,61 @@ async function writeAndRead(server: BenchServer): Promise<{ readonly write: numb
   return { write: ROUND_MIB / written, read: ROUND_MIB / read };
 }
 
-async function measureSpeed(context: BenchContext): Promise<Figure[]> {
-  const servers = { mirrored: await context.withDisk(2), single: await context.withDisk(1) };
-  await untilInSync(servers.mirrored, 2);
-  const rates = { write: { mirrored: [] as number[], single: [] as number[] }, read: { mirrored: [] as number[], single: [] as number[] } };
-  for (const server of Object.values(servers)) await run(server, MAKE_PATTERN);
+const ONE_MIRROR = "duplex with one mirror";
+
+type Way = "write" | "read";
+type Rates = Record<Way, number[]>;
+
+/** One round more than asked for: the first one only warms up. */
+async function measureRates(context: BenchContext, servers: ReadonlyMap<string, BenchServer>): Promise<Map<string, Rates>> {
+  const rates = new Map([...servers.keys()].map((label): [string, Rates] => [label, { write: [], read: [] }]));
+  for (const server of servers.values()) await run(server, MAKE_PATTERN);
   for (let round = 0; round <= context.options.rounds; round += 1) {
-    for (const label of ["mirrored", "single"] as const) {
-      const { write, read } = await writeAndRead(servers[label]);
+    for (const [label, server] of servers) {
+      const { write, read } = await writeAndRead(server);
       context.options.onProgress(
         `${label}: write ${write.toFixed(1)} MiB/s, read ${read.toFixed(1)} MiB/s${round === 0 ? " (warm-up)" : ""}`,
       );
       if (round === 0) continue;
-      rates.write[label].push(write);
-      rates.read[label].push(read);
+      rates.get(label)?.write.push(write);
+      rates.get(label)?.read.push(read);
     }
   }
+  return rates;
+}
+
+/**
+ * Against a server of one module of each kind, and against the same server without its second I/O module, which tells what mirroring costs
+ * from what the second CPU module does.
+ */
+async function measureSpeed(context: BenchContext): Promise<Figure[]> {
+  const mirrored = await context.withDisk(2);
+  const single = await context.withDisk(1);
+  await untilInSync(mirrored, 2);
+  const both = await measureRates(
+    context,
+    new Map([
+      ["mirrored", mirrored],
+      ["single", single],
+    ]),
+  );
+  await mirrored.source.pull((await standbyOf(mirrored)).name);
+  await pause(GONE_MS);
+  const alone = await measureRates(context, new Map([[ONE_MIRROR, mirrored]]));
+  const rates = new Map([...both, ...alone]);
   return (["write", "read"] as const).flatMap((way) => {
-    const { mirrored, single } = rates[way];
-    const ratio = pairedRatio(mirrored, single);
     const name = `sequential ${way} of the guest's disk`;
     const command = COMMAND;
+    const ratioTo = (other: string): Figure => {
+      const ratio = pairedRatio(rates.get("mirrored")?.[way] ?? [], rates.get(other)?.[way] ?? []);
+      const verdict = judge(ratio, { atLeast: RATIO });
+      return { name: `${name}, mirrored / ${other}`, target: `>= ${RATIO}`, measured: ratio.toFixed(3), value: ratio, verdict, command };
+    };
     return [
-      {
-        name: `${name}, mirrored / single`,
-        target: `>= ${RATIO}`,
-        measured: ratio.toFixed(3),
-        value: ratio,
-        verdict: judge(ratio, { atLeast: RATIO }),
-        command,
-      },
-      ...(["mirrored", "single"] as const).map((label): Figure => {
-        const value = median(rates[way][label]);
+      ratioTo("single"),
+      ratioTo(ONE_MIRROR),
+      ...[...rates].map(([label, ways]): Figure => {
+        const value = median(ways[way]);
         return { name: `${name}, ${label}`, target: "-", measured: `${value.toFixed(1)} MiB/s`, value, verdict: "info", command };
       }),
     ];
@@ -124,19 +147,25 @@ async function lastResync(server: BenchServer, since: number): Promise<Resync> {
   return { seconds: ((ended?.atMs ?? Number.NaN) - (started?.atMs ?? Number.NaN)) / 1000, what: started?.text ?? "" };
 }
 
+async function standbyOf(server: BenchServer): Promise<{ readonly name: string; readonly enclosure: string }> {
+  const { modules } = await server.source.read();
+  const standby = modules.find((module) => module.kind === "io" && module.isActive !== true);
+  assert(standby !== undefined, "a mirrored disk has two I/O modules");
+  return standby;
+}
+
 /** `away`: what happens while the enclosure's I/O module is out. */
 async function resyncAfter(server: BenchServer, away: (enclosure: string) => Promise<unknown>): Promise<Resync> {
   await pause(CLEARED_MS);
-  const view = await server.source.read();
-  const standby = view.modules.find((module) => module.kind === "io" && module.isActive !== true);
-  assert(standby !== undefined, "a mirrored disk has two I/O modules");
+  const { lastEventId } = await server.source.read();
+  const standby = await standbyOf(server);
   await server.source.pull(standby.name);
   await pause(GONE_MS);
   await away(standby.enclosure);
   await server.source.insert(standby.name);
   await pause(POLL_MS);
   await untilInSync(server, 2);
-  return lastResync(server, view.lastEventId);
+  return lastResync(server, lastEventId);
 }
 
 async function measureResync(context: BenchContext): Promise<Figure[]> {

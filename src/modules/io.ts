@@ -28,7 +28,7 @@ import { openMirror } from "./mirror-opening.js";
 import { ManagementFeed } from "./management-feed.js";
 import { PreciseTimer } from "./precise-timer.js";
 import { sequenceFirst } from "./start-priority.js";
-import { keepConnected, listenForPeers, type Identity, type Link, type Peer, type PeerHandlers } from "./transport.js";
+import { keepConnected, listenForPeers, type Identity, type KeptLink, type Peer, type PeerHandlers } from "./transport.js";
 
 const STATUS_EVERY_MS = 100;
 /** Said even when nothing changed: management takes a sequencer that is silent for long to be hung. */
@@ -59,7 +59,7 @@ class IoModule {
   #isStepping = false;
   #isInPower = false;
   /** Kept up to the modules in use, and to the judge while it is wanted. */
-  readonly #cpuLinks = new Map<string, Link>();
+  readonly #cpuLinks = new Map<string, KeptLink>();
   #course: CourseFile | null = null;
   #isStatusDue = false;
   #reportedSeq = -1;
@@ -147,7 +147,8 @@ class IoModule {
   }
 
   #linkCpu(name: string): void {
-    if (this.#cpuLinks.has(name)) return;
+    const link = this.#cpuLinks.get(name);
+    if (link !== undefined) return link.soon();
     const accept = (peer: Peer): PeerHandlers | null => this.#acceptCpu(name, peer);
     this.#cpuLinks.set(name, keepConnected(socketPath(this.#config, name), this.#self, accept));
   }

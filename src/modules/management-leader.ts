@@ -163,7 +163,7 @@ export class Leader implements ManagementActions {
     const { faultThreshold } = this.#plan;
     return new ModuleSupervisor(module, faultThreshold, this.#paths.runDirectory, this.#paths.logDirectory, {
       configure: (planned, number) => this.#configFor(planned, number),
-      changed: () => this.#save(),
+      changed: ({ name }) => (this.#links?.soon(name), this.#save()),
       isReplaced: (lost) => this.#supervisors.some((other) => other.canTakeOver(lost)),
       lost: (supervisor, cause, detail) => this.#moduleLost(supervisor, cause, detail),
       becameBroken: (supervisor) => this.#moduleBroken(supervisor),

@@ -1,6 +1,6 @@
 /** Management's connections to the modules: control messages both ways, reconnecting for as long as the server runs. */
 import { parseControl, type ManagementToCpu, type ManagementToIo, type ManagementToManagement } from "../wire/control.js";
-import { keepConnected, type Link, type Peer } from "./transport.js";
+import { keepConnected, type KeptLink, type Peer } from "./transport.js";
 
 export type ParsedControl = ReturnType<typeof parseControl>;
 
@@ -13,7 +13,7 @@ export interface LinkHooks {
 
 export class ManagementLinks {
   readonly #peers = new Map<string, Peer>();
-  readonly #links: Link[] = [];
+  readonly #links = new Map<string, KeptLink>();
 
   constructor(
     runDirectory: string,
@@ -40,8 +40,13 @@ export class ManagementLinks {
           },
         };
       };
-      this.#links.push(keepConnected(`${runDirectory}/${module}.sock`, identity, accept));
+      this.#links.set(module, keepConnected(`${runDirectory}/${module}.sock`, identity, accept));
     }
+  }
+
+  /** The module was started. */
+  soon(module: string): void {
+    this.#links.get(module)?.soon();
   }
 
   isConnected(module: string): boolean {
@@ -57,7 +62,7 @@ export class ManagementLinks {
   }
 
   close(): void {
-    for (const link of this.#links) link.close();
+    for (const link of this.#links.values()) link.close();
   }
 
   #deliver(module: string, peer: Peer, text: string, hooks: LinkHooks): void {

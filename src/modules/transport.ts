@@ -15,6 +15,10 @@ import { SteadfastError } from "../foundation/errors.js";
 export const MAX_SEND_BUFFER_BYTES = 128 * 1024 * 1024;
 const HELLO_LIMIT_MS = 5000;
 const RECONNECT_MS = 20;
+/** A module that is away for longer may stay away, and its slot may be empty for good: an idle host is not kept busy with failing. */
+const RECONNECT_SLOWLY_MS = 250;
+/** Longer than the start of a module that was lost. */
+const SOON_MS = 2000;
 
 export type Hello = Extract<PlainMessage, { kind: "hello" }>;
 
@@ -157,6 +161,11 @@ export interface Link {
   close(): void;
 }
 
+export interface KeptLink extends Link {
+  /** The module is about to be there: tries often again. */
+  soon(): void;
+}
+
 /** Connects once. */
 export function connectPeer(
   path: string,
@@ -169,17 +178,21 @@ export function connectPeer(
   return { close: () => socket.destroy() };
 }
 
-/** Connects, and connects again whenever the connection ended, until closed. */
-export function keepConnected(path: string, self: Identity, accept: (peer: Peer) => PeerHandlers | null): Link {
+/** Connects, and connects again whenever the connection ended, until closed; less often to a module that stays away. */
+export function keepConnected(path: string, self: Identity, accept: (peer: Peer) => PeerHandlers | null): KeptLink {
   let closed = false;
   let link: Link | null = null;
   let timer: NodeJS.Timeout | null = null;
+  let soonUntilMs = performance.now() + SOON_MS;
   const again = (): void => {
     if (closed || timer !== null) return;
-    timer = setTimeout(() => {
-      timer = null;
-      attempt();
-    }, RECONNECT_MS);
+    timer = setTimeout(
+      () => {
+        timer = null;
+        attempt();
+      },
+      performance.now() < soonUntilMs ? RECONNECT_MS : RECONNECT_SLOWLY_MS,
+    );
   };
   const attempt = (): void => {
     const wrapped = (peer: Peer): PeerHandlers | null => {
@@ -189,6 +202,7 @@ export function keepConnected(path: string, self: Identity, accept: (peer: Peer)
         ...handlers,
         onMessage: (message) => handlers.onMessage(message),
         onClose: (why) => {
+          soonUntilMs = performance.now() + SOON_MS;
           handlers.onClose(why);
           again();
         },
@@ -202,6 +216,13 @@ export function keepConnected(path: string, self: Identity, accept: (peer: Peer)
       closed = true;
       if (timer !== null) clearTimeout(timer);
       link?.close();
+    },
+    soon: () => {
+      soonUntilMs = performance.now() + SOON_MS;
+      if (timer === null) return;
+      clearTimeout(timer);
+      timer = null;
+      again();
     },
   };
 }
