@@ -19,7 +19,7 @@ import { flipProblems, gradeCourses, type Course } from "../dist/qualification/g
 import { reportPage } from "../dist/qualification/grading/page.js";
 import {
   gradeComparisons,
-  isClear,
+  isClearlyWithin,
   MARGINS,
   regressionProblem,
   type Comparison,
@@ -94,8 +94,9 @@ test("on a noisy host an unchanged image passes and one that is 30 % slower fail
 
 test("a comparison is clear when its rounds agree, and nothing measured is no pass", () => {
   const margin = MARGINS.payments;
-  assert.ok(isClear({ margin, base: [100, 100, 100], changed: [99, 101, 100] }));
-  assert.ok(!isClear({ margin, base: [100, 100, 100], changed: [99, 70, 70] }));
+  assert.ok(isClearlyWithin({ margin, base: [100, 100, 100], changed: [99, 101, 100] }));
+  assert.ok(!isClearlyWithin({ margin, base: [100, 100, 100], changed: [99, 70, 70] }));
+  assert.ok(!isClearlyWithin({ margin, base: [100, 100, 100], changed: [70, 70, 70] }), "a refusal takes all rounds");
   assert.equal(gradeComparisons([{ margin, base: [100], changed: [Number.NaN] }]).verdict, "FAILED");
   assert.equal(gradeComparisons([{ margin, base: [], changed: [] }]).verdict, "FAILED");
   const slower = gradeComparisons([{ margin: MARGINS.bootInstructions, base: [300], changed: [400] }]);

@@ -44,7 +44,11 @@ export class PaymentClient {
 
   /** Gives up on a request that has had no answer for too long. */
   watch(nowMs: number): void {
-    if (this.sentAtMs > 0 && nowMs - this.sentAtMs > REQUEST_LIMIT_MS) this.connection.destroy();
+    if (this.sentAtMs > 0 && nowMs - this.sentAtMs > REQUEST_LIMIT_MS) this.giveUp();
+  }
+
+  giveUp(): void {
+    this.connection.destroy();
   }
 
   async close(): Promise<void> {
@@ -90,6 +94,10 @@ export class IdleConnection {
       }
       await pause(PING_INTERVAL_MS);
     }
+  }
+
+  giveUp(): void {
+    this.connection.destroy();
   }
 
   async close(): Promise<IdleSummary> {

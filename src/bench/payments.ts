@@ -15,6 +15,11 @@ export interface PaymentOptions extends LoadOptions {
   readonly accounts: number;
   /** Leave the ledger in Redis. */
   readonly keep: boolean;
+  /**
+   * The faults end all connections, as a loss of power does: what is unanswered at their end is given up at once. Its client would hear of
+   * that only when TCP repeats the request, up to half a minute later.
+   */
+  readonly endsConnections?: boolean;
 }
 
 export interface PaymentReport {
@@ -37,8 +42,16 @@ export interface PaymentReport {
 const WATCH_INTERVAL_MS = 1000;
 
 /** All clients and the idle connection, with a watch over requests that have had no answer for too long. */
-async function runClients(clients: readonly PaymentClient[], idle: IdleConnection, stopped: () => boolean): Promise<void> {
-  const watch = setInterval(() => clients.forEach((client) => client.watch(performance.now())), WATCH_INTERVAL_MS);
+async function runClients(
+  clients: readonly PaymentClient[],
+  idle: IdleConnection,
+  stopped: () => boolean,
+  endsConnections: boolean,
+): Promise<void> {
+  const watch = setInterval(() => {
+    if (endsConnections && stopped()) for (const each of [...clients, idle]) each.giveUp();
+    else for (const client of clients) client.watch(performance.now());
+  }, WATCH_INTERVAL_MS);
   await Promise.all([...clients.map((client) => client.run(stopped)), idle.run(stopped)]);
   clearInterval(watch);
 }
@@ -66,7 +79,7 @@ export async function runPayments(options: PaymentOptions): Promise<PaymentRun> 
   const idle = await IdleConnection.open(options.address);
   const recorder = new LoadRecorder();
   const clients = connections.map((connection, number) => new PaymentClient(number, options.seed, store, connection, recorder));
-  const outcome = await runLoad(options, recorder, (stopped) => runClients(clients, idle, stopped));
+  const outcome = await runLoad(options, recorder, (stopped) => runClients(clients, idle, stopped, options.endsConnections === true));
   const load = recorder.finish();
   const seconds = (recorder.timeline.endMs - recorder.timeline.startMs) / 1000;
   for (const client of clients) await client.close();

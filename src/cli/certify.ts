@@ -28,7 +28,7 @@ import { CertifyServers } from "./suite-servers.js";
 import { wholeNumber } from "./whole-number.js";
 
 /** Raised with every change of the suite after which the same image could get another verdict. */
-const SUITE_VERSION = 1;
+const SUITE_VERSION = 2;
 export const VALID_DAYS_DEFAULT = 365;
 export const VALID_DAYS_MAX = 3650;
 const SEED_MAX = 0x7fff_ffff;

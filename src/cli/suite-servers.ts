@@ -114,6 +114,10 @@ export class CertifyServers implements SuiteServers {
     return { name: plan.server, host, source: suiteSource(client), upMs, losePowerAndStart: again };
   }
 
+  stop(side: Side): Promise<void> {
+    return remove(side);
+  }
+
   /** Removes whatever there is of both, also of a run that was killed; nothing is started any more. */
   async close(): Promise<void> {
     this.#isClosed = true;

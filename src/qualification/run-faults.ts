@@ -156,7 +156,8 @@ export async function runPowerLosses(server: SuiteServer, amounts: Amounts, seed
       // It listens while it still reads its file.
       return redisReady({ host: server.host, port: REDIS_PORT }, REDIS_LIMIT_MS);
     };
-    const { report } = await runPayments({ ...paymentsOn(server, seed + loss), source: server.source, untilFaultsDone: true, drive });
+    const load = { ...paymentsOn(server, seed + loss), source: server.source, untilFaultsDone: true, endsConnections: true, drive };
+    const { report } = await runPayments(load);
     losses.push({ acknowledged: report.ledger.acknowledged, violations: report.ledger.violations.map(({ text }) => text) });
   }
   return { wanted: amounts.powerLosses, losses };

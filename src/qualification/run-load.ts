@@ -4,7 +4,7 @@ import { NO_FAULTS, pause } from "../bench/faults.js";
 import { runHttpFaults } from "../bench/http-run.js";
 import type { LoadSummary } from "../bench/load.js";
 import { runPayments } from "../bench/payments.js";
-import { isClear, MARGINS, type Comparison, type Margin } from "./grading/regression.js";
+import { isClearlyWithin, MARGINS, type Comparison, type Margin } from "./grading/regression.js";
 import type { Amounts } from "./grading/checks.js";
 import type { Side, SuiteServer } from "./suite-servers.js";
 
@@ -111,7 +111,7 @@ async function measure(plan: Plan, name: string, workload: Workload, margins: Pa
   await pause(SETTLED_MS);
   const counts = { base: await instructionsOf(servers.base), changed: await instructionsOf(servers.changed) };
   for (let round = 0; round < amounts.mostRounds && measured.broken.length === 0; round += 1) {
-    if (round >= amounts.rounds && comparisonsOf(measured, margins).every(isClear)) break;
+    if (round >= amounts.rounds && comparisonsOf(measured, margins).every(isClearlyWithin)) break;
     onRound(`${name}, round ${round + 1}`, round / amounts.rounds);
     await turn(plan, workload, round, measured, counts);
   }

@@ -35,4 +35,6 @@ export interface SuiteServer {
 export interface SuiteServers {
   /** Errors: what kept it from standing. */
   start(side: Side, subject: Subject): Promise<SuiteServer>;
+  /** Removes it with what it stored. */
+  stop(side: Side): Promise<void>;
 }

@@ -223,6 +223,12 @@ class Run {
     return { changed, base: await this.#baseServer };
   }
 
+  /** Nothing is held against it any more; a check that does so starts it again. */
+  async #endBase(): Promise<void> {
+    this.#baseServer = undefined;
+    await this.options.servers.stop("base");
+  }
+
   async #start(tell: Tell): Promise<Grade> {
     let server: SuiteServer;
     try {
@@ -300,6 +306,7 @@ class Run {
     const base = await runReintegrations(servers.base, this.#amounts, this.options.seed);
     tell("of the image", 0.5);
     const changed = await runReintegrations(servers.changed, this.#amounts, this.options.seed);
+    await this.#endBase();
     const holds = [base, changed].map(({ times }) => times.map((time) => time.holdMs ?? Number.NaN)) as [number[], number[]];
     const comparison = { margin: MARGINS.hold, base: holds[0], changed: holds[1] };
     const problems = reintegrationProblems(changed);

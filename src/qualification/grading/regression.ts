@@ -52,15 +52,18 @@ function isWithin(ratio: number, comparison: Comparison): boolean {
   return comparison.margin.better === "higher" ? ratio >= limitOf(comparison) : ratio <= limitOf(comparison);
 }
 
-/** Of so many rounds in five must be on the same side of the limit as the verdict, or more are needed. */
+/** So many of the rounds must be within the margin, or more are needed. */
 const CLEAR_SHARE = 0.8;
 
-/** Whether the rounds agree well enough that more of them would hardly change the verdict. */
-export function isClear(comparison: Comparison): boolean {
+/**
+ * Whether the rounds agree well enough that it is within the margin. That it is not is never clear before all rounds were measured: two
+ * rounds have differed by a fifth where nothing but a program that nobody called had been added.
+ */
+export function isClearlyWithin(comparison: Comparison): boolean {
   const { base, changed } = comparison;
-  const verdict = isWithin(ratioOf(comparison), comparison);
+  if (!isWithin(ratioOf(comparison), comparison)) return false;
   const ratios = changed.map((value, round) => value / (base[round] ?? Number.NaN));
-  return ratios.filter((ratio) => isWithin(ratio, comparison) === verdict).length >= CLEAR_SHARE * ratios.length;
+  return ratios.filter((ratio) => isWithin(ratio, comparison)).length >= CLEAR_SHARE * ratios.length;
 }
 
 /** A value that is missing or no number is no pass. */
