@@ -70,10 +70,13 @@ test("a good change passes, its statement is the same each time but for the time
   const { privateKey, trusted } = keyOf("vendor");
   const envelope = decodeEnvelope(encodeEnvelope(addSignature(envelopeOf(statement), privateKey)));
   const { imageDigest, changeDigest, baseDigest, policyDigest } = first.report;
-  const outcome = verifyCertificate({
+  const verification = {
     ...{ envelope, trustedKeys: trusted, threshold: 1, revocations: new Set<string>(), nowMs: Date.now() },
     expected: { imageDigest, changeDigest, base: baseDigest, policyDigest },
-  });
+  };
+  const refused = verifyCertificate(verification);
+  assert.ok(!refused.ok && refused.reason.code === "CERTIFICATE_PARTIAL", "of some checks only");
+  const outcome = verifyCertificate({ ...verification, acceptsPartial: true });
   assert.ok(outcome.ok);
   assert.equal(decodeStatement(envelope.payload).predicate.seeds[0], first.report.seed);
 });
@@ -136,7 +139,8 @@ test("an unexpected port, a service that ends when it is held up, and an own che
 });
 
 test(
-  "planted in a build of Steadfast: a machine that follows its process, and a voter that compares nothing, are found",
+  "planted in a build of Steadfast: a machine that follows its process, a voter that compares nothing, a scrub of memory and one of disks " +
+    "that look at nothing are found",
   options,
   async () => {
     const digest = base?.digest ?? "";
@@ -148,8 +152,8 @@ test(
       return JSON.parse(out) as QualificationReport;
     };
     const entropy = {
-      find: "this.powerOn(input.entropy)",
-      replace: "this.powerOn(input.entropy.map((byte) => byte ^ (process.pid & 255)))",
+      find: "this.powerOn(input.entropy, ",
+      replace: "this.powerOn(input.entropy.map((byte) => byte ^ (process.pid & 255)), ",
     };
     const parted = await run([{ file: "machine/engines/rv64/rv64.js", ...entropy }], "boot-determinism");
     assert.deepEqual(verdicts(parted), { "boot-determinism": "FAILED" });
@@ -157,5 +161,11 @@ test(
     const compare = { find: "return (left.digest === right.digest &&", replace: "return (true ||" };
     const blind = await run([{ file: "lockstep/voter.js", ...compare }], "computing-errors");
     assert.deepEqual(verdicts(blind), { "computing-errors": "FAILED" });
+    const looked = { find: "if (!isAsWritten)", replace: "if (false)" };
+    const unscrubbed = await run([{ file: "machine/engines/rv64/checkpointer.js", ...looked }], "workload-determinism");
+    assert.deepEqual(verdicts(unscrubbed), { "workload-determinism": "FAILED" }, unscrubbed.rows[0]?.detail);
+    const walked = { find: "this.#region ??= 0;", replace: 'return this.#context.event("info", "SCRUB_DONE", "not at all");' };
+    const unread = await run([{ file: "storage/scrubber.js", ...walked }], "disk-faults");
+    assert.deepEqual(verdicts(unread), { "disk-faults": "FAILED" }, unread.rows[0]?.detail);
   },
 );
