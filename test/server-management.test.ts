@@ -59,7 +59,8 @@ describe("a duplex server under the payment load", { timeout: 10 * 60_000 }, () 
     const report = await server.status();
     assert.equal(report.counters.outages, before.counters.outages);
     const pidOf = (from: ServerReport, name: string): number | undefined => from.modules.find((module) => module.name === name)?.pid;
-    for (const name of ["cpu1", "io0", "io1"]) assert.equal(pidOf(report, name), pidOf(before, name), name);
+    const told = (await server.events(before.lastEventId)).map(({ code, text }) => `${code} ${text}`).join("\n");
+    for (const name of ["cpu1", "io0", "io1"]) assert.equal(pidOf(report, name), pidOf(before, name), `${name} stays\n${told}`);
   });
 
   test("loses each enclosure in turn, and gets it back", async () => {
