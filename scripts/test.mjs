@@ -52,8 +52,11 @@ const LONG_PACKAGES = [
 /** The Node releases that every release of Steadfast is checked on. */
 const NODE_MAJORS = [20, 24];
 const THIS_MAJOR = Number(process.versions.node.split(".")[0]);
-/** Tests whose outcome could depend on the JavaScript engine: run on every supported Node. */
-const ANY_NODE = /^(wire|lockstep|storage|board|rv64|softfloat)/;
+/**
+ * Tests whose outcome could depend on the JavaScript engine: run on every supported Node. Not the simulators: many seeds of the same protocol
+ * whose parts are tested on each.
+ */
+const ANY_NODE = /^(wire|lockstep|storage-(files|parts)|board|rv64|softfloat)/;
 /** Whoever imports one of these starts whole servers, whose timing is part of what is tested. */
 const STARTS_SERVERS = /support\/(real-server|toy-servers|module-processes)\.js/;
 /** Others that need the machine for themselves. */

@@ -25,7 +25,7 @@ describe("a duplex server's management modules", { timeout: 300_000 }, () => {
       const server = await servers.up(`pair-${signal.toLowerCase()}`);
       await server.type("before");
       const before = await server.status();
-      for (let round = 0; round < 3; round += 1) {
+      for (let round = 0; round < 2; round += 1) {
         const leader = await leaderOf(server);
         const standby = leader === "mgmt0" ? "mgmt1" : "mgmt0";
         for (const victim of round === 1 ? [standby, leader] : [leader]) {
@@ -42,7 +42,7 @@ describe("a duplex server's management modules", { timeout: 300_000 }, () => {
       assert.equal(report.counters.outages, 0);
       assert.ok(report.uptimeMs > before.uptimeMs && report.counters.ticks >= before.counters.ticks);
       const events = await server.assertOneLog();
-      assert.ok(events.filter((event) => event.code === "MANAGEMENT_TAKEOVER").length >= 3);
+      assert.ok(events.filter((event) => event.code === "MANAGEMENT_TAKEOVER").length >= 2);
       await server.down();
     });
   }

@@ -129,10 +129,11 @@ describe("a server with a mirrored disk", { timeout: 40 * 60_000 }, () => {
       const mirrors = (await server.status()).modules.filter((module) => module.kind === "io").map((module) => module.name);
       for (const mirror of mirrors) await failsLoudly(mirror);
       // One mirror after the other: the same block damaged on both could not be mended by anybody.
-      for (const mirror of mirrors) await failsSilently(mirror);
+      const silent = isLong ? mirrors : mirrors.slice(0, 1);
+      for (const mirror of silent) await failsSilently(mirror);
       const { counters } = (await server.until(areInSync, "with both mirrors in sync")).disk as DiskStatus;
       assert.deepEqual([counters.errors, counters.unrepairable], [0, 0]);
-      assert.ok(counters.repairedBlocks >= mirrors.length, JSON.stringify(counters));
+      assert.ok(counters.repairedBlocks >= silent.length, JSON.stringify(counters));
     } finally {
       await writer.stop();
     }

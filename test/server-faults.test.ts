@@ -10,7 +10,7 @@ import { isLong } from "./support/long.js";
 import { RealServer, runProgram, type Outcome } from "./support/real-server.js";
 
 const FAULTS = Number(process.env["STEADFAST_FAULTS"] ?? (isLong ? 20 : 3));
-const SECONDS_PER_FAULT = 10;
+const SECONDS_PER_FAULT = 7;
 const SECONDS_PER_IO_FAULT = 5;
 const server = new RealServer("test-faults");
 
