@@ -7,7 +7,7 @@
 // and rounds of faults of which every commit gets some (STEADFAST_LONG in the tests): too many minutes for every commit.
 //
 // Two cores are all there may be, and real servers leave much of them: their tests wait for what must happen. So those run one at a time,
-// as soon as the guest images are made, and what only computes runs beside them at SCHED_IDLE, where it takes nothing that they want.
+// most as soon as the guest images are made, and what only computes runs beside them at SCHED_IDLE, where it takes nothing that they want.
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { homedir } from "node:os";
@@ -63,8 +63,13 @@ const STARTS_SERVERS = /support\/(real-server|toy-servers|module-processes)\.js/
 const ALONE = /^(bench-(faults|payments|tools)|image-boot|tap)/;
 /** Only with --long, or by name. One at a time. */
 const LONG = /^(image-change|programme\.|qualification\.|server-change|server-upgrade|systemd)/;
-/** They start a guest of an image. (Those that run alone come after the images in any case.) */
+/** Of those beside: they start a guest of an image. */
 const NEEDS_IMAGE = /^(rv64-engine|disk-boot)/;
+/**
+ * Of those alone: their servers run the toy machine, which leaves most of a core. They come first, while the images are made (at a lower
+ * priority); all others wait for the images, and for the quiet.
+ */
+const NEEDS_NO_IMAGE = /^(api-server|front-server|management-(pair|pulls)|modules|support-(bundle|watch))/;
 /**
  * Of those beside: first what makes the host's disk busy, while no real server waits for it; then the longest, so that none runs on at the
  * end while a core has nothing to do.
@@ -191,8 +196,10 @@ const beside = (await nodes()).flatMap(([node, major, pattern]) =>
 );
 beside.sort((left, right) => rank(left.file) - rank(right.file));
 const computing = timed("what only computes", () => runJobs(root, beside, SLOTS_BESIDE));
-await images;
-const alone = testFiles(isAlone).map((file) => ({ file, node: process.execPath, major: THIS_MAJOR, long, place: "alone" }));
+const alone = testFiles(isAlone).map((file) => ({
+  ...{ file, node: process.execPath, major: THIS_MAJOR, long, place: "alone" },
+  ...(NEEDS_NO_IMAGE.test(basename(file)) ? {} : { after: images }),
+}));
 const outcomes = await timed("real servers", () => runJobs(root, alone, 1));
 outcomes.push(...(await computing));
 tellTimes(steps, outcomes, startMs);

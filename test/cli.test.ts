@@ -108,6 +108,8 @@ describe("a server", () => {
     const hung = pidOf(report, "cpu0");
     assert.equal((await steadfast(["fault", "hang", "cpu0", "--server", "drill"])).code, 0);
     report = await until("drill", (now) => now.redundancy === "DUPLEX" && pidOf(now, "cpu0") !== hung, "DUPLEX after a hang");
+    const told = (await steadfast(["events", "--server", "drill"])).out;
+    assert.match(told, /process of cpu0 is gone: .*SIGKILL; in its last \d+ ms it computed for \d+ ms .*; it was stopped/);
     assert.equal((await steadfast(["pull", "cpu0", "--server", "drill"])).code, 0);
     report = await until("drill", (now) => now.redundancy === "SIMPLEX", "SIMPLEX");
     const pulled = report.modules.find((module) => module.name === "cpu0");

@@ -367,7 +367,7 @@ test("transport: garbage, no hello, another protocol version: closed, and the li
       accepted += 1;
       return { onMessage: () => undefined, onClose: (why) => closed.push(why) };
     });
-    const hello = { kind: "hello", protocolVersion: PROTOCOL_VERSION, module: "io", name: "x", incarnation: 1 } as const;
+    const hello = { kind: "hello", protocolVersion: PROTOCOL_VERSION, module: "io", name: "x", incarnation: 1, pid: 1 } as const;
     const tries: Uint8Array[] = [
       Buffer.from("GET / HTTP/1.1\r\n\r\n"),
       encodeMessage({ kind: "receipt", configuration: 3, seq: 1 }),

@@ -1,6 +1,6 @@
 /** The parts of the management pair without processes: the log after a takeover, what is remembered, the systemd unit, requests. */
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,6 +11,8 @@ import { ManagementFeed } from "../dist/modules/management-feed.js";
 import { IoView } from "../dist/modules/management-io.js";
 import { lockServer } from "../dist/modules/management-lock.js";
 import { StandbyView } from "../dist/modules/management-standbys.js";
+import { EndingWatch } from "../dist/modules/ending-watch.js";
+import { ActivityWatch, describeActivity } from "../dist/modules/process-activity.js";
 import { SilenceWatch } from "../dist/modules/silence-watch.js";
 import { NO_COUNTERS } from "../dist/modules/management-status.js";
 import { VerifyRequests } from "../dist/modules/management-verify.js";
@@ -34,6 +36,87 @@ test("a process may take its time until it is first heard; then silence is short
   assert.deepEqual(looks(3), [false, false, true]);
   // One that was adopted has started long ago.
   assert.deepEqual(new SilenceWatch({ silentLooks: 0, startingLooks: 5 }).look(), true);
+});
+
+test("what a process did lately is told apart: it computed, it waited for something, it was stopped, it is gone", async () => {
+  const watch = new ActivityWatch();
+  const [busy, idle] = [
+    ["-e", "for (;;) {}"],
+    ["-e", "setInterval(() => {}, 60000)"],
+  ].map((parameters) => spawn(process.execPath, parameters));
+  const recent = async (pid: number): Promise<ReturnType<ActivityWatch["recent"]>> => {
+    watch.started();
+    assert.equal(watch.recent(pid), null, "nothing to compare with yet");
+    for (let sample = 0; sample < 3; sample += 1) {
+      watch.sample(pid);
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+    return watch.recent(pid);
+  };
+  const [busyPid, idlePid] = [busy?.pid ?? 0, idle?.pid ?? 0];
+  try {
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    const computed = await recent(busyPid);
+    const waited = await recent(idlePid);
+    assert.ok(computed !== null && waited !== null);
+    // Back to the second of three samples, and never to the first. On a busy host a process that wants a core waits for it.
+    assert.ok(computed.overMs >= 390, `${computed.overMs} ms`);
+    assert.ok(computed.computedMs + computed.queuedMs > 0.9 * computed.overMs, describeActivity(computed));
+    assert.ok(waited.computedMs < 0.5 * waited.overMs && waited.state === "S", describeActivity(waited));
+    process.kill(idlePid, "SIGSTOP");
+    const stopped = await recent(idlePid);
+    assert.ok(stopped !== null && stopped.computedMs === 0);
+    assert.match(describeActivity(stopped), /^in its last \d+ ms it computed for 0 ms and waited for a core for \d+ ms; it was stopped/);
+  } finally {
+    busy?.kill("SIGKILL");
+    idle?.kill("SIGKILL");
+  }
+  await new Promise((resolve) => idle?.once("exit", resolve));
+  assert.equal(watch.recent(idlePid), null);
+});
+
+test("a process that was killed is seen to end, once; one that is stopped, or that nobody cares for, is not", async () => {
+  const started = [0, 1, 2].map(() => spawn(process.execPath, ["-e", "setInterval(() => {}, 60000)"], { stdio: "ignore" }));
+  const pids = started.map((child) => child.pid ?? 0);
+  const gone = Promise.all(started.map((child) => new Promise((resolve) => child.once("exit", resolve))));
+  const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+  const watch = new EndingWatch();
+  const seen: number[] = [];
+  try {
+    const forgets = pids.map((pid) => watch.watch(pid, () => seen.push(pid)));
+    process.kill(pids[0] ?? 0, "SIGSTOP");
+    watch.care();
+    await pause(100);
+    assert.deepEqual([...seen], [], "it only stopped");
+    process.kill(pids[0] ?? 0, "SIGKILL");
+    forgets[1]?.();
+    process.kill(pids[1] ?? 0, "SIGKILL");
+    for (let looks = 0; seen.length === 0; looks += 1) {
+      assert.ok(looks < 500, "it is seen");
+      await pause(10);
+    }
+    assert.deepEqual(seen, [pids[0]]);
+    // Longer than anybody cares.
+    await pause(1200);
+    process.kill(pids[2] ?? 0, "SIGKILL");
+    await pause(100);
+    assert.deepEqual(seen, [pids[0]]);
+    watch.care();
+    for (let looks = 0; seen.length === 1; looks += 1) {
+      assert.ok(looks < 500, "it is seen as soon as somebody cares");
+      await pause(10);
+    }
+    assert.deepEqual(seen, [pids[0], pids[2]]);
+  } finally {
+    for (const child of started) child.kill("SIGKILL");
+  }
+  await gone;
+  // What is gone already, or never was, is not watched.
+  const late = watch.watch(pids[0] ?? 0, () => seen.push(0));
+  watch.care();
+  await pause(50);
+  late();
+  assert.equal(seen.length, 2);
 });
 
 describe("the event log of whoever takes the lead", () => {

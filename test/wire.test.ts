@@ -15,7 +15,7 @@ import type { Message } from "../dist/wire/messages.js";
 const SEQ = 2 ** 52 + 12345;
 
 const MESSAGES: readonly Message[] = [
-  { kind: "hello", protocolVersion: 1, module: "cpu", name: "cpu0", incarnation: 3 },
+  { kind: "hello", protocolVersion: 1, module: "cpu", name: "cpu0", incarnation: 3, pid: 4711 },
   {
     kind: "tick",
     configuration: 7,

@@ -200,7 +200,7 @@ export class ServerClient {
       } catch (error) {
         if (!(error instanceof Unanswered)) throw error;
         if (livingManagement(this.paths).length === 0 || Date.now() >= giveUpAt) throw this.#absent();
-        if (error.wasConnected && once) throw new SteadfastError("MANAGEMENT_CHANGED", { server: this.server });
+        if (error.mayBeDone && once) throw new SteadfastError("MANAGEMENT_CHANGED", { server: this.server });
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
       }
     }

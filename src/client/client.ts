@@ -143,7 +143,7 @@ export class ControlClient {
 }
 
 function mayRepeat(error: unknown, isHarmless: boolean): boolean {
-  if (error instanceof Unanswered) return error.code !== "EACCES" && (isHarmless || !error.wasConnected);
+  if (error instanceof Unanswered) return error.code !== "EACCES" && (isHarmless || !error.mayBeDone);
   // Refused before anything was done.
   return error instanceof ControlError && (error.status === 429 || (error.code === "API_CROWDED" && isHarmless));
 }

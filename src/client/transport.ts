@@ -31,42 +31,68 @@ export interface Call {
   readonly signal?: AbortSignal;
 }
 
+/** For whoever stands between and says no "100 Continue"; control APIs say it, unless their management module hangs or is ending. */
+const CONTINUE_LIMIT_MS = 10_000;
+
 /** No answer came. */
 export class Unanswered extends Error {
   /** The request may have been carried out all the same. */
-  readonly wasConnected: boolean;
+  readonly mayBeDone: boolean;
   /** Of the system, such as EACCES; empty: none. */
   readonly code: string;
 
-  constructor(wasConnected: boolean, cause: Error) {
+  constructor(mayBeDone: boolean, cause: Error) {
     super(`no answer: ${cause.message}`, { cause });
-    this.wasConnected = wasConnected;
+    this.mayBeDone = mayBeDone;
     this.code = (cause as NodeJS.ErrnoException).code ?? "";
   }
 }
 
 /**
  * Resolves when the head of the answer is there. A connection for each request: one that was kept may end in a leader that is gone.
+ * What changes something is sent only when the other side says that it will read it (100 Continue, RFC 9110 section 10.1.1): the kernel
+ * accepts connections for a process that was killed until it has taken it apart, and whoever asked must know that nothing was done.
  * @throws Unanswered
  */
 export function openRequest(target: Target, { method, path, headers = {}, body, limitMs, signal }: Call): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
-    const options = { method, path, headers, ...(signal && { signal }) };
-    const call = begin(target, options);
-    let wasConnected = false;
+    const isAskedFirst = method !== "GET" && body !== undefined && !(body instanceof Readable);
+    const allHeaders = isAskedFirst ? { ...headers, expect: "100-continue" } : headers;
+    const call = begin(target, { method, path, headers: allHeaders, ...(signal && { signal }) });
+    let mayBeDone = false;
     call.on("response", resolve);
-    call.on("socket", (socket) => {
-      if (!socket.connecting) wasConnected = true;
-      socket.once("connect", () => (wasConnected = true));
-    });
-    call.on("error", (error) => reject(new Unanswered(wasConnected, error)));
+    call.on("error", (error) => reject(new Unanswered(mayBeDone, error)));
     if (limitMs !== undefined) call.setTimeout(limitMs, () => call.destroy(new Error("it took too long")));
+    if (isAskedFirst) return sendWhenRead(call, body, () => (mayBeDone = true));
+    call.on("socket", (socket) => {
+      if (!socket.connecting) mayBeDone = true;
+      socket.once("connect", () => (mayBeDone = true));
+    });
     // Whoever refuses a long body answers before all of it is sent: then the answer counts, not that the rest could not be sent.
     if (body instanceof Readable) {
       body.once("error", (error) => call.destroy(error));
       body.pipe(call);
     } else call.end(body);
   });
+}
+
+function sendWhenRead(call: ClientRequest, body: string | Buffer, onSent: () => void): void {
+  let isSent = false;
+  const send = (): void => {
+    clearTimeout(patience);
+    if (isSent) return;
+    isSent = true;
+    onSent();
+    call.end(body);
+  };
+  const patience = setTimeout(send, CONTINUE_LIMIT_MS);
+  call.once("continue", send);
+  call.once("response", (response) => {
+    // Refused by its head alone: the body is not sent any more.
+    clearTimeout(patience);
+    if (!isSent) response.once("close", () => call.destroy());
+  });
+  call.once("close", () => clearTimeout(patience));
 }
 
 type Options = Omit<Call, "body" | "limitMs">;

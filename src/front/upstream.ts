@@ -60,7 +60,7 @@ export class Upstream {
         return await this.#once(caller, method, path, body);
       } catch (error) {
         if (!(error instanceof Unanswered)) throw error;
-        const isRepeatable = method === "GET" || !error.wasConnected;
+        const isRepeatable = method === "GET" || !error.mayBeDone;
         if (!isRepeatable || performance.now() > giveUpAt) throw new SteadfastError("API_UNANSWERED");
         await new Promise((resolve) => setTimeout(resolve, UPSTREAM_RETRY_MS));
       }

@@ -23,6 +23,7 @@ import type { BlockStore } from "./block-store.js";
 import { checkpointDirectory, removeOtherCheckpoints } from "./checkpoint-files.js";
 import { socketPath, type ModuleConfig } from "./config.js";
 import { CourseFile, writeCourse } from "./course-file.js";
+import { EndingWatch } from "./ending-watch.js";
 import { openPort } from "./io-port.js";
 import { openMirror } from "./mirror-opening.js";
 import { ManagementFeed } from "./management-feed.js";
@@ -53,6 +54,7 @@ class IoModule {
   readonly #mirrors: MirrorLinks;
   #mirror: BlockStore | null = null;
   readonly #guestMac: Uint8Array | null;
+  readonly #endings = new EndingWatch();
   readonly #feed = new ManagementFeed();
   readonly #timer = new PreciseTimer(() => this.#dispatch({ kind: "wake" }));
   readonly #pending: Untimed[] = [];
@@ -114,7 +116,9 @@ class IoModule {
     await this.#port?.start(
       (frames) => {
         const ours = frames.filter((frame) => this.#guestMac === null || isFor(frame, this.#guestMac));
-        if (ours.length > 0) this.#dispatch({ kind: "frames", port: 0, frames: ours });
+        if (ours.length === 0) return;
+        this.#endings.care();
+        this.#dispatch({ kind: "frames", port: 0, frames: ours });
       },
       (notice) => this.#tell({ kind: "event", atMs: Date.now(), module: this.#config.name, ...notice }),
     );
@@ -163,9 +167,11 @@ class IoModule {
     this.#cpus.get(name)?.close("it connected again");
     this.#cpus.set(name, peer);
     this.#dispatch({ kind: "cpuConnected", name, incarnation: peer.hello.incarnation });
+    const forget = this.#watchEnding(peer);
     return {
       onMessage: (message) => this.#dispatch({ kind: "cpuMessage", name, message }),
       onClose: (why) => {
+        forget();
         if (this.#cpus.get(name) !== peer) return;
         this.#cpus.delete(name);
         this.#dispatch({ kind: "cpuDisconnected", name, why });
@@ -290,17 +296,24 @@ class IoModule {
     this.#ios.set(name, peer);
     this.#dispatch({ kind: "ioConnected", name, incarnation: peer.hello.incarnation });
     this.#mirrors.connected(peer);
+    const forget = this.#watchEnding(peer);
     return {
       onMessage: (message) => {
         if (!this.#mirrors.message(peer, message)) this.#dispatch({ kind: "ioMessage", name, message });
       },
       onClose: () => {
+        forget();
         if (this.#ios.get(name) !== peer) return;
         this.#ios.delete(name);
         this.#mirrors.disconnected(peer);
         this.#dispatch({ kind: "ioDisconnected", name });
       },
     };
+  }
+
+  /** What it sent and was not read yet is dropped, as if it had ended a moment earlier. */
+  #watchEnding(peer: Peer): () => void {
+    return this.#endings.watch(peer.hello.pid, () => peer.close("its process ends"));
   }
 
   #acceptManager(peer: Peer): PeerHandlers {

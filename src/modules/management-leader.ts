@@ -51,6 +51,7 @@ import { SupportPlanReader } from "./support-plan-file.js";
 import { inLockstep, makeReport, type ServerReport } from "./management-status.js";
 import { endModules, ModuleSupervisor } from "./management-supervisor.js";
 import { ModuleTalk } from "./management-talk.js";
+import type { RecentActivity } from "./process-activity.js";
 import { VerifyRequests } from "./management-verify.js";
 import { parseRedundancy, type PlannedRedundancy } from "./redundancy.js";
 
@@ -165,7 +166,7 @@ export class Leader implements ManagementActions {
       configure: (planned, number) => this.#configFor(planned, number),
       changed: ({ name }) => (this.#links?.soon(name), this.#save()),
       isReplaced: (lost) => this.#supervisors.some((other) => other.canTakeOver(lost)),
-      lost: (supervisor, cause, detail) => this.#moduleLost(supervisor, cause, detail),
+      lost: (supervisor, cause, detail, activity) => this.#moduleLost(supervisor, cause, detail, activity),
       becameBroken: (supervisor) => this.#moduleBroken(supervisor),
     });
   }
@@ -423,14 +424,14 @@ export class Leader implements ManagementActions {
     return found;
   }
 
-  #moduleLost(supervisor: ModuleSupervisor, cause: LossCause, detail: string): void {
+  #moduleLost(supervisor: ModuleSupervisor, cause: LossCause, detail: string, activity: RecentActivity | null): void {
     const module = supervisor.name;
     this.#talk.ended(module);
     this.#standbys.gone(module);
     if (cause === "crashed") this.#certification.lookSoon();
     if (supervisor.module.kind === "management") endFrontOf(this.#paths, module);
     const severity = cause === "drill" ? "info" : "warning";
-    this.#events.add(severity, "MODULE_ENDED", `The process of ${module} is gone: ${detail}.`, { module, data: { cause } });
+    this.#events.add(severity, "MODULE_ENDED", `The process of ${module} is gone: ${detail}.`, { module, data: { cause, ...activity } });
   }
 
   #moduleBroken(supervisor: ModuleSupervisor): void {

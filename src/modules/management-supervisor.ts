@@ -19,6 +19,7 @@ import {
   type ProcessRecord,
 } from "./management-process.js";
 import type { ModulePresence, ModuleRecord } from "./management-state.js";
+import { ActivityWatch, describeActivity, type RecentActivity } from "./process-activity.js";
 import { SilenceWatch } from "./silence-watch.js";
 import { computeFirst, yieldWhileStarting } from "./start-priority.js";
 
@@ -44,7 +45,8 @@ export interface SupervisorHooks {
   changed(supervisor: ModuleSupervisor): void;
   /** Whether another one takes its place when it is lost. */
   isReplaced(module: PlannedModule): boolean;
-  lost(supervisor: ModuleSupervisor, cause: LossCause, detail: string): void;
+  /** `activity`: of one that was taken for hung, up to its end. */
+  lost(supervisor: ModuleSupervisor, cause: LossCause, detail: string, activity: RecentActivity | null): void;
   becameBroken(supervisor: ModuleSupervisor): void;
 }
 
@@ -65,6 +67,8 @@ export class ModuleSupervisor {
   #restartTimer: NodeJS.Timeout | null = null;
   #stoppedSinceMs: number | null = null;
   readonly #silence = new SilenceWatch(SILENCE_LIMITS);
+  readonly #activity = new ActivityWatch();
+  #lastActivity: RecentActivity | null = null;
   #ended = false;
 
   constructor(module: PlannedModule, threshold: FaultThreshold, runDirectory: string, logDirectory: string, hooks: SupervisorHooks) {
@@ -152,6 +156,7 @@ export class ModuleSupervisor {
     this.#plannedCause = null;
     this.#stoppedSinceMs = null;
     this.#silence.started();
+    this.#activity.started();
     const configPath = `${this.#runDirectory}/${this.name}.json`;
     writeJsonFile(configPath, this.#hooks.configure(this.module, this.#incarnation));
     const log = openLog(this.#logPath);
@@ -179,6 +184,7 @@ export class ModuleSupervisor {
   kill(cause: LossCause): boolean {
     if (this.#process === null) return false;
     this.#plannedCause ??= cause;
+    if (cause === "hung") this.#lastActivity ??= this.#activity.recent(this.#process.pid);
     return this.#signal("SIGKILL");
   }
 
@@ -223,6 +229,7 @@ export class ModuleSupervisor {
   /** Called about once a second: ends a process that has been stopped or silent for long, and bounds its log. */
   check(nowMs: number): void {
     if (this.#process === null) return;
+    this.#activity.sample(this.#process.pid);
     const state = processStateOf(this.#process.pid);
     if (state !== "T" && state !== "t") this.#stoppedSinceMs = null;
     else this.#stoppedSinceMs ??= nowMs;
@@ -250,6 +257,8 @@ export class ModuleSupervisor {
 
   #gone(cause: LossCause, detail: string): void {
     const actual = this.#plannedCause ?? cause;
+    const activity = this.#lastActivity;
+    this.#lastActivity = null;
     this.#child = null;
     this.#process = null;
     this.#plannedCause = null;
@@ -258,7 +267,8 @@ export class ModuleSupervisor {
     const verdict = judgeLoss(this.#faults, actual, Date.now(), this.#threshold);
     if (isWanted) this.#faults = verdict.record;
     if (isWanted && verdict.broken) this.#presence = "broken";
-    this.#hooks.lost(this, actual, detail);
+    const told = activity === null ? detail : `${detail}; ${describeActivity(activity)}`;
+    this.#hooks.lost(this, actual, told, activity);
     this.#hooks.changed(this);
     if (!isWanted) return;
     if (verdict.broken) return this.#hooks.becameBroken(this);

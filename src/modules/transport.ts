@@ -37,7 +37,8 @@ export interface PeerHandlers {
 }
 
 export function helloOf(self: Identity): Hello {
-  return { kind: "hello", protocolVersion: PROTOCOL_VERSION, module: self.module, name: self.name, incarnation: self.incarnation };
+  const { module, name, incarnation } = self;
+  return { kind: "hello", protocolVersion: PROTOCOL_VERSION, module, name, incarnation, pid: process.pid };
 }
 
 /** One established connection. `hello` is the other side's. */

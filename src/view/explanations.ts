@@ -212,7 +212,11 @@ const MANAGEMENT_EVENTS = {
     "Mend its host, then clear its faults.",
   ),
   MODULE_CLEARED: explained("A module's faults were cleared", "An operator says that it is good again."),
-  MODULE_ENDED: explained("A module's process ended", "It is started again unless it was pulled.", REPLACED),
+  MODULE_ENDED: explained(
+    "A module's process ended",
+    "It is started again unless it was pulled. Of one that was taken for hung it is told what its process did last: one that waited for a core, or from which the hypervisor kept it, was late because its host has too little to spare.",
+    REPLACED,
+  ),
   MODULE_INSERTED: explained("A module was inserted", "It starts, and gets an exact copy of the guest."),
   MODULE_PULLED: explained("A module was pulled", "It is held out until it is inserted again."),
   MODULE_SHOT: explained("A module was isolated", "Its process was ended, so that it can do no harm, and a new one is started.", REPLACED),

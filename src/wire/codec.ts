@@ -30,7 +30,7 @@ const TYPE_MIRROR_REPLY = 11;
 
 /** Fields of each JSON message: a decoder accepts these kinds only, with these types. */
 const PLAIN_FIELDS: Readonly<Record<PlainMessage["kind"], Readonly<Record<string, "number" | "string" | "boolean" | "object">>>> = {
-  hello: { protocolVersion: "number", module: "string", name: "string", incarnation: "number" },
+  hello: { protocolVersion: "number", module: "string", name: "string", incarnation: "number", pid: "number" },
   receipt: { configuration: "number", seq: "number" },
   payloadRequest: { seq: "number" },
   memberState: { configuration: "number", seq: "number", blank: "boolean" },

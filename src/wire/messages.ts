@@ -13,7 +13,7 @@ import type { MachineInput, MachineOutput } from "../machine/machine.js";
 import type { ModuleKind } from "./control.js";
 
 /** Raised whenever a message changes its meaning or form; modules of different versions refuse each other. */
-export const PROTOCOL_VERSION = 4;
+export const PROTOCOL_VERSION = 5;
 
 /** A configuration: which modules count, decided by the arbiter (DESIGN section 4). */
 export interface ConfigurationRecord {
@@ -78,6 +78,8 @@ export type PlainMessage =
       readonly module: ModuleKind;
       readonly name: string;
       readonly incarnation: number;
+      /** Of its process, as its host names it. */
+      readonly pid: number;
     }
   | { readonly kind: "receipt"; readonly configuration: number; readonly seq: number }
   | { readonly kind: "payloadRequest"; readonly seq: number }
