@@ -19,7 +19,7 @@ const MANY_FAULTY_MS = 1500;
 const ALL_SEEDS = 10_000;
 const SEEDS = Number(process.env["STEADFAST_SEEDS"] ?? (isLong ? ALL_SEEDS : 500));
 /** A planted bug is looked for with so many, from the one that is known to find it. */
-const NEAR_SEEDS = 3;
+const NEAR_SEEDS = 5;
 const VIOLATION_EXITS = [10, 11, 12];
 
 function simulate(directory: string, parameters: readonly string[]): { code: number | null; out: string; error: string } {

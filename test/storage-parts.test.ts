@@ -22,6 +22,7 @@ import { MirrorRow } from "../dist/storage/mirror-rows.js";
 import { MirrorStore } from "../dist/storage/mirror-store.js";
 import { RegionLog, SECTOR_BYTES } from "../dist/storage/region-log.js";
 import { RegionSet } from "../dist/storage/region-set.js";
+import type { DiskOptions } from "../dist/storage/context.js";
 import type { MirrorFiles, StoreFile } from "../dist/storage/store-file.js";
 import type { DiskEffect, DiskEvent, MirrorHeader, StoreCommand, StoreOperation, StoreReply } from "../dist/storage/types.js";
 import { anyBytes, anyDamage, damaged, holds } from "./support/properties.js";
@@ -300,44 +301,76 @@ test("slowness: late answers add up to the limit of one, however short each is, 
   assert.equal(row.account(1000 * MIRROR_LAG_MS, true), MOST_CREDITED_MS);
 });
 
-/** How long a write waits until the mirror that does not answer is to be dropped. */
-function droppedAfterMs(isSilent: boolean): number {
-  const mirrors = ["io0", "io1"];
-  const effects: DiskEffect[] = [];
-  const options = {
-    diskId: "d",
-    sizeBytes: MIB,
-    mirrors,
-    local: "io0",
-    graceMs: 100,
-    isSilent: (name: string) => isSilent && name === "io1",
-  };
-  const controller = new DiskController(options, (effect) => effects.push(effect));
-  const header: MirrorHeader = { ...BLANK_HEADER, diskId: "d", sizeBytes: MIB, highest: 1, syncedAt: 1 };
-  let atMs = 0;
-  const step = (event: Record<string, unknown>): void => controller.step({ ...event, atMs } as unknown as DiskEvent);
-  const answer = (names: readonly string[]): void => {
-    for (const effect of effects.splice(0)) {
+const GRACE_MS = 100;
+
+/** A controller of two mirrors of which the test plays both, at its own time. */
+class TwoMirrors {
+  atMs = 0;
+  readonly #effects: DiskEffect[] = [];
+  readonly #controller: DiskController;
+  readonly #header: MirrorHeader = { ...BLANK_HEADER, diskId: "d", sizeBytes: MIB, highest: 1, syncedAt: 1 };
+
+  constructor(known: Pick<DiskOptions, "isSilent" | "isLost">) {
+    const options = { diskId: "d", sizeBytes: MIB, mirrors: ["io0", "io1"], local: "io0", graceMs: GRACE_MS, ...known };
+    this.#controller = new DiskController(options, (effect) => this.#effects.push(effect));
+  }
+
+  step(event: Record<string, unknown>): void {
+    this.#controller.step({ ...event, atMs: this.atMs } as unknown as DiskEvent);
+  }
+
+  up(...names: readonly string[]): void {
+    for (const name of names) this.step({ kind: "mirrorUp", name, header: this.#header });
+  }
+
+  /** All that these were asked so far is done. */
+  answer(...names: readonly string[]): void {
+    for (const effect of this.#effects.splice(0)) {
       if (effect.kind !== "command" || !names.includes(effect.mirror)) continue;
       const { ticket, configuration } = effect.command;
-      const reply = { ticket, configuration, outcome: "ok", why: "", bad: [], header, bytes: new Uint8Array(2) };
-      step({ kind: "reply", name: effect.mirror, reply });
+      const reply = { ticket, configuration, outcome: "ok", why: "", bad: [], header: this.#header, bytes: new Uint8Array(2) };
+      this.step({ kind: "reply", name: effect.mirror, reply });
     }
-  };
-  for (const name of mirrors) step({ kind: "mirrorUp", name, header });
-  step({ kind: "configured", number: 1, mirrors });
-  answer(mirrors);
-  step({ kind: "request", request: { id: 1, operation: "write", offset: 0, lengthBytes: BLOCK_BYTES, bytes: block(1) } });
-  const isDropped = (): boolean => effects.some((effect) => effect.kind === "wantMirrors" && !effect.mirrors.includes("io1"));
-  answer(["io0"]);
-  while (!isDropped() && atMs < 2 * MIRROR_LAG_MS) {
-    atMs += 10;
-    step({ kind: "wake" });
   }
-  return atMs;
+
+  /** When io1 is to be dropped; Infinity: not within twice the longest limit. */
+  droppedAtMs(): number {
+    const isDropped = (): boolean => this.#effects.some((effect) => effect.kind === "wantMirrors" && !effect.mirrors.includes("io1"));
+    while (!isDropped() && this.atMs < 2 * MIRROR_LAG_MS) {
+      this.atMs += 10;
+      this.step({ kind: "wake" });
+    }
+    return isDropped() ? this.atMs : Infinity;
+  }
+}
+
+/** How long a write waits until the mirror that does not answer is to be dropped. */
+function droppedAfterMs(isSilent: boolean): number {
+  const disk = new TwoMirrors({ isSilent: (name) => isSilent && name === "io1" });
+  disk.up("io0", "io1");
+  disk.step({ kind: "configured", number: 1, mirrors: ["io0", "io1"] });
+  disk.answer("io0", "io1");
+  disk.step({ kind: "request", request: { id: 1, operation: "write", offset: 0, lengthBytes: BLOCK_BYTES, bytes: block(1) } });
+  disk.answer("io0");
+  return disk.droppedAtMs();
 }
 
 test("a mirror that does not answer is dropped after 2 s, and after 300 ms if its I/O module is silent too", () => {
   assert.equal(droppedAfterMs(false), MIRROR_LAG_MS + 10);
   assert.equal(droppedAfterMs(true), MIRROR_SILENT_MS + 10);
+});
+
+test("at the start a mirror in sync is waited for, but not one whose I/O module was lost a moment ago; without any other nothing is dropped", () => {
+  const begin = (isLost: boolean): TwoMirrors => {
+    const disk = new TwoMirrors({ isLost: (name) => isLost && name === "io1" });
+    disk.up("io0");
+    disk.step({ kind: "configured", number: 1, mirrors: ["io0", "io1"] });
+    return disk;
+  };
+  const [waiting, taking, alone] = [begin(false), begin(true), begin(true)];
+  waiting.answer("io0");
+  assert.equal(waiting.droppedAtMs(), GRACE_MS);
+  taking.answer("io0");
+  assert.ok(taking.droppedAtMs() <= 10);
+  assert.equal(alone.droppedAtMs(), Infinity);
 });

@@ -18,6 +18,11 @@ export async function measureGap(context: BenchContext): Promise<Figure[]> {
 export async function measureTakeover(context: BenchContext): Promise<Figure[]> {
   const figures: Figure[] = [];
   for (const kind of ["kill", "hang"] as const) figures.push(...takeoverFigures(kind, await faultRun(context, kind, "io")));
+  await context.stopAll();
+  // Each write of the guest is acknowledged when it is on the mirrors, of which one goes with its module.
+  const { faultCount } = context.options;
+  const report = await faultRun(context, "kill", "io", faultCount, context.withDisk(2));
+  figures.push(...takeoverFigures("kill", report, "active I/O module with a mirror"));
   return figures;
 }
 

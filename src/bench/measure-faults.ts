@@ -1,5 +1,6 @@
 /** Figures of faults: what a client sees of a killed and a hung CPU module, and of the way back to DUPLEX. */
 import type { BenchContext } from "./bench-context.js";
+import type { BenchServer } from "./bench-server.js";
 import { REDIS_PORT } from "./connection.js";
 import type { FaultKind, FaultTarget } from "./faults.js";
 import { IO_SILENCE_MS } from "../lockstep/limits.js";
@@ -25,8 +26,9 @@ export async function faultRun(
   kind: FaultKind,
   target: FaultTarget = "cpu",
   count = context.options.faultCount,
+  from: Promise<BenchServer> = context.duplex(),
 ): Promise<PaymentReport> {
-  const server = await context.duplex();
+  const server = await from;
   context.options.onProgress(
     `payment load on ${server.options.name}, ${count} times ${kind} of ${target === "io" ? "the active I/O" : "a CPU"} module`,
   );
@@ -107,7 +109,7 @@ export function gapFigures(kind: FaultKind, report: PaymentReport, lagLimitMs: n
 }
 
 /** What clients see when the active I/O module goes and another one takes its place. */
-export function takeoverFigures(kind: FaultKind, report: PaymentReport): Figure[] {
+export function takeoverFigures(kind: FaultKind, report: PaymentReport, module = "active I/O module"): Figure[] {
   const command = "steadfast bench takeover";
   const gaps = report.faults.map((fault) => fault.takeoverGapMs);
   const worst = maximum(gaps);
@@ -115,7 +117,7 @@ export function takeoverFigures(kind: FaultKind, report: PaymentReport): Figure[
   const target = kind === "kill" ? `<= ${KILL_EXTRA_MS} ms` : `<= heartbeat + ${HANG_EXTRA_MS} = ${formatMs(limit)}`;
   return [
     {
-      name: `worst client-visible gap, active I/O module, ${kind}`,
+      name: `worst client-visible gap, ${module}, ${kind}`,
       target,
       measured: `${formatMs(worst)} (median ${formatMs(median(gaps))})`,
       value: worst,
@@ -123,14 +125,14 @@ export function takeoverFigures(kind: FaultKind, report: PaymentReport): Figure[
       command,
     },
     {
-      name: `longest gap away from faults, ${kind} of the active I/O module`,
+      name: `longest gap away from faults, ${kind} of the ${module}`,
       target: "-",
       measured: formatMs(report.quietGapMs),
       value: report.quietGapMs,
       verdict: "info",
       command,
     },
-    brokenFigure(report, `${kind} of the active I/O module`, command),
+    brokenFigure(report, `${kind} of the ${module}`, command),
   ];
 }
 

@@ -328,7 +328,7 @@ export function addBenchCommand(program: Command): void {
   addFigureCommand(bench, "streams", "The payment workload's p99 while ten thousand event streams are asked for.", (context) =>
     measureStreams(context),
   );
-  addFigureCommand(bench, "takeover", "What clients see when the active I/O module is killed and when it hangs.", (context) =>
+  addFigureCommand(bench, "takeover", "What clients see when the active I/O module is killed, also with a disk, and hangs.", (context) =>
     measureTakeover(context),
   );
   addFigureCommand(bench, "web", "HTTP rates, duplex against unprotected.", (context) => measureHttpRate(context, false));

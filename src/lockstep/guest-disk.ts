@@ -102,8 +102,10 @@ export class GuestDisk {
     const { name } = this.#server.options;
     const mirrors = [...new Set([...this.#mirrors, ...inForce])];
     this.#known = mirrors;
-    const isSilent = (mirror: string): boolean => this.#server.standby.peers.isSilent(mirror);
-    const options = { diskId, sizeBytes, mirrors, local: mirrors.includes(name) ? name : "", graceMs, isSilent };
+    const { standby } = this.#server;
+    const isSilent = (mirror: string): boolean => standby.peers.isSilent(mirror);
+    const isLost = (mirror: string): boolean => standby.isLost(mirror);
+    const options = { diskId, sizeBytes, mirrors, local: mirrors.includes(name) ? name : "", graceMs, isSilent, isLost };
     this.#pending.length = 0;
     this.#controller = new DiskController(options, (effect) => this.#execute(effect));
     for (const [mirror, header] of this.#headers) if (mirrors.includes(mirror)) this.#step({ kind: "mirrorUp", name: mirror, header });

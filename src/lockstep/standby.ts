@@ -24,6 +24,8 @@ export class Standby {
   #hasHeard = false;
   /** Whose place is being taken, until the arbiter has said who is the active one; null: nobody's. */
   #suspect: string | null = null;
+  /** Whose place was taken last; null: nobody's. */
+  #replaced: string | null = null;
   /** Frames since the last heartbeat of the active one, and those between it and the one before. */
   #recent: KeptFrame[] = [];
   #older: KeptFrame[] = [];
@@ -97,10 +99,16 @@ export class Standby {
     const why = this.#overdue();
     if (why === null) return;
     this.#suspect = this.#watched;
+    this.#replaced = this.#watched;
     this.#server.event("warning", "IO_TAKEOVER", `${options.name} takes the place of ${this.#watched}: ${why}`, this.#watched);
     for (const row of membership.rows.values()) row.absentSince = waitedMs;
     this.#server.phase = "asking";
     this.#server.emit({ kind: "readHighest" });
+  }
+
+  /** It was the active one until its place was taken, and has not been heard since. */
+  isLost(name: string): boolean {
+    return name === this.#replaced && this.peers.fresh(name) === null;
   }
 
   /** Tells the other I/O modules what this one is, when it is time. */

@@ -15,6 +15,8 @@ export interface DiskOptions {
   readonly graceMs: number;
   /** The I/O module that holds this mirror has given no sign of life for a while. Absent: nobody listens for any. */
   readonly isSilent?: (mirror: string) => boolean;
+  /** The I/O module that holds this mirror was lost a moment ago: it is not worth a wait at the start. Absent: nobody knows of any. */
+  readonly isLost?: (mirror: string) => boolean;
   /** Absent: as in limits.ts. */
   readonly mirrorLagMs?: number;
   readonly mirrorWaitMs?: number;

@@ -155,6 +155,6 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     find: "if (!this.acts || seen <= this.membership.number)",
     replace: "if (seen !== -1)",
     seeds: 200,
-    foundWith: 49,
+    foundWith: 71,
   },
 ];
