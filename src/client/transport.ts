@@ -59,14 +59,14 @@ export function openRequest(target: Target, { method, path, headers = {}, body, 
     const isAskedFirst = method !== "GET" && body !== undefined && !(body instanceof Readable);
     const allHeaders = isAskedFirst ? { ...headers, expect: "100-continue" } : headers;
     const call = begin(target, { method, path, headers: allHeaders, ...(signal && { signal }) });
-    let mayBeDone = false;
+    let wasConnected = false;
     call.on("response", resolve);
-    call.on("error", (error) => reject(new Unanswered(mayBeDone, error)));
+    call.on("error", (error) => reject(new Unanswered(isAskedFirst ? call.writableEnded : wasConnected, error)));
     if (limitMs !== undefined) call.setTimeout(limitMs, () => call.destroy(new Error("it took too long")));
-    if (isAskedFirst) return sendWhenRead(call, body, () => (mayBeDone = true));
+    if (isAskedFirst) return sendWhenRead(call, body);
     call.on("socket", (socket) => {
-      if (!socket.connecting) mayBeDone = true;
-      socket.once("connect", () => (mayBeDone = true));
+      if (!socket.connecting) wasConnected = true;
+      socket.once("connect", () => (wasConnected = true));
     });
     // Whoever refuses a long body answers before all of it is sent: then the answer counts, not that the rest could not be sent.
     if (body instanceof Readable) {
@@ -76,21 +76,18 @@ export function openRequest(target: Target, { method, path, headers = {}, body, 
   });
 }
 
-function sendWhenRead(call: ClientRequest, body: string | Buffer, onSent: () => void): void {
-  let isSent = false;
+/** Until it was sent, `writableEnded` is false. */
+function sendWhenRead(call: ClientRequest, body: string | Buffer): void {
   const send = (): void => {
     clearTimeout(patience);
-    if (isSent) return;
-    isSent = true;
-    onSent();
-    call.end(body);
+    if (!call.writableEnded) call.end(body);
   };
   const patience = setTimeout(send, CONTINUE_LIMIT_MS);
   call.once("continue", send);
   call.once("response", (response) => {
     // Refused by its head alone: the body is not sent any more.
     clearTimeout(patience);
-    if (!isSent) response.once("close", () => call.destroy());
+    if (!call.writableEnded) response.once("close", () => call.destroy());
   });
   call.once("close", () => clearTimeout(patience));
 }

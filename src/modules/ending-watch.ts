@@ -30,6 +30,7 @@ export class EndingWatch {
     const statm = openStatm(pid);
     if (statm === null) return () => undefined;
     const watched = { statm, onEnding };
+    // What has no memory from the start is not the process that said hello, but a thread of the kernel with its number.
     if (this.#isEnding(statm)) {
       closeSync(statm);
       return () => undefined;

@@ -385,14 +385,14 @@ export class DiskController {
     const { standing } = this.#set;
     const ready = standing.filter((row) => row.isUp && row.isReady);
     const isWaitOver = this.#waitedMs - this.#startedMs >= this.#options.graceMs;
-    const isLost = (row: MirrorRow): boolean => this.#options.isLost?.(row.name) === true;
     // Contents of another disk or none cannot become right by waiting.
-    const isHopeless = (row: MirrorRow): boolean => (row.isUp && !this.#isOurs(row)) || isLost(row);
+    const isForeign = (row: MirrorRow): boolean => row.isUp && !this.#isOurs(row);
+    const isHopeless = (row: MirrorRow): boolean => isForeign(row) || this.#options.isLost?.(row.name) === true;
     const missing = standing.filter((row) => !ready.includes(row));
     if (missing.some((row) => !isHopeless(row)) && !isWaitOver) return;
     if (ready.length === 0) return this.#tellWithout(`none of ${standing.map((row) => row.name).join(", ")} is there, which hold the disk`);
     this.#begin(ready);
-    for (const row of missing) this.#failed(row, row.isUp && !this.#isOurs(row) ? "it does not hold this disk" : "it is not there");
+    for (const row of missing) this.#failed(row, isForeign(row) ? "it does not hold this disk" : "it is not there");
     const held = this.#held;
     this.#held = [];
     for (const { request } of held) this.#requests.add(request, this.#sizeBytes);
