@@ -5,9 +5,9 @@ import { writeFileSync } from "node:fs";
 import { basename } from "node:path";
 
 /** More than any file of tests takes: one that hangs fails then, and the others are run all the same. */
-const FILE_LIMIT_MS = 25 * 60 * 1000;
+const FILE_LIMIT_MS = 10 * 60 * 1000;
 /** Beside others a file has only what they leave. */
-const FILE_BESIDE_LIMIT_MS = 50 * 60 * 1000;
+const FILE_BESIDE_LIMIT_MS = 25 * 60 * 1000;
 const LONG_FILE_LIMIT_MS = 4 * 60 * 60 * 1000;
 /** From the request to end to SIGKILL. */
 const END_LIMIT_MS = 10_000;

@@ -179,21 +179,35 @@ export function connectPeer(
   return { close: () => socket.destroy() };
 }
 
+/** How long to wait before the next attempt: not long, for a while, after the module was there or was said to come. Pure. */
+export class ReconnectPace {
+  #soonUntilMs: number;
+
+  constructor(nowMs: number) {
+    this.#soonUntilMs = nowMs + SOON_MS;
+  }
+
+  soon(nowMs: number): void {
+    this.#soonUntilMs = nowMs + SOON_MS;
+  }
+
+  delayMs(nowMs: number): number {
+    return nowMs < this.#soonUntilMs ? RECONNECT_MS : RECONNECT_SLOWLY_MS;
+  }
+}
+
 /** Connects, and connects again whenever the connection ended, until closed; less often to a module that stays away. */
 export function keepConnected(path: string, self: Identity, accept: (peer: Peer) => PeerHandlers | null): KeptLink {
   let closed = false;
   let link: Link | null = null;
   let timer: NodeJS.Timeout | null = null;
-  let soonUntilMs = performance.now() + SOON_MS;
+  const pace = new ReconnectPace(performance.now());
   const again = (): void => {
     if (closed || timer !== null) return;
-    timer = setTimeout(
-      () => {
-        timer = null;
-        attempt();
-      },
-      performance.now() < soonUntilMs ? RECONNECT_MS : RECONNECT_SLOWLY_MS,
-    );
+    timer = setTimeout(() => {
+      timer = null;
+      attempt();
+    }, pace.delayMs(performance.now()));
   };
   const attempt = (): void => {
     const wrapped = (peer: Peer): PeerHandlers | null => {
@@ -203,7 +217,7 @@ export function keepConnected(path: string, self: Identity, accept: (peer: Peer)
         ...handlers,
         onMessage: (message) => handlers.onMessage(message),
         onClose: (why) => {
-          soonUntilMs = performance.now() + SOON_MS;
+          pace.soon(performance.now());
           handlers.onClose(why);
           again();
         },
@@ -219,7 +233,7 @@ export function keepConnected(path: string, self: Identity, accept: (peer: Peer)
       link?.close();
     },
     soon: () => {
-      soonUntilMs = performance.now() + SOON_MS;
+      pace.soon(performance.now());
       if (timer === null) return;
       clearTimeout(timer);
       timer = null;
