@@ -8,6 +8,7 @@ import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { MIB } from "../dist/foundation/bytes.js";
 import { Connection, REDIS_PORT, redisReady } from "../dist/bench/connection.js";
 import { checkLedger, INITIAL_BALANCE } from "../dist/bench/ledger.js";
 import { LedgerStore } from "../dist/bench/ledger-store.js";
@@ -16,7 +17,7 @@ import { PaymentClient } from "../dist/bench/payment-clients.js";
 import type { DiskStatus } from "../dist/wire/control.js";
 import { serverPaths } from "../dist/modules/management-paths.js";
 import { areMirrorsInSync as areInSync, type ServerReport } from "../dist/modules/management-status.js";
-import { CLEAR_EVERY_MS } from "../dist/storage/limits.js";
+import { BLOCK_BYTES, CLEAR_EVERY_MS } from "../dist/storage/limits.js";
 import { isLong } from "./support/long.js";
 import { RealServer } from "./support/real-server.js";
 import { SteadyWriter } from "./support/steady-writer.js";
@@ -26,7 +27,6 @@ const { stateDirectory } = serverPaths(server.name);
 const ACCOUNTS = 50;
 const CLIENTS = 4;
 const SEED = 11;
-const MIB = 1024 * 1024;
 const SECTOR_BYTES = 512;
 const SIZE_MIB = 48;
 const GROWN_MIB = 96;
@@ -35,7 +35,8 @@ const LOSSES = isLong ? 4 : 1;
 const CHAOS_FAULTS = isLong ? 40 : 6;
 /** 48 MiB take 12 s at the scrubber's own pace. */
 const SCRUB_LIMIT_MS = 180_000;
-const SCRUB_POLL_MS = 1000;
+const GROWTH_LIMIT_MS = 60_000;
+const EVENT_POLL_MS = 1000;
 
 let work = "";
 before(() => {
@@ -84,23 +85,25 @@ async function failsLoudly(mirror: string): Promise<void> {
   }
 }
 
-/** How many walks through the whole disk have ended. */
-async function scrubsDone(): Promise<number> {
-  const { out } = await server.command(["events", "--json"]);
-  return out.split("\n").filter((line) => line.includes('"SCRUB_DONE"')).length;
+async function lastEvent(): Promise<number> {
+  return (await server.events(0)).at(-1)?.id ?? 0;
+}
+
+async function untilEvent(wanted: string, since: number, limitMs: number): Promise<void> {
+  const giveUpAt = Date.now() + limitMs;
+  while (!(await server.events(since)).some(({ code }) => code === wanted)) {
+    assert.ok(Date.now() < giveUpAt, `${wanted} within ${limitMs} ms`);
+    await new Promise((resolve) => setTimeout(resolve, EVENT_POLL_MS));
+  }
 }
 
 /** What a disk does wrong without a word is found by looking through all of it. */
 async function failsSilently(mirror: string): Promise<void> {
   for (const drill of ["bit-rot", "torn-write", "lost-write", "misdirected-write"])
     assert.equal((await server.command(["fault", drill, mirror])).code, 0);
-  const before = await scrubsDone();
+  const since = await lastEvent();
   assert.equal((await server.command(["disk", "scrub"])).code, 0);
-  const giveUpAt = Date.now() + SCRUB_LIMIT_MS;
-  while ((await scrubsDone()) === before) {
-    assert.ok(Date.now() < giveUpAt, "the disk is looked through");
-    await new Promise((resolve) => setTimeout(resolve, SCRUB_POLL_MS));
-  }
+  await untilEvent("SCRUB_DONE", since, SCRUB_LIMIT_MS);
   await server.until(areInSync, "with both mirrors in sync");
 }
 
@@ -145,7 +148,7 @@ describe("a server with a mirrored disk", { timeout: 40 * 60_000 }, () => {
   test("a mirror that was pulled comes back from the log, and another one comes and goes with the redundancy", async () => {
     const { modules } = await server.status();
     const { name } = modules.find((module) => module.kind === "io" && module.isActive !== true) as { name: string };
-    const since = (await server.events(0)).at(-1)?.id ?? 0;
+    const since = await lastEvent();
     assert.equal((await server.command(["pull", name])).code, 0);
     await server.inGuest("date > /data/while-it-is-out; sync");
     // Long enough for logs to be emptied, which they must not be now.
@@ -168,11 +171,16 @@ describe("a server with a mirrored disk", { timeout: 40 * 60_000 }, () => {
     rmSync(join(stateDirectory, "enclosure2"), { recursive: true });
   });
 
-  test("grows online, up to the guest", async () => {
+  test("grows online, up to the guest's file system", async () => {
+    const since = await lastEvent();
     assert.equal((await server.command(["disk", "grow", `${GROWN_MIB}M`])).code, 0);
     const report = await server.until((now) => now.disk?.sizeBytes === GROWN_MIB * MIB, "grown");
     assert.equal(report.redundancy, "DUPLEX");
     assert.match(await server.inGuest("cat /sys/block/vda/size"), new RegExp(`\\b${(GROWN_MIB * MIB) / SECTOR_BYTES}\\b`));
+    await untilEvent("FILE_SYSTEM_GROWN", since, GROWTH_LIMIT_MS);
+    const [, blocks] = /blocks=(\d+)/.exec(await server.inGuest("echo blocks=$(stat -f -c %b /data)")) ?? [];
+    // Its own structures take the rest: a fifth, of a disk so small.
+    assert.ok((Number(blocks) * BLOCK_BYTES) / MIB > 0.8 * GROWN_MIB, `${blocks} blocks`);
     const refused = await server.command(["disk", "grow", `${SIZE_MIB}M`]);
     assert.equal(refused.code, 2);
     assert.match(refused.error, /DISK_GROWTH/);

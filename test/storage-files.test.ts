@@ -5,12 +5,12 @@ import { mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSyn
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { MIB } from "../dist/foundation/bytes.js";
 import { SteadfastError } from "../dist/foundation/errors.js";
 import { compareMirrors, createDisk, exportDisk, forgetConfigurations, importDisk, readHeader } from "../dist/modules/disk-files.js";
 import { BlockStore } from "../dist/modules/block-store.js";
 import { RealDisk } from "./support/real-disk.js";
 
-const MIB = 1024 * 1024;
 const work = mkdtempSync(join(tmpdir(), "steadfast-storage-"));
 after(() => rmSync(work, { recursive: true }));
 

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { MIB } from "../dist/foundation/bytes.js";
 import { Admission, type Operation } from "../dist/storage/admission.js";
 import { checksumBlocks, wordsOf } from "../dist/storage/block-checksum.js";
 import { DiskController } from "../dist/storage/disk-controller.js";
@@ -29,7 +30,6 @@ import { anyBytes, anyDamage, damaged, holds } from "./support/properties.js";
 
 const damages = fc.array(anyDamage, { minLength: 1, maxLength: 4 });
 const NO_BYTES = new Uint8Array(0);
-const MIB = 1024 * 1024;
 
 function block(seed: number): Uint8Array {
   return Uint8Array.from({ length: BLOCK_BYTES }, (_, at) => Math.imul(at + 1, seed * 2 + 1) >>> 7);

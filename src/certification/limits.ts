@@ -1,6 +1,7 @@
 /** Every limit of changes and certificates. */
 
-export const MIB = 1024 * 1024;
+import { MIB } from "../foundation/bytes.js";
+
 export const PACKAGE_BYTES_LIMIT = 256 * MIB;
 /** One file or one Debian package of a change. */
 export const MEMBER_BYTES_LIMIT = 128 * MIB;

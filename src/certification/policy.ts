@@ -1,11 +1,12 @@
 /** A hardening policy: what an image, and the guest that runs it, must and must not have. YAML, read as strictly as a recipe. */
+import { MIB } from "../foundation/bytes.js";
 import { readFileSync } from "node:fs";
 import { z } from "zod";
 import { SteadfastError } from "../foundation/errors.js";
 import { DEFAULT_POLICY_PATH } from "../image/paths.js";
 import { absolutePath, moduleName, oneWord, parseYaml } from "../image/recipe.js";
 import { sha256 } from "../image/store.js";
-import { MIB, PACKAGES_LIMIT } from "./limits.js";
+import { PACKAGES_LIMIT } from "./limits.js";
 
 const POLICY_BYTES_LIMIT = MIB;
 

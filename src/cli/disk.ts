@@ -1,4 +1,5 @@
 /** `steadfast disk …`: the guest's mirrored disk, grown and looked through while it runs, exported, imported and compared while it does not. */
+import { MIB } from "../foundation/bytes.js";
 import { spawnSync } from "node:child_process";
 import { existsSync, rmSync } from "node:fs";
 import type { Command } from "commander";
@@ -10,7 +11,6 @@ import { EXIT_INTERNAL, printJson, printLines } from "./output.js";
 import { chosenServer, checkServerName, DEFAULT_SERVER_NAME, withServerOptions, type ServerFlags } from "./server-choice.js";
 import { parseMemory } from "./settings.js";
 
-const MIB = 1024 * 1024;
 const ENCLOSURES = ["enclosure0", "enclosure1", "enclosure2"] as const;
 
 interface DiskFlags extends ServerFlags {
@@ -83,10 +83,10 @@ export function addDiskCommand(program: Command): void {
   const disk = program.command("disk").description("the guest's mirrored disk");
   withServerOptions(disk.command("grow"))
     .argument("<size>", "new size in MiB, or with a unit: 2G", parseMemory)
-    .description("make the disk of a running server larger; then run resize2fs /dev/vda in the guest")
+    .description("make the disk of a running server larger, and the file system on it")
     .action(async (sizeMiB: number, flags: ServerFlags) => {
       await chosenServer(flags).disk("grow", sizeMiB * MIB);
-      printLines(["The disk grows; `steadfast events` tells when it has. Then, in the guest: resize2fs /dev/vda"]);
+      printLines(["The disk grows, and then the ext4 on it; `steadfast events` tells when they have."]);
     });
   withServerOptions(disk.command("scrub"))
     .description("look through all blocks of all mirrors of a running server now, and repair what is bad")

@@ -1,4 +1,5 @@
 /** A server's report and its events as text, for `status`, `events` and the live view. */
+import { MIB } from "../foundation/bytes.js";
 import { BASE_CLAIM, type CertificationState } from "../certification/standing.js";
 import type { LoggedEvent } from "../modules/management-events.js";
 import type { ModuleReport, ServerReport } from "../modules/management-status.js";
@@ -8,8 +9,6 @@ import { publishedText } from "../ports/published-port.js";
 import { upgradePhaseText } from "../view/upgrade.js";
 import { USER_NETWORK_LIMIT } from "./network-choice.js";
 import { dayText, duration, paint, table, type Colour } from "./output.js";
-
-const MIB = 1024 * 1024;
 
 function stateColour(state: string): Colour {
   if (state === "DUPLEX" || state === "TRIPLEX") return "green";

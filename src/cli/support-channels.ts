@@ -1,4 +1,5 @@
 /** Where alerts go: webhooks, e-mail, a local journal. Each takes one notice at a time and fails by throwing. */
+import { MIB } from "../foundation/bytes.js";
 import { createHmac } from "node:crypto";
 import { appendFile, rename, stat } from "node:fs/promises";
 import { createTransport } from "nodemailer";
@@ -8,7 +9,6 @@ import type { WatchConfig } from "./support-config.js";
 
 /** Whoever does not answer within it has failed. */
 const DELIVERY_LIMIT_MS = 10_000;
-const MIB = 1024 * 1024;
 
 export interface Channel {
   readonly name: string;

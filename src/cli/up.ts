@@ -1,4 +1,5 @@
 /** `steadfast up`: from a server file and options to a running server. */
+import { MIB } from "../foundation/bytes.js";
 import { Option, type Command } from "commander";
 import { SteadfastError } from "../foundation/errors.js";
 import type { ImageRecord } from "../image/index.js";
@@ -89,6 +90,7 @@ async function up(settings: Settings, flags: UpFlags): Promise<void> {
   if (flags.detach === true) {
     const standing = await waitUntilStanding(client, flags.wait * 1000, () => undefined);
     reportDetached(client, standing, flags, image);
+    tellAboutDisk(settings, flags, standing.report);
     return;
   }
   if (flags.json === true) printJson(await client.status());
@@ -135,6 +137,14 @@ function reachHints(report: ServerReport): string[] {
     `  ${USER_NETWORK_LIMIT}`,
     ...(web === undefined ? [] : [`  curl http://${localHost(web)}:${web.hostPort}/             the guest's web server`]),
   ];
+}
+
+/** A disk keeps its size, whatever the server file says by now. */
+function tellAboutDisk({ file }: Settings, flags: UpFlags, { disk }: ServerReport): void {
+  const askedMiB = flags.disk ?? file.disk?.sizeMiB;
+  if (askedMiB === undefined || disk === null || disk.sizeBytes === askedMiB * MIB) return;
+  const text = `The disk has ${disk.sizeBytes / MIB} MiB, not ${askedMiB}: it keeps its size until \`steadfast disk grow\` makes it larger.`;
+  process.stderr.write(`${text}\n`);
 }
 
 /** Before anything else, so that nobody wonders what became of the guest's address. */

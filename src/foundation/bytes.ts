@@ -2,6 +2,8 @@
 
 export const NO_BYTES = new Uint8Array(0);
 
+export const MIB = 1024 * 1024;
+
 /** UTF-8 of a string; lone surrogates become U+FFFD. */
 export function utf8Encode(text: string): Uint8Array {
   return asciiEncode(text) ?? anyEncode(text);

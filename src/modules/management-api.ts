@@ -25,6 +25,7 @@
  * Errors: status 4xx or 5xx with { error: { code, message } }. Each POST leaves a line in the audit log. Fronts (src/front) serve the same
  * to the outside and say in headers whom they ask for.
  */
+import { MIB } from "../foundation/bytes.js";
 import { randomBytes } from "node:crypto";
 import { chmodSync, rmSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
@@ -54,7 +55,6 @@ import type { PlannedRedundancy } from "./redundancy.js";
 import type { ServerReport } from "./management-status.js";
 import { StatusFeed } from "./management-status-feed.js";
 
-const BYTES_PER_MIB = 1024 * 1024;
 const TICKET_LIFETIME_MS = 30_000;
 const TICKETS_MAX = 64;
 const TICKET_BYTES = 32;
@@ -354,7 +354,7 @@ async function agent(body: bodies.Body, actions: ManagementActions): Promise<unk
 }
 
 function fault(body: bodies.Body, actions: ManagementActions): unknown {
-  const refusePlace = (): SteadfastError => new SteadfastError("FAULT_ADDRESS", { bytes: actions.report().memoryMiB * BYTES_PER_MIB });
+  const refusePlace = (): SteadfastError => new SteadfastError("FAULT_ADDRESS", { bytes: actions.report().memoryMiB * MIB });
   const { kind, module, ...details } = bodies.checkBody(bodies.faultSchema, body, "/faults", {
     kind: (wrong) => new SteadfastError("FAULT_UNKNOWN", { kind: wrong }),
     address: refusePlace,

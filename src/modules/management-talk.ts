@@ -5,6 +5,7 @@
 import type { MiscompareReport } from "../lockstep/miscompare-report.js";
 import type { CpuToManagement, EventMessage, GuestHappening, ManagementToIo, ServerStatus } from "../wire/control.js";
 import type { ModuleConfig } from "./config.js";
+import { growFileSystem } from "./file-system-growth.js";
 import type { AgentLink } from "./management-agent.js";
 import type { Changes } from "./management-changes.js";
 import type { ConsoleHub } from "./management-console.js";
@@ -194,11 +195,20 @@ export class ModuleTalk {
     if (event.code === "CONFIGURATION") this.#inPower(module, from.incarnation);
     this.#context.events.relay(event, from);
     if (event.code === "GUEST_PANIC") this.#context.guest.panicked();
+    if (event.code === "DISK_GROWN") this.#diskGrew();
     // A guest that was taken over alive is the new I/O module's own from here on.
     if (event.code === "RESUMED") this.#poweredOnBy = from.incarnation;
     if (event.code === "IO_TAKEOVER" || event.code === "RESUMED" || event.code === "CONFIGURATION") this.#context.save();
     // It lost a claim, or CPU modules follow a later configuration: a new incarnation finds out what is in force, and takes over.
     if (event.code === "FENCED") this.#context.supervisor(module).kill("abandoned");
+  }
+
+  #diskGrew(): void {
+    const { agent, events } = this.#context;
+    void growFileSystem(
+      (request) => agent.request(request),
+      (severity, code, text) => events.add(severity, code, text),
+    );
   }
 
   /** Its configuration is in force. Whoever was in power before hangs, or is about to find out: it is replaced at once. */

@@ -3,6 +3,7 @@
  * is done about it stands in upgrade-effects.ts; here operators ask for it, and each state is written down before its effect, so that the
  * next leader goes on where this one was lost.
  */
+import { MIB } from "../foundation/bytes.js";
 import { statfsSync } from "node:fs";
 import { freemem } from "node:os";
 import { SteadfastError } from "../foundation/errors.js";
@@ -29,7 +30,6 @@ import { TrialServer } from "./trial-server.js";
 import { UpgradeEffects, type PreparedImage, type UpgradeCourse, type UpgradeHooks } from "./upgrade-effects.js";
 import { readUpgrade, writeUpgrade, type CurrentUpgrade, type UpgradeEnd } from "./upgrade-records.js";
 
-const BYTES_PER_MIB = 1024 * 1024;
 /** Of the trial, beside its guest's memory: its processes. */
 const TRIAL_OVERHEAD_MIB = 300;
 
@@ -217,14 +217,14 @@ export class ActiveUpgrade {
     const demand = (what: string, needed: number, free: number): void => {
       if (free < needed) throw new SteadfastError("UPGRADE_NO_ROOM", { what, needed, free: Math.floor(free) });
     };
-    demand("memory", needsMiB, freemem() / BYTES_PER_MIB);
+    demand("memory", needsMiB, freemem() / MIB);
     if (disk === undefined) return;
     // First for the copy; when that is gone, for a mirror beside the one that is put aside.
     const directories = mirrorDirectories(plan, disk, this.#hooks.paths);
-    const mirrorMiB = Math.ceil(Math.max(...directories.map(allocatedBytes)) / BYTES_PER_MIB);
+    const mirrorMiB = Math.ceil(Math.max(...directories.map(allocatedBytes)) / MIB);
     for (const directory of [this.#hooks.paths.stateDirectory, ...directories]) {
       const { bavail, bsize } = statfsSync(directory);
-      demand(`space in ${directory}`, mirrorMiB, (bavail * bsize) / BYTES_PER_MIB);
+      demand(`space in ${directory}`, mirrorMiB, (bavail * bsize) / MIB);
     }
   }
 

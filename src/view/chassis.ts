@@ -1,4 +1,5 @@
 /** The server as a piece of hardware: enclosures, what is plugged into each, and what their lights say. */
+import { MIB } from "../foundation/bytes.js";
 import type { MirrorState, ModuleState, Redundancy, ReintegrationProgress } from "../wire/control.js";
 import type { ModuleView, ReportView } from "./report.js";
 
@@ -43,7 +44,6 @@ export interface EnclosureCard {
 
 const KIND_TITLES = { cpu: "CPU", io: "I/O", management: "Management" } as const;
 const KIND_ORDER = ["cpu", "io", "management"] as const;
-const MIB = 1024 * 1024;
 
 export function lampOf(state: ModuleState): Lamp {
   switch (state) {

@@ -137,7 +137,7 @@ const DISK_EVENTS = {
     "The guest was told of an I/O error, or the disk could not grow.",
     "See the event's text, and the disks of the hosts.",
   ),
-  DISK_GROWN: explained("The disk is larger", "The guest may grow its file system now."),
+  DISK_GROWN: explained("The disk is larger", "The guest is asked to grow its file system as well."),
   DISK_WITHOUT_MIRROR: explained(
     "No mirror is left",
     "The guest's disk cannot be read or written; the guest waits.",
@@ -166,6 +166,12 @@ const DISK_EVENTS = {
 } as const;
 
 const GUEST_EVENTS = {
+  FILE_SYSTEM_GROWN: explained("The file system is larger", "It has the size that the disk was given."),
+  FILE_SYSTEM_NOT_GROWN: explained(
+    "The file system is as it was",
+    "The disk is larger, but the guest did not make the file system on it larger: it could not, or could not be asked.",
+    "Use what the guest's file system needs to grow (`resize2fs /dev/vda`, for example); nothing is lost meanwhile.",
+  ),
   GUEST_AGENT_HEARD: explained("The guest's agent is heard again", "Its heartbeats come in again."),
   GUEST_AGENT_SILENT: explained(
     "The guest's agent is silent",
