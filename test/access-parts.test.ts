@@ -3,14 +3,18 @@ import assert from "node:assert/strict";
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { IncomingMessage } from "node:http";
 import { after, describe, test } from "node:test";
 import fc from "fast-check";
 import { ConnectionGate, type GateRules } from "../dist/access/connection-gate.js";
 import { mayAsk } from "../dist/access/roles.js";
+import { SharedReads } from "../dist/access/shared-reads.js";
 import { Tickets } from "../dist/access/tickets.js";
 import { TokenBuckets } from "../dist/access/token-bucket.js";
 import { parseListen } from "../dist/cli/listen-choice.js";
-import { networkOf } from "../dist/front/sign-in.js";
+import type { SteadfastError } from "../dist/foundation/errors.js";
+import { SIGN_IN_ALL_RULE } from "../dist/front/limits.js";
+import { networkOf, SignIn } from "../dist/front/sign-in.js";
 import { createToken, findToken, readTokens, revokeToken, TokenFile } from "../dist/front/token-file.js";
 import { JsonLinesFile, readLines } from "../dist/modules/json-lines-file.js";
 
@@ -117,6 +121,42 @@ describe("tickets", () => {
   });
 });
 
+describe("shared reads", () => {
+  test("one at a time of each thing; who asks meanwhile shares the next one, which begins after his question", async () => {
+    const reads = new SharedReads<number>();
+    const begun: ((value: number | Error) => void)[] = [];
+    const read = (): Promise<number> =>
+      new Promise((resolve, reject) => begun.push((value) => (value instanceof Error ? reject(value) : resolve(value))));
+    const settled = async (): Promise<void> => void (await new Promise(setImmediate));
+    const [first, second, third, other] = [reads.ask("a", read), reads.ask("a", read), reads.ask("a", read), reads.ask("b", read)];
+    assert.equal(begun.length, 2, "one of each");
+    begun[0]?.(1);
+    assert.equal(await first, 1);
+    await settled();
+    assert.equal(begun.length, 3, "the second and the third share one");
+    const late = reads.ask("a", read);
+    begun[2]?.(2);
+    assert.deepEqual(await Promise.all([second, third]), [2, 2]);
+    await settled();
+    begun[1]?.(7);
+    begun[3]?.(3);
+    assert.deepEqual(await Promise.all([late, other]), [3, 7]);
+    assert.equal(reads.size, 0);
+  });
+
+  test("one that fails does so for whoever shared it, and the next one is made all the same", async () => {
+    const reads = new SharedReads<number>();
+    const failing = reads.ask("a", () => Promise.reject(new Error("lost")));
+    const next = reads.ask("a", () => Promise.reject(new Error("lost again")));
+    const shared = reads.ask("a", () => Promise.resolve(5));
+    await assert.rejects(failing, /lost$/);
+    await assert.rejects(next, /lost again/);
+    await assert.rejects(shared, /lost again/);
+    assert.equal(await reads.ask("a", () => Promise.resolve(6)), 6);
+    assert.equal(reads.size, 0);
+  });
+});
+
 test("the role view may read and nothing else", () => {
   assert.deepEqual([mayAsk("view", "GET"), mayAsk("view", "POST"), mayAsk("operate", "POST")], [true, false, true]);
 });
@@ -174,6 +214,25 @@ test("an address to listen on is an IP address and a port", () => {
     "1.2.3.4:1x",
   ])
     assert.equal(parseListen(wrong), null, wrong);
+});
+
+test("wrong tokens from many addresses soon have to wait, a right one never", () => {
+  const path = join(directory, "guessed.json");
+  const right = createToken(path, "right", "view", null, 0);
+  const signIn = new SignIn(path);
+  const codeOf = (remoteAddress: string, token: string): string => {
+    try {
+      signIn.identify({ socket: { remoteAddress }, headers: { authorization: `Bearer ${token}` } } as IncomingMessage);
+      return "in";
+    } catch (error) {
+      return (error as SteadfastError).code;
+    }
+  };
+  const codes = Array.from({ length: 4 * SIGN_IN_ALL_RULE.burst }, (_, number) => codeOf(`10.0.${number}.1`, "guess"));
+  assert.equal(codes[0], "API_UNAUTHORIZED");
+  assert.equal(codes.at(-1), "API_TOO_OFTEN");
+  assert.ok(codes.filter((code) => code === "API_UNAUTHORIZED").length < 2 * SIGN_IN_ALL_RULE.burst);
+  assert.equal(codeOf("10.0.0.1", right), "in");
 });
 
 test("whoever has one IPv6 address has its network", () => {

@@ -4,19 +4,21 @@ import { HOUR_MS } from "../foundation/durations.js";
 import type { BucketRule } from "../access/token-bucket.js";
 
 /** Requests of one address (of one /64 with IPv6), whoever it is. */
-export const ADDRESS_RULE: BucketRule = { perSecond: 20, burst: 400 };
+export const ADDRESS_RULE: BucketRule = { perSecond: 20, burst: 200 };
 /** Requests with one token. */
-export const TOKEN_RULE: BucketRule = { perSecond: 10, burst: 200 };
+export const TOKEN_RULE: BucketRule = { perSecond: 5, burst: 100 };
 /** Wrong tokens of one address. */
 export const SIGN_IN_RULE: BucketRule = { perSecond: 0.5, burst: 10 };
+/** And of all addresses together: whoever guesses may have many. */
+export const SIGN_IN_ALL_RULE: BucketRule = { perSecond: 2, burst: 20 };
 /** Addresses and tokens that are kept in mind. */
 export const BUCKETS_MAX = 10_000;
 
 /** New connections; what is over is closed before its handshake. */
 export const GATE_RULES: GateRules = {
-  ofAddress: { perSecond: 10, burst: 100 },
-  ofKnown: { perSecond: 5, burst: 200 },
-  ofStrangers: { perSecond: 5, burst: 100 },
+  ofAddress: { perSecond: 4, burst: 40 },
+  ofKnown: { perSecond: 4, burst: 60 },
+  ofStrangers: { perSecond: 2, burst: 40 },
   addressesMax: BUCKETS_MAX,
   knownForMs: 24 * HOUR_MS,
 };

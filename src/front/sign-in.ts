@@ -3,11 +3,12 @@ import type { IncomingMessage } from "node:http";
 import { isIPv6 } from "node:net";
 import { TokenBuckets } from "../access/token-bucket.js";
 import { SteadfastError } from "../foundation/errors.js";
-import { ADDRESS_RULE, BUCKETS_MAX, SIGN_IN_RULE, TOKEN_RULE } from "./limits.js";
+import { ADDRESS_RULE, BUCKETS_MAX, SIGN_IN_ALL_RULE, SIGN_IN_RULE, TOKEN_RULE } from "./limits.js";
 import { TokenFile, type TokenRecord } from "./token-file.js";
 
 const MS_PER_SECOND = 1000;
 const IPV6_NETWORK_GROUPS = 4;
+const ALL = "all";
 
 /** Carries when the next attempt can be. */
 export class TooOften extends SteadfastError {
@@ -25,6 +26,7 @@ export class SignIn {
   readonly #ofAddresses = new TokenBuckets(ADDRESS_RULE, BUCKETS_MAX);
   readonly #ofTokens = new TokenBuckets(TOKEN_RULE, BUCKETS_MAX);
   readonly #ofWrongTokens = new TokenBuckets(SIGN_IN_RULE, BUCKETS_MAX);
+  readonly #ofAllWrongTokens = new TokenBuckets(SIGN_IN_ALL_RULE, 1);
 
   constructor(tokensFile: string) {
     this.#tokens = new TokenFile(tokensFile);
@@ -56,7 +58,9 @@ export class SignIn {
   }
 
   #wrongToken(address: string): SteadfastError {
-    const waitMs = this.#ofWrongTokens.take(address, performance.now());
+    const nowMs = performance.now();
+    // The common one last: what an address may not have itself takes nothing from the others.
+    const waitMs = this.#ofWrongTokens.take(address, nowMs) || this.#ofAllWrongTokens.take(ALL, nowMs);
     return waitMs > 0 ? new TooOften(address, waitMs) : new SteadfastError("API_UNAUTHORIZED");
   }
 }

@@ -2,6 +2,7 @@
 import type { OutgoingHttpHeaders } from "node:http";
 import { ACTOR_HEADER, FROM_HEADER, ROLE_HEADER } from "../api/caller-headers.js";
 import type { Caller } from "../access/roles.js";
+import { SharedReads } from "../access/shared-reads.js";
 import { openRequest, readAnswer, Unanswered, type UnixTarget } from "../client/transport.js";
 import { SteadfastError } from "../foundation/errors.js";
 import {
@@ -27,13 +28,19 @@ export class Upstream {
   readonly target: UnixTarget;
   #running = 0;
   readonly #waiting: (() => void)[] = [];
+  readonly #reads = new SharedReads<Answer>();
 
   constructor(controlSocket: string) {
     this.target = { socketPath: controlSocket };
   }
 
   /** @throws SteadfastError API_CROWDED, API_UNANSWERED */
-  async ask(caller: Caller, method: string, path: string, body: Buffer | null): Promise<Answer> {
+  ask(caller: Caller, method: string, path: string, body: Buffer | null): Promise<Answer> {
+    const ask = (): Promise<Answer> => this.#inTurn(caller, method, path, body);
+    return method === "GET" ? this.#reads.ask(`${caller.role} ${caller.name} ${path}`, ask) : ask();
+  }
+
+  async #inTurn(caller: Caller, method: string, path: string, body: Buffer | null): Promise<Answer> {
     await this.#enter();
     try {
       return await this.#untilAnswered(caller, method, path, body);
