@@ -44,8 +44,7 @@ before(() => {
   work = mkdtempSync(join(tmpdir(), "steadfast-disk-"));
 });
 after(async () => {
-  await server.down();
-  rmSync(stateDirectory, { recursive: true, force: true });
+  await server.remove();
   rmSync(work, { recursive: true, force: true });
 });
 

@@ -27,7 +27,7 @@ describe("a duplex server whose modules compute wrongly", { timeout: 10 * 60_000
     await server.up(["--kernel", "hardened"]);
   });
   after(async () => {
-    await server.down();
+    await server.remove();
     rmSync(folder, { recursive: true });
   });
 

@@ -69,7 +69,7 @@ describe("a duplex server with the hardened kernel", { timeout: 25 * 60_000 }, (
     address = (await server.up(["--kernel", "hardened"])).address;
   });
   after(async () => {
-    await server.down();
+    await server.remove();
   });
 
   test("serves Debian's own nginx and redis", async () => {
@@ -195,6 +195,7 @@ describe("a duplex server with the hardened kernel", { timeout: 25 * 60_000 }, (
       }
     const links = await runProgram("ip", ["-o", "link"]);
     assert.ok(!links.out.includes("test-secon"), links.out);
+    await second.remove();
     assert.equal((await server.status()).redundancy, "DUPLEX");
   });
 });
@@ -202,7 +203,7 @@ describe("a duplex server with the hardened kernel", { timeout: 25 * 60_000 }, (
 describe("Debian's stock kernel", { timeout: 10 * 60_000 }, () => {
   const stock = new RealServer("test-stock");
   after(async () => {
-    await stock.down();
+    await stock.remove();
   });
 
   test("boots in lockstep and outlives a module", async () => {

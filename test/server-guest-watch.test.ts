@@ -62,7 +62,7 @@ describe("faults of the guest's own software", { concurrency: true }, () => {
     });
 
     after(async () => {
-      await server.down();
+      await server.remove();
     });
 
     test("a service that stops is found, though the guest accepts its connections; a management module that takes the lead goes on with it", async () => {
@@ -127,7 +127,7 @@ describe("faults of the guest's own software", { concurrency: true }, () => {
     });
 
     after(async () => {
-      await server.down();
+      await server.remove();
     });
 
     test("it answers, runs commands, takes files, and carries out no request twice", async () => {
@@ -191,7 +191,7 @@ describe("faults of the guest's own software", { concurrency: true }, () => {
     });
 
     after(async () => {
-      await server.down();
+      await server.remove();
     });
 
     test("says that the guest hangs and leaves it as it is, and says when it answers again", async () => {

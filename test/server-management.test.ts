@@ -45,7 +45,7 @@ describe("a duplex server under the payment load", { timeout: 10 * 60_000 }, () 
     await server.up(["--kernel", "hardened"]);
     await untilComplete();
   });
-  after(() => server.down());
+  after(() => server.remove());
 
   test("loses its leading management module, alone and together with a CPU module", async () => {
     const before = await server.status();

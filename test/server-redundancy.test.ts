@@ -42,7 +42,7 @@ async function untilTold(server: RealServer, code: string, module: string): Prom
 describe("redundancy changed online", { timeout: 10 * 60_000 }, () => {
   const server = new RealServer("test-redundancy");
   before(() => server.up(["--kernel", "hardened"]));
-  after(() => server.down());
+  after(() => server.remove());
 
   test("duplex, triplex, simplex, duplex again, with a hung and a wrong module on the way: no client notices", async () => {
     await whilePaying(server, 25, async () => {
@@ -68,7 +68,7 @@ describe("redundancy changed online", { timeout: 10 * 60_000 }, () => {
 describe("pair-and-spare", { timeout: 10 * 60_000 }, () => {
   const server = new RealServer("test-pairs");
   before(() => server.up(["--kernel", "hardened", "--redundancy", "pair-and-spare"]));
-  after(() => server.down());
+  after(() => server.remove());
 
   test("a pair that disagrees with itself drops out, and the other one carries on", async () => {
     await whilePaying(server, 15, async () => {

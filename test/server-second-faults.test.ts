@@ -85,8 +85,7 @@ describe("a second fault during the recovery from the first", { timeout: 20 * 60
   });
   after(async () => {
     await writer?.stop();
-    await server.down();
-    rmSync(stateDirectory, { recursive: true, force: true });
+    await server.remove();
   });
 
   async function strike(firstKind: string, secondKind: string): Promise<string> {

@@ -65,7 +65,7 @@ describe("a server on the network user", { skip: whyNoPasst() }, () => {
   });
 
   after(async () => {
-    await server.down();
+    await server.remove();
     await until("no passt is left", () => passtProcesses(PARAMETER).length === 0);
   });
 
@@ -112,6 +112,7 @@ describe("a server on the network user", { skip: whyNoPasst() }, () => {
     assert.equal(outcome.code, 3);
     assert.match(outcome.error, /PORT_TAKEN.*28080\/tcp/);
     assert.equal((await steadfast(["status", "--server", "user-two"])).code, 4);
+    await new RealServer("user-two").remove();
   });
 
   test("when all its processes are killed at once, no passt is left", async () => {

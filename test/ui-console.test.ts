@@ -132,8 +132,7 @@ describe("the console of a real server", { timeout: 400_000 }, () => {
   after(async () => {
     prometheus.stop();
     await browser?.close();
-    await server.down();
-    rmSync(stateDirectory, { recursive: true, force: true });
+    await server.remove();
   });
 
   test("lets nobody in without a token that is good", async () => {

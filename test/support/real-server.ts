@@ -1,10 +1,12 @@
 /** Whole servers for tests: the command line as an operator uses it, a real guest, a real TAP. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { rmSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { guestShell } from "../../dist/bench/guest-shell.js";
 import { ServerClient } from "../../dist/cli/client.js";
 import type { LoggedEvent } from "../../dist/modules/management-events.js";
+import { serverPaths } from "../../dist/modules/management-paths.js";
 import type { ModuleReport, ServerReport } from "../../dist/modules/management-status.js";
 
 const STEADFAST = fileURLToPath(new URL("../../bin/steadfast", import.meta.url));
@@ -120,6 +122,12 @@ export class RealServer {
     const outcome = await this.command(["verify"]);
     assert.equal(outcome.code, 0, outcome.out + outcome.error);
     assert.match(outcome.out, /equal/);
+  }
+
+  /** At a test's end: nothing of it is left, its logs and its disk neither. */
+  async remove(): Promise<void> {
+    await this.down();
+    rmSync(serverPaths(this.name).stateDirectory, { recursive: true, force: true });
   }
 
   /** True if it was still there. */
