@@ -36,7 +36,6 @@ const CHAOS_FAULTS = isLong ? 40 : 6;
 /** 48 MiB take 12 s at the scrubber's own pace. */
 const SCRUB_LIMIT_MS = 180_000;
 const GROWTH_LIMIT_MS = 60_000;
-const EVENT_POLL_MS = 1000;
 
 let work = "";
 before(() => {
@@ -88,21 +87,13 @@ async function lastEvent(): Promise<number> {
   return (await server.events(0)).at(-1)?.id ?? 0;
 }
 
-async function untilEvent(wanted: string, since: number, limitMs: number): Promise<void> {
-  const giveUpAt = Date.now() + limitMs;
-  while (!(await server.events(since)).some(({ code }) => code === wanted)) {
-    assert.ok(Date.now() < giveUpAt, `${wanted} within ${limitMs} ms`);
-    await new Promise((resolve) => setTimeout(resolve, EVENT_POLL_MS));
-  }
-}
-
 /** What a disk does wrong without a word is found by looking through all of it. */
 async function failsSilently(mirror: string): Promise<void> {
   for (const drill of ["bit-rot", "torn-write", "lost-write", "misdirected-write"])
     assert.equal((await server.command(["fault", drill, mirror])).code, 0);
   const since = await lastEvent();
   assert.equal((await server.command(["disk", "scrub"])).code, 0);
-  await untilEvent("SCRUB_DONE", since, SCRUB_LIMIT_MS);
+  await server.untilTold(since, "SCRUB_DONE", SCRUB_LIMIT_MS);
   await server.until(areInSync, "with both mirrors in sync");
 }
 
@@ -176,7 +167,7 @@ describe("a server with a mirrored disk", { timeout: 40 * 60_000 }, () => {
     const report = await server.until((now) => now.disk?.sizeBytes === GROWN_MIB * MIB, "grown");
     assert.equal(report.redundancy, "DUPLEX");
     assert.match(await server.inGuest("cat /sys/block/vda/size"), new RegExp(`\\b${(GROWN_MIB * MIB) / SECTOR_BYTES}\\b`));
-    await untilEvent("FILE_SYSTEM_GROWN", since, GROWTH_LIMIT_MS);
+    await server.untilTold(since, "FILE_SYSTEM_GROWN", GROWTH_LIMIT_MS);
     const [, blocks] = /blocks=(\d+)/.exec(await server.inGuest("echo blocks=$(stat -f -c %b /data)")) ?? [];
     // Its own structures take the rest: a fifth, of a disk so small.
     assert.ok((Number(blocks) * BLOCK_BYTES) / MIB > 0.8 * GROWN_MIB, `${blocks} blocks`);

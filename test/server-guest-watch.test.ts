@@ -4,20 +4,8 @@ import { after, before, describe, test } from "node:test";
 import { ServerClient } from "../dist/cli/client.js";
 import { SteadfastError } from "../dist/foundation/errors.js";
 import { newAgentId } from "../dist/modules/management-agent.js";
-import type { LoggedEvent } from "../dist/modules/management-events.js";
 import type { ServerReport } from "../dist/modules/management-status.js";
 import { RealServer } from "./support/real-server.js";
-
-async function untilTold(server: RealServer, since: number, code: string): Promise<LoggedEvent> {
-  const giveUpAt = Date.now() + 150_000;
-  for (;;) {
-    const all = await server.events(since);
-    const found = all.find((event) => event.code === code);
-    if (found !== undefined) return found;
-    assert.ok(Date.now() < giveUpAt, `${code} was not told: ${all.map((event) => event.code).join(" ")}`);
-    await new Promise((resolve) => setTimeout(resolve, 200));
-  }
-}
 
 /** Of the modules that drive the guest. */
 function pidsOf(report: ServerReport): number[] {
@@ -69,7 +57,7 @@ describe("faults of the guest's own software", { concurrency: true }, () => {
       const since = (await server.status()).lastEventId;
       await server.until((report) => report.guestServices["redis"] === "up", "seen with its services");
       await server.type("killall -STOP redis-server");
-      const down = await untilTold(server, since, "GUEST_SERVICE_DOWN");
+      const down = await server.untilTold(since, "GUEST_SERVICE_DOWN");
       assert.match(down.text, /redis is down: it does not answer/);
       assert.deepEqual({ ...down.data }, { fault: "guest", service: "redis" });
       assert.equal(down.module, undefined);
@@ -79,7 +67,7 @@ describe("faults of the guest's own software", { concurrency: true }, () => {
       assert.match((await server.command(["status"])).out, /the guest's own faults: .*services lost 1; down now: redis/);
 
       process.kill((await server.module("mgmt0")).pid, "SIGKILL");
-      await untilTold(server, since, "MANAGEMENT_TAKEOVER");
+      await server.untilTold(since, "MANAGEMENT_TAKEOVER");
       const { guest, guestServices, guestFaults } = await server.status();
       assert.deepEqual(
         { guest, guestServices, guestFaults },
@@ -87,7 +75,7 @@ describe("faults of the guest's own software", { concurrency: true }, () => {
       );
 
       await server.type("killall -CONT redis-server");
-      await untilTold(server, since, "GUEST_SERVICE_UP");
+      await server.untilTold(since, "GUEST_SERVICE_UP");
       assert.equal((await server.status()).guest, "ready");
       const told = (await server.events(since)).filter((event) => event.code.startsWith("GUEST_")).map((event) => event.code);
       assert.deepEqual(told, ["GUEST_SERVICE_DOWN", "GUEST_SERVICE_UP"], "nothing is said twice");
@@ -97,8 +85,8 @@ describe("faults of the guest's own software", { concurrency: true }, () => {
     test("a panic is the guest's own fault too", async () => {
       const since = (await server.status()).lastEventId;
       await server.type("echo c > /proc/sysrq-trigger");
-      await untilTold(server, since, "GUEST_PANIC");
-      await untilTold(server, since, "GUEST_READY");
+      await server.untilTold(since, "GUEST_PANIC");
+      await server.untilTold(since, "GUEST_READY");
       assert.equal((await server.status()).guestFaults.panics, 1);
       await assertModulesUntouched(server, pids);
     });
@@ -106,10 +94,10 @@ describe("faults of the guest's own software", { concurrency: true }, () => {
     test("a guest that answers nothing at all is power-cycled", async () => {
       const since = (await server.status()).lastEventId;
       await server.type("ip link set eth0 down");
-      const hung = await untilTold(server, since, "GUEST_HUNG");
+      const hung = await server.untilTold(since, "GUEST_HUNG");
       assert.deepEqual({ ...hung.data }, { fault: "guest", evidence: "network" });
-      await untilTold(server, since, "GUEST_RESTARTED");
-      await untilTold(server, since, "GUEST_READY");
+      await server.untilTold(since, "GUEST_RESTARTED");
+      await server.untilTold(since, "GUEST_READY");
       const { guestFaults } = await server.status();
       assert.equal(guestFaults.hangs, 1);
       assert.equal(guestFaults.restarts, 1);
@@ -155,7 +143,7 @@ describe("faults of the guest's own software", { concurrency: true }, () => {
         await untilBegun(server, `/tmp/${kind}`);
         process.kill(victim.pid, "SIGKILL");
         assert.equal(await answered, "0 1", kind);
-        await untilTold(server, 0, kind === "io" ? "IO_TAKEOVER" : "MANAGEMENT_TAKEOVER");
+        await server.untilTold(0, kind === "io" ? "IO_TAKEOVER" : "MANAGEMENT_TAKEOVER");
       }
       // Its age goes on under another leader.
       assert.notEqual((await server.status()).guestHeartbeatAgeMs, null);
@@ -168,10 +156,10 @@ describe("faults of the guest's own software", { concurrency: true }, () => {
       const id = newAgentId();
       const answered = run(client, "kill -STOP -1; sleep 60", id);
       const refused = assert.rejects(answered, (error) => error instanceof SteadfastError && error.code === "AGENT_UNANSWERED");
-      const hung = await untilTold(server, since, "GUEST_HUNG");
+      const hung = await server.untilTold(since, "GUEST_HUNG");
       assert.deepEqual({ ...hung.data }, { fault: "guest", evidence: "heartbeat" });
-      await untilTold(server, since, "GUEST_RESTARTED");
-      await untilTold(server, since, "GUEST_READY");
+      await server.untilTold(since, "GUEST_RESTARTED");
+      await server.untilTold(since, "GUEST_READY");
       await refused;
       await server.until((report) => report.guestHeartbeatAgeMs !== null, "heard again");
       // The guest has forgotten it, and is not asked again.
@@ -197,10 +185,10 @@ describe("faults of the guest's own software", { concurrency: true }, () => {
     test("says that the guest hangs and leaves it as it is, and says when it answers again", async () => {
       const since = (await server.status()).lastEventId;
       await server.type("ip link set eth0 down");
-      await untilTold(server, since, "GUEST_HUNG");
+      await server.untilTold(since, "GUEST_HUNG");
       assert.equal((await server.status()).guest, "hung");
       await server.type("ip link set eth0 up");
-      await untilTold(server, since, "GUEST_ANSWERS");
+      await server.untilTold(since, "GUEST_ANSWERS");
       await server.until((report) => report.guest === "ready", "ready");
       const told = (await server.events(since)).map((event) => event.code);
       assert.ok(!told.includes("GUEST_RESTARTED") && !told.includes("GUEST_RESET"), told.join(" "));

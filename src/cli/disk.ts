@@ -1,8 +1,8 @@
 /** `steadfast disk …`: the guest's mirrored disk, grown and looked through while it runs, exported, imported and compared while it does not. */
-import { MIB } from "../foundation/bytes.js";
 import { spawnSync } from "node:child_process";
 import { existsSync, rmSync } from "node:fs";
 import type { Command } from "commander";
+import { MIB } from "../foundation/bytes.js";
 import { SteadfastError } from "../foundation/errors.js";
 import { findProgram } from "../image/command.js";
 import { compareMirrors, exportDisk, importDisk, readHeader } from "../modules/disk-files.js";

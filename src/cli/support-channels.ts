@@ -1,8 +1,8 @@
 /** Where alerts go: webhooks, e-mail, a local journal. Each takes one notice at a time and fails by throwing. */
-import { MIB } from "../foundation/bytes.js";
 import { createHmac } from "node:crypto";
 import { appendFile, rename, stat } from "node:fs/promises";
 import { createTransport } from "nodemailer";
+import { MIB } from "../foundation/bytes.js";
 import { HOUR_MS } from "../foundation/durations.js";
 import type { Notice } from "../support/alerts.js";
 import type { WatchConfig } from "./support-config.js";

@@ -1,6 +1,6 @@
 /** `steadfast up`: from a server file and options to a running server. */
-import { MIB } from "../foundation/bytes.js";
 import { Option, type Command } from "commander";
+import { MIB } from "../foundation/bytes.js";
 import { SteadfastError } from "../foundation/errors.js";
 import type { ImageRecord } from "../image/index.js";
 import { installedOver } from "../modules/change-images.js";

@@ -25,7 +25,6 @@
  * Errors: status 4xx or 5xx with { error: { code, message } }. Each POST leaves a line in the audit log. Fronts (src/front) serve the same
  * to the outside and say in headers whom they ask for.
  */
-import { MIB } from "../foundation/bytes.js";
 import { randomBytes } from "node:crypto";
 import { chmodSync, rmSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
@@ -43,6 +42,7 @@ import { errorAnswer } from "../api/http-status.js";
 import { renderMetrics } from "../api/metrics.js";
 import { openApiDocument } from "../api/openapi.js";
 import { PACKAGE_VERSION } from "../api/version.js";
+import { MIB } from "../foundation/bytes.js";
 import { SteadfastError } from "../foundation/errors.js";
 import { localUserName, peerUser } from "../ports/peer-user.js";
 import type { AuditLog } from "./management-audit.js";

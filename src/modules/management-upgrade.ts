@@ -3,9 +3,9 @@
  * is done about it stands in upgrade-effects.ts; here operators ask for it, and each state is written down before its effect, so that the
  * next leader goes on where this one was lost.
  */
-import { MIB } from "../foundation/bytes.js";
 import { statfsSync } from "node:fs";
 import { freemem } from "node:os";
+import { MIB } from "../foundation/bytes.js";
 import { SteadfastError } from "../foundation/errors.js";
 import {
   beginUpgrade,

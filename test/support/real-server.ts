@@ -11,6 +11,7 @@ import type { ModuleReport, ServerReport } from "../../dist/modules/management-s
 
 const STEADFAST = fileURLToPath(new URL("../../bin/steadfast", import.meta.url));
 const POLL_MS = 50;
+const EVENT_POLL_MS = 200;
 const GUEST_LIMIT_MS = 60_000;
 
 export interface Outcome {
@@ -80,6 +81,18 @@ export class RealServer {
       .split("\n")
       .filter((line) => line !== "")
       .map((line) => JSON.parse(line) as LoggedEvent);
+  }
+
+  /** The first event of this code after an event. */
+  async untilTold(since: number, code: string, limitMs = 150_000): Promise<LoggedEvent> {
+    const giveUpAt = Date.now() + limitMs;
+    for (;;) {
+      const all = await this.events(since);
+      const found = all.find((event) => event.code === code);
+      if (found !== undefined) return found;
+      assert.ok(Date.now() < giveUpAt, `${code} was not told within ${limitMs} ms: ${all.map((event) => event.code).join(" ")}`);
+      await new Promise((resolve) => setTimeout(resolve, EVENT_POLL_MS));
+    }
   }
 
   status(): Promise<ServerReport> {
