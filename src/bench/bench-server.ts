@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import { assert } from "../foundation/assert.js";
 import { SteadfastError } from "../foundation/errors.js";
 import { serverPaths } from "../modules/management-paths.js";
-import { REDIS_PORT, redisReady, type Address } from "./connection.js";
+import { demandRedis, REDIS_PORT, type Address } from "./connection.js";
 import { firstAnswer } from "./http-load.js";
 import type { OpenSource, DrillSource } from "./server-view.js";
 import { runTool } from "./tools.js";
@@ -16,7 +16,6 @@ const STEADFAST = fileURLToPath(new URL("../../bin/steadfast", import.meta.url))
 /** Includes a first start that builds the stock image. */
 const UP_LIMIT_MS = 600_000;
 const DOWN_LIMIT_MS = 60_000;
-const REDIS_LIMIT_MS = 60_000;
 const HTTP_PORT = 80;
 
 export type CpuModuleCount = 1 | 2 | 3;
@@ -89,9 +88,7 @@ export class BenchServer {
         why: (result.errors || result.output).trim().slice(-500),
       });
     // redis-benchmark spins for ever on a refused connection, so nothing is measured before Redis answers.
-    if (!(await redisReady({ host: address, port: REDIS_PORT }, REDIS_LIMIT_MS))) {
-      throw new SteadfastError("BENCH_FAILED", { what: `Redis in the guest of ${options.name}`, why: "it does not answer" });
-    }
+    await demandRedis({ host: address, port: REDIS_PORT }, `in the guest of ${options.name}`);
     return new BenchServer(options, options.openSource(options.name), firstAnswerMs, upMs);
   }
 

@@ -66,6 +66,7 @@ const PULLED_MOST_MS = 1500;
  */
 const FLIP_LIMIT_MS = 24_000;
 const VERIFY_TURNS = 4;
+const VERDICTS = ["MISCOMPARE", "MISCOMPARE_UNADJUDICATED", "MEMORY_DAMAGED"];
 const LOCKSTEP = ["SIMPLEX", "DUPLEX", "TRIPLEX"];
 
 interface Card {
@@ -142,8 +143,13 @@ async function strike(source: DrillSource, view: ServerView, card: Card, random:
     case "flip": {
       const address = random.below(view.memoryMiB * 1024) * 1024 + random.below(1024);
       await source.fault("flip", card.victim, { address, bit: random.below(8) });
-      if (await isFound(source, view.lastEventId)) return { gone: pids };
-      return isOverwritten(source, card, pids);
+      const accused = await accusedSince(source, view.lastEventId);
+      if (accused === undefined) return isOverwritten(source, card, pids);
+      if (accused === card.victim) return { gone: pids };
+      return {
+        gone: [],
+        broken: `a bit flipped in the memory of ${card.victim}, and ${accused} was taken for the one that computes wrongly`,
+      };
     }
   }
 }
@@ -167,15 +173,15 @@ async function isOverwritten(source: DrillSource, card: Card, pids: readonly num
   return { gone: pids, broken: `a flipped bit in the memory of ${card.victim} was not found within ${FLIP_LIMIT_MS / 1000} s` };
 }
 
-/** Whether a flipped bit was told in time. */
-async function isFound(source: DrillSource, since: number): Promise<boolean> {
+/** Who was said to compute wrongly because of a flipped bit; undefined: nobody in time. */
+async function accusedSince(source: DrillSource, since: number): Promise<string | undefined> {
   const deadline = performance.now() + FLIP_LIMIT_MS;
   while (performance.now() < deadline) {
-    const events = await source.events(since);
-    if (events.some(({ code }) => code.startsWith("MISCOMPARE") || code === "MEMORY_DAMAGED")) return true;
+    const verdict = (await source.events(since)).find(({ code }) => VERDICTS.includes(code));
+    if (verdict !== undefined) return verdict.module;
     await pause(POLL_MS);
   }
-  return false;
+  return undefined;
 }
 
 interface ChaosRun {

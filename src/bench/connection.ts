@@ -3,6 +3,7 @@
  * since hiding one is just what a fault-tolerant server may not need its clients to do.
  */
 import { createClient } from "redis";
+import { SteadfastError } from "../foundation/errors.js";
 
 export interface Address {
   readonly host: string;
@@ -63,6 +64,8 @@ export class Connection {
 }
 
 const READY_POLL_MS = 25;
+/** It listens while it still reads its file: that of a disk with many transfers takes it a while. */
+export const REDIS_LIMIT_MS = 60_000;
 
 /** Waits until Redis at `address` answers PING; false when the limit passed first. It may come up a little later than the web server. */
 export async function redisReady(address: Address, limitMs: number): Promise<boolean> {
@@ -79,4 +82,10 @@ export async function redisReady(address: Address, limitMs: number): Promise<boo
     await new Promise((resolve) => setTimeout(resolve, READY_POLL_MS));
   }
   return false;
+}
+
+/** `whose`: of which server, for the error. Errors: BENCH_FAILED when it does not answer in time. */
+export async function demandRedis(address: Address, whose: string): Promise<void> {
+  if (await redisReady(address, REDIS_LIMIT_MS)) return;
+  throw new SteadfastError("BENCH_FAILED", { what: `Redis ${whose}`, why: `it does not answer within ${REDIS_LIMIT_MS / 1000} s` });
 }

@@ -5,7 +5,7 @@ import { measureAll, measureGap, measureQemu, measureReintegration, measureTakeo
 import { BenchContext } from "../bench/bench-context.js";
 import { CHAOS_KINDS, runChaosUnderLoad, type ChaosKind } from "../bench/chaos.js";
 import { brokenByErrors, ERROR_KINDS, runComputingErrors, type ComputingError } from "../bench/computing-errors.js";
-import { parseAddress, REDIS_PORT, type Address } from "../bench/connection.js";
+import { demandRedis, parseAddress, REDIS_PORT, type Address } from "../bench/connection.js";
 import type { FaultMix, FaultPlan, FaultTarget } from "../bench/faults.js";
 import { figureTable, type Figure } from "../bench/figures.js";
 import { hostFacts, hostLine } from "../bench/host.js";
@@ -99,7 +99,19 @@ function faultPlan(flags: LoadFlags, seed: number): FaultPlan {
   };
 }
 
-async function target(flags: LoadFlags, port: number): Promise<{ readonly address: Address; readonly source: DrillSource | undefined }> {
+interface Target {
+  readonly address: Address;
+  readonly source: DrillSource | undefined;
+}
+
+/** Where the payments go: nothing is counted before Redis answers. */
+async function redisTarget(flags: LoadFlags): Promise<Target> {
+  const found = await target(flags, REDIS_PORT);
+  await demandRedis(found.address, found.source === undefined ? `at ${found.address.host}` : `in the guest of ${found.source.name}`);
+  return found;
+}
+
+async function target(flags: LoadFlags, port: number): Promise<Target> {
   if (flags.address !== undefined) {
     try {
       return { address: parseAddress(flags.address, port), source: undefined };
@@ -113,10 +125,10 @@ async function target(flags: LoadFlags, port: number): Promise<{ readonly addres
   return { address: { host: address, port }, source };
 }
 
-async function commonLoad(flags: LoadFlags, port: number) {
+async function commonLoad(flags: LoadFlags, findTarget: () => Promise<Target>) {
   const seed = flags.seed ?? newSeed();
   const faults = faultPlan(flags, seed);
-  const where = await target(flags, port);
+  const where = await findTarget();
   const errors: ComputingError[] = [];
   const { source } = where;
   const drive = (stopped: () => boolean): Promise<boolean> => {
@@ -138,7 +150,7 @@ async function commonLoad(flags: LoadFlags, port: number) {
 }
 
 async function payments(flags: LoadFlags): Promise<void> {
-  const options = await commonLoad(flags, REDIS_PORT);
+  const options = await commonLoad(flags, () => redisTarget(flags));
   progress(flags.json)(hostLine());
   const run = await runPayments({ ...options, accounts: flags.accounts ?? 100, keep: flags.keep ?? false });
   const report = { ...run.report, errors: options.errors, broken: [...run.report.broken, ...brokenByErrors(options.errors)] };
@@ -150,7 +162,7 @@ async function payments(flags: LoadFlags): Promise<void> {
 }
 
 async function httpLoad(flags: LoadFlags): Promise<void> {
-  const options = await commonLoad(flags, HTTP_PORT);
+  const options = await commonLoad(flags, () => target(flags, HTTP_PORT));
   progress(flags.json)(hostLine());
   const { report, timeline } = await runHttpFaults(options);
   process.stdout.write(flags.json === true ? `${JSON.stringify({ host: hostFacts(), ...report })}\n` : `${httpText(report, timeline)}\n`);
@@ -159,7 +171,7 @@ async function httpLoad(flags: LoadFlags): Promise<void> {
 
 async function chaos(flags: ChaosFlags): Promise<void> {
   const seed = flags.seed ?? newSeed();
-  const { address, source } = await target({ ...flags, clients: CHAOS_CLIENTS }, REDIS_PORT);
+  const { address, source } = await redisTarget({ ...flags, clients: CHAOS_CLIENTS });
   progress(flags.json)(hostLine());
   const report = await runChaosUnderLoad({
     address,

@@ -67,9 +67,19 @@ export async function makeProgram(first: string | undefined, json: boolean): Pro
   return program;
 }
 
+/** A reader that has seen enough (`| head`) is no failure. A command that has something to clean up does so, as if it were interrupted. */
+function readerGone(): (error: NodeJS.ErrnoException) => void {
+  let isEnding = false;
+  return ({ code }) => {
+    // What it says while it cleans up is not read either.
+    if (isEnding) return;
+    isEnding = true;
+    if (!process.emit("SIGTERM")) process.exit(code === "EPIPE" ? 0 : 1);
+  };
+}
+
 export async function runCli(argv: readonly string[]): Promise<void> {
-  // A reader that has seen enough (`| head`) is no failure.
-  process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1));
+  process.stdout.on("error", readerGone());
   const json = argv.includes("--json");
   try {
     const program = await makeProgram(argv[2], json);

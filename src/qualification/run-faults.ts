@@ -1,7 +1,7 @@
 /** The fault campaign, reintegration, faults of disks and losses of power, on the server with the changed image. */
 import { areEqual, CHAOS_KINDS, runChaosUnderLoad } from "../bench/chaos.js";
 import { runComputingErrors, type ComputingError } from "../bench/computing-errors.js";
-import { REDIS_PORT, redisReady } from "../bench/connection.js";
+import { REDIS_LIMIT_MS, REDIS_PORT, redisReady } from "../bench/connection.js";
 import { pause } from "../bench/faults.js";
 import { runPayments, type PaymentOptions } from "../bench/payments.js";
 import { SteadfastError } from "../foundation/errors.js";
@@ -24,7 +24,6 @@ const SCRUB_LIMIT_MS = 120_000;
 const WRITTEN_KIB = 512;
 /** Transfers go on for so long before the power is lost, and up to as long again by chance. */
 const BEFORE_LOSS_MS = 1500;
-const REDIS_LIMIT_MS = 60_000;
 
 export async function runCampaign(server: SuiteServer, amounts: Amounts, seed: number, tell: Tell): Promise<CampaignFacts> {
   const { host, source } = server;
@@ -153,7 +152,6 @@ export async function runPowerLosses(server: SuiteServer, amounts: Amounts, seed
     const drive = async (): Promise<boolean> => {
       await pause(BEFORE_LOSS_MS + random.below(BEFORE_LOSS_MS));
       await server.losePowerAndStart();
-      // It listens while it still reads its file.
       return redisReady({ host: server.host, port: REDIS_PORT }, REDIS_LIMIT_MS);
     };
     const load = { ...paymentsOn(server, seed + loss), source: server.source, untilFaultsDone: true, endsConnections: true, drive };
