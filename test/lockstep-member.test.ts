@@ -44,7 +44,7 @@ test("a blank module begins with a power-on", () => {
 test("a blank module that is to get an image does not begin with a power-on that overtook it", () => {
   const effects: MemberEffect[] = [];
   const member = memberWith(effects);
-  member.step({ kind: "ioMessage", io: "io0", message: { kind: "expectImage", clone: 3 } });
+  member.step({ kind: "ioMessage", io: "io0", message: { kind: "expectImage", clone: 3, keep: true } });
   assert.ok(effects.some((effect) => effect.kind === "toIo" && effect.message.kind === "imageExpected"));
   member.step({ kind: "ioMessage", io: "io0", message: powerOn });
   assert.equal(member.hasWork, false, "it would run on a blank machine, and refuse the image that belongs before it");

@@ -158,6 +158,33 @@ test("duplex miscompare: the module with the worse record is isolated, and it is
   assertEqualMachines(world);
 });
 
+for (const victim of ["cpu0", "cpu1"]) {
+  test(`duplex miscompare of ${victim} right after a reintegration: judged by the image that the newcomer began with`, () => {
+    const world = started({ seed: 6, hasJudge: true });
+    putLoad(world, 20_000);
+    world.kill("cpu1");
+    assert.ok(world.run(2000, () => world.redundancy === "SIMPLEX"));
+    // A checkpoint from before would do as well: it must be too old.
+    world.heldOut.add("cpu1");
+    assert.ok(world.run(world.nowMs + 20_000, () => world.server.checkpoints.verified === null));
+    world.heldOut.delete("cpu1");
+    world.revive("cpu1");
+    assert.ok(world.run(world.nowMs + 5000, () => world.redundancy === "DUPLEX"));
+    const { verified, completed } = world.server.checkpoints;
+    assert.ok(verified !== null, "the image");
+    world.flip(victim, 5000, 3);
+    const found = (): boolean => world.events.some(({ code }) => code.startsWith("MISCOMPARE") || code === "MEMORY_DAMAGED");
+    assert.ok(world.run(world.nowMs + 3000, found));
+    const verdict = world.events.find(({ code }) => code.startsWith("MISCOMPARE"));
+    assert.deepEqual([verdict?.code, verdict?.module], ["MISCOMPARE", victim], told(world));
+    assert.match(verdict?.text ?? "", new RegExp(`re-execution from tick ${verified.seq} says so`));
+    assert.equal(world.server.checkpoints.completed, completed, "none was compared in between");
+    assert.ok(world.run(world.nowMs + 5000, () => world.redundancy === "DUPLEX"));
+    assertReleases(world, false);
+    assertEqualMachines(world);
+  });
+}
+
 test("triplex: the odd one out is SHOT; a stopped third delays nothing", () => {
   const world = started({ seed: 7, cpus: ["cpu0", "cpu1", "cpu2"] });
   putLoad(world, 3000);

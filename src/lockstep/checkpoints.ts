@@ -15,6 +15,7 @@ import {
   CHECKPOINT_STALE_FACTOR,
 } from "./limits.js";
 import type { CpuRow } from "./membership.js";
+import type { Reintegration } from "./reintegration.js";
 
 export interface VerifiedCheckpoint {
   readonly seq: number;
@@ -42,6 +43,7 @@ function areSame(left: readonly string[], right: readonly string[]): boolean {
 export class Checkpoints {
   readonly #context: ServerContext;
   readonly #adjudication: Adjudication;
+  readonly #reintegration: Reintegration;
   #stage: Stage = OFF;
   #members: readonly string[] = [];
   #keeper = "";
@@ -61,9 +63,10 @@ export class Checkpoints {
   completed = 0;
   worstHoldMs = 0;
 
-  constructor(context: ServerContext, adjudication: Adjudication) {
+  constructor(context: ServerContext, adjudication: Adjudication, reintegration: Reintegration) {
     this.#context = context;
     this.#adjudication = adjudication;
+    this.#reintegration = reintegration;
   }
 
   /** Members make one at this moment. It may replace the verified one, and where that is written down. */
@@ -87,10 +90,10 @@ export class Checkpoints {
     return this.#verifiedBusyMicros / 1000;
   }
 
-  /** Ticks after this one are needed to run on from the checkpoint. */
+  /** Ticks after this one are needed to run on from the checkpoint, or from the image that a newcomer may bring. */
   get keptFrom(): number {
-    if (this.#verified !== null) return this.#verified.seq;
-    return this.#stage.kind === "marking" ? this.#stage.seq : Infinity;
+    if (this.#verified !== null) return Math.min(this.#verified.seq, this.#reintegration.keptFrom);
+    return this.#stage.kind === "marking" ? this.#stage.seq : this.#reintegration.keptFrom;
   }
 
   /** A result on which the members agreed. */
@@ -142,13 +145,32 @@ export class Checkpoints {
     return this.#stage.kind === "preparing" && this.#stage.ready.has(name);
   }
 
-  #begin(live: readonly string[]): void {
+  /**
+   * `newcomer` joined. What it has written down of its image, as of `image.seq`, is what contradictions can be judged by from here on. If
+   * several go on beside it, what they had agreed on before stays the better witness.
+   */
+  adopt(newcomer: string, image: VerifiedCheckpoint | null): void {
+    const { membership, voter, options } = this.#context;
+    if (image === null || options.checkpoints === false) return;
+    this.end();
+    const isComplete = image.seq === voter.issued || voter.ballot(image.seq + 1) !== undefined;
+    const isBetter = this.#verified === null || membership.live.length <= 2;
+    const isAdopted = isComplete && isBetter && !this.isHeld;
+    this.#begin(membership.live, newcomer, isAdopted ? image.store : "");
+    if (!isAdopted) return;
+    this.#verified = image;
+    this.#verifiedBusyMicros = 0;
+    for (let seq = image.seq + 1; seq <= voter.agreed; seq += 1) this.#verifiedBusyMicros += voter.ballot(seq)?.truth?.runMicros ?? 0;
+    this.#context.emit({ kind: "checkpointKept", store: image.store });
+  }
+
+  /** Like a donor: better not the one whose outputs the clients wait for. But whoever has all of RAM written down goes on with that. */
+  #begin(live: readonly string[], keeper?: string, store = ""): void {
     const { fullOutputs, atMs } = this.#context;
     if (!areSame(live, this.#members)) this.#hasFailed = false;
     this.#members = [...live];
-    // Like a donor: better not the one whose outputs the clients wait for.
-    this.#keeper = live.find((name) => name !== fullOutputs) ?? (live[0] as string);
-    this.#store = "";
+    this.#keeper = keeper ?? live.find((name) => name !== fullOutputs) ?? (live[0] as string);
+    this.#store = store;
     this.#stage = WAITING;
     this.#isFirst = true;
     this.#beganAtMs = atMs;
@@ -158,7 +180,7 @@ export class Checkpoints {
     const { voter, atMs } = this.#context;
     if (this.#hasFailed || this.isHeld) return false;
     if (atMs < this.#beganAtMs + CHECKPOINT_SETTLE_MS) return false;
-    if (this.#verified === null) return true;
+    if (this.#verified === null || this.#isFirst) return true;
     if (atMs - this.#lastEndedAt < CHECKPOINT_LEAST_MS) return false;
     if (this.#busyMicros >= CHECKPOINT_BUSY_MICROS) return true;
     return voter.issued - this.#verified.seq >= CHECKPOINT_MOST_TICKS || voter.keptInputBytes >= CHECKPOINT_MOST_INPUT_BYTES;
@@ -166,7 +188,7 @@ export class Checkpoints {
 
   #prepare(): void {
     this.#stage = { kind: "preparing", ready: new Set() };
-    const urgent = this.#verified === null;
+    const urgent = this.#isFirst;
     for (const name of this.#members) {
       this.#context.emit({ kind: "send", to: name, message: { kind: "prepareCheckpoint", keep: name === this.#keeper, urgent } });
     }
@@ -196,7 +218,8 @@ export class Checkpoints {
     }
     if (this.#isFirst) {
       this.#isFirst = false;
-      const text = `${this.#members.join(" and ")} were found equal in all of their state at tick ${seq}: from here on it can be proven who is right`;
+      const isNews = this.#verified === null ? ": from here on it can be proven who is right" : "";
+      const text = `${this.#members.join(" and ")} were found equal in all of their state at tick ${seq}${isNews}`;
       this.#context.event("info", "CHECKPOINT_VERIFIED", text, undefined, {
         seq,
         afterMs: Math.round(this.#context.atMs - this.#beganAtMs),

@@ -3,7 +3,7 @@
  * this module is the keeper, and looks through RAM for pages that changed without having been written to.
  */
 import { AssertionError } from "../foundation/assert.js";
-import type { Checkpointer, Machine } from "../machine/machine.js";
+import type { Checkpointer, ImagePiece, Machine } from "../machine/machine.js";
 import type { Message } from "../wire/messages.js";
 import type { CheckpointStore } from "./checkpoint-store.js";
 import {
@@ -119,6 +119,30 @@ export class MemberCheckpoints {
     return digest;
   }
 
+  /** An image comes in, and is to be written down: what a newcomer begins with is the first checkpoint that it can be judged by. */
+  imageBegins(): void {
+    this.#kept = this.#attempt(() => this.#store.open());
+    if (this.#kept !== null) this.#checkpointer = this.#machine.checkpointer();
+  }
+
+  /** Pieces that were just restored. What is written is what came, and so is what its digest is of: memory may fail later. */
+  imagePieces(pieces: readonly ImagePiece[]): void {
+    if (this.#kept === null) return;
+    this.#attempt(() => this.#store.put(pieces));
+    this.#checkpointer?.take(pieces.length);
+  }
+
+  /** The machine has all of it, as of tick `seq`. Null: it is not written down. */
+  imageRestored(seq: number, configuration: number): { readonly store: string; readonly digest: string } | null {
+    if (this.#kept === null || this.#checkpointer === null) return null;
+    const { digest } = this.#checkpointer.mark();
+    this.#attempt(() => {
+      this.#store.seal({ seq, configuration });
+      this.#store.verified();
+    });
+    return this.#kept === null ? null : { store: this.#kept, digest };
+  }
+
   verified(): void {
     if (this.#kept !== null) this.#attempt(() => this.#store.verified());
   }
@@ -148,6 +172,8 @@ export class MemberCheckpoints {
       return act();
     } catch (error) {
       if (error instanceof AssertionError) throw error;
+      // Closed, or it could not be opened again when there is room.
+      if (this.#kept !== null) this.#store.close(false);
       this.#kept = null;
       this.#tell({ kind: "checkpointFailed", why: error instanceof Error ? error.message : String(error) });
       return null;

@@ -79,7 +79,7 @@ export class Member {
   #lastSeq = 0;
   #committed = 0;
   /** The image that is to come, and the I/O module that announced it. */
-  #expected: { readonly clone: number; readonly io: string } | null = null;
+  #expected: { readonly clone: number; readonly io: string; readonly keep: boolean } | null = null;
   #incomingClone: number | null = null;
   #donation: Donation | null = null;
   readonly #checkpoints: MemberCheckpoints;
@@ -190,7 +190,7 @@ export class Member {
         return;
       }
       case "expectImage":
-        return this.#expectImage(io, message.clone);
+        return this.#expectImage(io, message.clone, message.keep);
       case "capture":
         return this.#capture(message.clone, message.newcomer, message.socket);
       case "abortCapture":
@@ -395,10 +395,10 @@ export class Member {
   // ---- newcomer ----
 
   /** Blank when it connected, it may have got an image meanwhile that a former sequencer had ordered: of no use any more. */
-  #expectImage(io: string, clone: number): void {
+  #expectImage(io: string, clone: number, keep: boolean): void {
     if (this.#condition !== "blank" || this.#queue.length > 0)
       return this.#toIo(io, { kind: "cloneFailed", clone, why: "the newcomer is not blank any more" });
-    this.#expected = { clone, io };
+    this.#expected = { clone, io, keep };
     this.#toIo(io, { kind: "imageExpected", clone });
   }
 
@@ -416,21 +416,25 @@ export class Member {
       }
       this.#condition = "restoring";
       this.#incomingClone = message.clone;
+      if (this.#expected.keep) this.#checkpoints.imageBegins();
       return;
     }
     if (this.#incomingClone === null) return;
     switch (message.kind) {
       case "imagePages":
-        for (const piece of message.pages) this.#machine.restore(piece);
-        return;
+        return this.#restorePieces(message.pages);
       case "imageState":
-        this.#machine.restore({ page: -1, bytes: message.bytes });
-        return;
+        return this.#restorePieces([{ page: -1, bytes: message.bytes }]);
       case "imageEnd":
         return this.#restored(message.clone, message.seq, message.configuration);
       default:
         return;
     }
+  }
+
+  #restorePieces(pieces: readonly ImagePiece[]): void {
+    for (const piece of pieces) this.#machine.restore(piece);
+    this.#checkpoints.imagePieces(pieces);
   }
 
   #restored(clone: number, seq: number, configuration: number): void {
@@ -443,7 +447,8 @@ export class Member {
     this.#queue = this.#queue.filter((tick) => tick.seq > seq);
     const first = this.#queue[0];
     assert(first === undefined || first.seq === seq + 1, "the ticks after the image are complete");
-    this.#toAll({ kind: "restored", clone, seq });
+    const kept = this.#checkpoints.imageRestored(seq, this.#seenConfiguration);
+    this.#toAll({ kind: "restored", clone, seq, store: kept?.store ?? "", digest: kept?.digest ?? "" });
     this.#tellOthers(announcer);
   }
 

@@ -5,8 +5,16 @@
 import { assert } from "../foundation/assert.js";
 import type { ReintegrationProgress } from "../wire/control.js";
 import type { Message } from "../wire/messages.js";
+import type { VerifiedCheckpoint } from "./checkpoints.js";
 import type { ServerContext } from "./context.js";
-import { CLONE_STALL_MS, JOIN_LAG_TICKS, MAX_KEPT_INPUT_BYTES, MAX_KEPT_TICKS } from "./limits.js";
+import {
+  CHECKPOINT_MOST_INPUT_BYTES,
+  CHECKPOINT_MOST_TICKS,
+  CLONE_STALL_MS,
+  JOIN_LAG_TICKS,
+  MAX_KEPT_INPUT_BYTES,
+  MAX_KEPT_TICKS,
+} from "./limits.js";
 import type { CpuRow } from "./membership.js";
 
 /** A member whose oldest unanswered tick is younger than this works. */
@@ -23,6 +31,8 @@ interface Clone {
   /** The tick as of which the image is exact; null: not yet. */
   imageSeq: number | null;
   holdMs: number;
+  /** The image as the newcomer has written it down; null: it has not. */
+  image: VerifiedCheckpoint | null;
   /** Results of the newcomer that were compared with the members' and agreed. */
   compared: number;
   pagesSent: number;
@@ -60,6 +70,14 @@ export class Reintegration {
     return this.#context.membership.row(clone.newcomer).lastSeq;
   }
 
+  /** Ticks after this one are needed to run on from the image, while that is worth it: a newcomer may take long to catch up. */
+  get keptFrom(): number {
+    const { voter } = this.#context;
+    const imageSeq = this.#clone?.imageSeq ?? Infinity;
+    const isMuch = voter.issued - imageSeq > CHECKPOINT_MOST_TICKS || voter.keptInputBytes > CHECKPOINT_MOST_INPUT_BYTES;
+    return isMuch ? Infinity : imageSeq;
+  }
+
   /** Starts one if there is a module to bring back and a member to copy from. */
   consider(): void {
     const { membership } = this.#context;
@@ -75,6 +93,7 @@ export class Reintegration {
       phase: "copying",
       imageSeq: null,
       holdMs: 0,
+      image: null,
       compared: 0,
       pagesSent: 0,
       pagesRemaining: 0,
@@ -83,7 +102,7 @@ export class Reintegration {
     this.#next += 1;
     newcomer.lastSeq = 0;
     membership.setRole(newcomer, "newcomer");
-    this.#send(newcomer.name, { kind: "expectImage", clone: this.#clone.number });
+    this.#send(newcomer.name, { kind: "expectImage", clone: this.#clone.number, keep: this.#context.options.checkpoints !== false });
     this.#event("info", "REINTEGRATION_STARTED", newcomer.name, `${newcomer.name} is being brought back into lockstep from ${donor}`);
   }
 
@@ -130,7 +149,7 @@ export class Reintegration {
       case "captured":
         return this.#captured(clone, message);
       case "restored":
-        return this.#restored(clone, message.seq);
+        return this.#restored(clone, message);
       case "cloneFailed":
         return this.fail(message.why);
       default:
@@ -175,8 +194,9 @@ export class Reintegration {
   }
 
   /** May come before the donor's `captured`, which travels another way; then this says as of which tick the image is. */
-  #restored(clone: Clone, seq: number): void {
+  #restored(clone: Clone, { seq, store, digest }: Extract<Message, { kind: "restored" }>): void {
     clone.phase = "catchingUp";
+    if (store !== "") clone.image = { seq, digest, store };
     if (!this.#follow(clone, seq)) return;
     // An idle guest gives nothing to compare: one tick of its own.
     this.#context.sequencer.poke();
@@ -223,10 +243,10 @@ export class Reintegration {
     return true;
   }
 
-  /** The newcomer is in the configuration in force. */
-  finish(row: CpuRow): void {
+  /** The newcomer is in the configuration in force. Its image as it has written it down; null: it has not. */
+  finish(row: CpuRow): VerifiedCheckpoint | null {
     const clone = this.#clone;
-    if (clone === null || clone.newcomer !== row.name) return;
+    if (clone === null || clone.newcomer !== row.name) return null;
     this.#clear();
     this.completed += 1;
     const durationMs = Math.round(this.#context.atMs - clone.startedAtMs);
@@ -237,6 +257,7 @@ export class Reintegration {
       compared: clone.compared,
       imageSeq: clone.imageSeq,
     });
+    return clone.image;
   }
 
   #clear(): void {

@@ -71,7 +71,7 @@ export class LockstepServer implements ServerContext {
     this.voter = new Voter(options.release, 0, options.pairs);
     this.reintegration = new Reintegration(this);
     this.adjudication = new Adjudication(this, this.reintegration);
-    this.checkpoints = new Checkpoints(this, this.adjudication);
+    this.checkpoints = new Checkpoints(this, this.adjudication, this.reintegration);
     this.adjudication.checkpoints = this.checkpoints;
     this.#recorder = new Recorder(this, this.checkpoints);
     this.#verification = new Verification(this, this.adjudication);
@@ -450,7 +450,7 @@ export class LockstepServer implements ServerContext {
       cpus: winner.cpus,
     });
     this.disk.configured(winner, this.phase === "resuming");
-    for (const row of joined) this.reintegration.finish(row);
+    for (const row of joined) this.checkpoints.adopt(row.name, this.reintegration.finish(row));
     if (this.phase === "resuming") this.#resumption.won();
     else if (!this.#hasRun && !this.#power.isOn && this.membership.live.length > 0) {
       // A claim of before may have won without some who wait by now: after the power-on they come in by reintegration only.

@@ -159,7 +159,7 @@ export interface Machine {
   fullDigest(): string;
   /** Starts a capture; only one at a time. */
   capture(): Capture;
-  /** Starts marking checkpoints, independent of captures; one checkpointer at a time. */
+  /** Starts marking checkpoints, independent of captures; one checkpointer at a time. It may be there before an image comes in. */
   checkpointer(): Checkpointer;
   /** Applies one piece of an image of an equal description; the machine may run once the state record was applied. */
   restore(piece: ImagePiece): void;

@@ -469,6 +469,7 @@ export class ToyMachine implements Machine {
     const page = this.#page(piece.page);
     if (piece.bytes.length === 0) page.fill(0);
     else page.set(piece.bytes);
+    this.#markDirty(piece.page);
   }
 
   flipBit(address: number, bit: number): void {

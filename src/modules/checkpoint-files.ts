@@ -3,7 +3,7 @@
  * slot. Slots of the verified checkpoint are never written to; the index is replaced in one step. So a module that dies at any moment
  * leaves a checkpoint that another process can read. In the run directory, which is memory on most hosts: none of it outlives the server.
  */
-import { closeSync, mkdirSync, openSync, readFileSync, readSync, renameSync, writeFileSync, writeSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, readFileSync, readSync, renameSync, writeFileSync, writevSync } from "node:fs";
 import { readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { assert } from "../foundation/assert.js";
@@ -19,6 +19,21 @@ const HEADER_BYTES = 24;
 const ZERO = -1;
 const NONE = -2;
 const READ_SLOTS = 1024;
+/** Below what a system takes in one call (IOV_MAX, 1024 on Linux). */
+const WRITTEN_AT_ONCE = 512;
+
+/** Pages that go to slots that follow one another. */
+interface SlotRun {
+  readonly first: number;
+  readonly pages: Uint8Array[];
+}
+
+/** In one call: most of what a small write costs is the call. */
+function writeRun(file: number, { first, pages }: SlotRun): void {
+  if (pages.length === 0) return;
+  const written = writevSync(file, pages, first * PAGE_BYTES);
+  if (written !== pages.length * PAGE_BYTES) throw new Error(`only ${written} of ${pages.length * PAGE_BYTES} bytes were written`);
+}
 
 /** Stores of all CPU modules of a server; the I/O module and management read there too. */
 export function checkpointDirectory(config: { readonly runDirectory: string }): string {
@@ -74,16 +89,22 @@ export class FileCheckpointStore implements CheckpointStore {
 
   put(pieces: readonly ImagePiece[]): void {
     assert(this.#file !== null, "the store is open");
+    let run: SlotRun = { first: 0, pages: [] };
     for (const { page, bytes } of pieces) {
       if (page < 0) this.#state = bytes.slice();
       else if (bytes.length === 0) this.#place(page, ZERO);
       else {
         const earlier = this.#pending[page] as number;
         const slot = earlier >= 0 ? earlier : (this.#free.pop() ?? this.#used++);
-        writeSync(this.#file, bytes, 0, PAGE_BYTES, slot * PAGE_BYTES);
+        if (slot !== run.first + run.pages.length || run.pages.length === WRITTEN_AT_ONCE) {
+          writeRun(this.#file, run);
+          run = { first: slot, pages: [] };
+        }
+        run.pages.push(bytes);
         this.#place(page, slot);
       }
     }
+    writeRun(this.#file, run);
   }
 
   #place(page: number, slot: number): void {

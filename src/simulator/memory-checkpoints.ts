@@ -30,9 +30,12 @@ export class MemoryCheckpoints {
     let name = "";
     let pending = new Map<number, Uint8Array>();
     let sealed: StoredCheckpoint | null = null;
+    let isOpen = false;
     return {
       open: () => {
+        assert(!isOpen, "one checkpoint at a time");
         this.#demandRoom();
+        isOpen = true;
         opened += 1;
         name = `${prefix}-${opened}`;
         pending = new Map();
@@ -56,6 +59,7 @@ export class MemoryCheckpoints {
         sealed = null;
       },
       close: (retire) => {
+        isOpen = false;
         if (!retire) this.#stored.delete(name);
       },
       load: (wanted, restore) => this.#load(wanted, restore),

@@ -13,7 +13,7 @@ import type { MachineInput, MachineOutput } from "../machine/machine.js";
 import type { ModuleKind } from "./control.js";
 
 /** Raised whenever a message changes its meaning or form; modules of different versions refuse each other. */
-export const PROTOCOL_VERSION = 5;
+export const PROTOCOL_VERSION = 6;
 
 /** A configuration: which modules count, decided by the arbiter (DESIGN section 4). */
 export interface ConfigurationRecord {
@@ -85,8 +85,8 @@ export type PlainMessage =
   | { readonly kind: "payloadRequest"; readonly seq: number }
   /** First message of a CPU module to an I/O module after hello: what it knows. `blank`: its machine has never run. */
   | { readonly kind: "memberState"; readonly configuration: number; readonly seq: number; readonly blank: boolean }
-  /** To a newcomer: accept the image of this clone, and no other. */
-  | { readonly kind: "expectImage"; readonly clone: number }
+  /** To a newcomer: accept the image of this clone, and no other. `keep`: write it down as a checkpoint too. */
+  | { readonly kind: "expectImage"; readonly clone: number; readonly keep: boolean }
   /** The newcomer's answer to it: only now the donor is told, since its image travels another way and might come first. */
   | { readonly kind: "imageExpected"; readonly clone: number }
   /** To a donor: send an image to the newcomer that listens at this socket. */
@@ -103,8 +103,11 @@ export type PlainMessage =
       readonly pages: number;
       readonly bytes: number;
     }
-  /** From the newcomer: the image is in, ticks after seq may run. */
-  | { readonly kind: "restored"; readonly clone: number; readonly seq: number }
+  /**
+   * From the newcomer: the image is in, ticks after seq may run. `store`: where it is written down as a checkpoint, whose digest is
+   * `digest`; both empty: nowhere.
+   */
+  | { readonly kind: "restored"; readonly clone: number; readonly seq: number; readonly store: string; readonly digest: string }
   | { readonly kind: "imageStart"; readonly clone: number }
   | { readonly kind: "imageEnd"; readonly clone: number; readonly seq: number; readonly configuration: number }
   /** A configuration that won. `fullOutputs`: the receiver sends complete results, not only digests. */

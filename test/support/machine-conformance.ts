@@ -197,7 +197,7 @@ export function machineConformance(name: string, create: () => Machine, given: C
   test(`${name}: checkpoints of equal machines are equal, whenever their pages were taken, and a restored one is the machine`, () => {
     const { ticks } = course(options, 4);
     const random = new SeededRandom(9);
-    const [left, right, third] = [create(), create(), create()];
+    const [left, right, third, fourth] = [create(), create(), create(), create()];
     const [first, second] = [left.checkpointer(), right.checkpointer()];
     const image = new Map<number, ImagePiece>();
     const keep = (pieces: readonly ImagePiece[]): void => pieces.forEach((piece) => image.set(piece.page, copy(piece)));
@@ -214,15 +214,29 @@ export function machineConformance(name: string, create: () => Machine, given: C
       keep(mine.pieces);
     }
     const state = image.get(-1) as ImagePiece;
-    for (const piece of image.values()) if (piece !== state) third.restore(piece);
+    const early = fourth.checkpointer();
+    for (const piece of image.values()) {
+      if (piece === state) continue;
+      third.restore(piece);
+      fourth.restore(piece);
+      early.take(random.below(3));
+    }
     third.restore(state);
+    fourth.restore(state);
     const whole = create();
     const checked = third.checkpointer().mark();
     for (const tick of ticks.slice(0, markAt + 31)) whole.run(tick);
     assert.equal(third.fullDigest(), whole.fullDigest());
-    assert.equal(checked.digest, whole.checkpointer().mark().digest);
-    for (const [index, tick] of ticks.slice(markAt + 31).entries())
-      same(third.run(tick), whole.run(tick), `${index} ticks after the restore`);
+    const beside = whole.checkpointer();
+    assert.equal(checked.digest, beside.mark().digest);
+    assert.equal(early.mark().digest, checked.digest, "of a checkpointer that was there before the image came in");
+    for (const [index, tick] of ticks.slice(markAt + 31).entries()) {
+      const expected = whole.run(tick);
+      same(third.run(tick), expected, `${index} ticks after the restore`);
+      same(fourth.run(tick), expected, `${index} ticks after the restore with a checkpointer`);
+    }
+    assert.equal(early.findDamage(fourth.description.ramBytes / 4096), null);
+    assert.equal(early.mark().digest, beside.mark().digest);
   });
 
   test(`${name}: a bit that flips by itself is found where nothing was written since, and leaves the digest of a checkpoint alone`, () => {

@@ -157,4 +157,13 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     seeds: 200,
     foundWith: 71,
   },
+  {
+    name: "leaves the place where checkpoints are written open when it is full",
+    file: "member-checkpoints.js",
+    find: `if (this.#kept !== null)
+                this.#store.close(false);`,
+    replace: "",
+    seeds: 60,
+    foundWith: 36,
+  },
 ];

@@ -149,10 +149,10 @@ class Rv64Machine implements Machine {
   }
 
   restore(piece: ImagePiece): void {
-    assert(this.activeCheckpointer === null, "a machine with a checkpointer cannot be restored");
     assert(this.activeCapture === null, "a machine that is being captured cannot be restored");
     if (!this.restoring) {
       this.clear(0n);
+      this.markAllPages();
       this.restoring = true;
     }
     if (piece.page === STATE_PIECE) {
@@ -167,6 +167,7 @@ class Rv64Machine implements Machine {
     }
     const start = RAM + piece.page * PAGE_BYTES;
     this.ramIsClean = false;
+    this.memory.bytes[PAGE_FLAGS + piece.page]! |= PAGE_UNMARKED;
     if (piece.bytes.length > 0) this.memory.bytes.set(piece.bytes, start);
     else this.memory.bytes.fill(0, start, start + PAGE_BYTES);
   }
@@ -238,7 +239,11 @@ class Rv64Machine implements Machine {
     this.ramIsClean = false;
     setUpHarts(this.memory, { harts, epochNs, timeNs, entry: BigInt(entry), deviceTree: BigInt(deviceTree), direct: true });
     this.core.initialise();
-    // A capture or checkpointer that goes on over the power cycle must take all of RAM again.
+    this.markAllPages();
+  }
+
+  /** A capture or checkpointer that goes on although RAM is another one must take all of it again. */
+  private markAllPages(): void {
     this.memory.bytes.fill(PAGE_DIRTY | PAGE_UNMARKED, PAGE_FLAGS, PAGE_FLAGS + this.memory.ramBytes / PAGE_BYTES);
   }
 
