@@ -1,7 +1,10 @@
 /** Starts and removes the servers of a qualification: on a bridge of their own, with names and directories of their own. */
-import { rmSync } from "node:fs";
+import { lstatSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { SteadfastError } from "../foundation/errors.js";
 import type { ServerPlan } from "../modules/management-plan.js";
+import { RUN_FOLDER_PREFIX } from "../qualification/suite.js";
 import type { Side, Subject, SuiteServer, SuiteServers, SuiteSource } from "../qualification/suite-servers.js";
 import { ServerClient } from "./client.js";
 import { stopServer } from "./down.js";
@@ -124,9 +127,15 @@ export class CertifyServers implements SuiteServers {
     await this.removeLeftovers();
   }
 
-  /** Those of a run that was killed. Not while one runs, whoever's. */
+  /** Those of a run that was killed, and its folders. Not while one runs, whoever's. */
   async removeLeftovers(): Promise<void> {
     for (const side of ["changed", "base"] as const) await remove(side);
+    for (const name of readdirSync(tmpdir())) {
+      if (!name.startsWith(RUN_FOLDER_PREFIX)) continue;
+      const path = join(tmpdir(), name);
+      // Whoever may start the servers of a qualification is root here; another user's folders are not of one.
+      if (lstatSync(path, { throwIfNoEntry: false })?.uid === process.getuid?.()) rmSync(path, { recursive: true, force: true });
+    }
   }
 
   #mustBeOpen(): void {

@@ -135,11 +135,14 @@ async function runRow(run: Run, check: Check, tell: Tell): Promise<Row> {
   return { ...graded, id, name, proves, level, seed, seconds, reproduce: reproducingCommand(parameters, level, id, seed) };
 }
 
+/** In the directory for temporary files; the run that was killed leaves its own there. */
+export const RUN_FOLDER_PREFIX = "steadfast-certify-";
+
 /** What the checks of one run share: servers, boots, the services' first start. */
 class Run {
   readonly nodes: readonly NodeProgram[];
   readonly #amounts: Amounts;
-  readonly #folder = mkdtempSync(join(tmpdir(), "steadfast-certify-"));
+  readonly #folder = mkdtempSync(join(tmpdir(), RUN_FOLDER_PREFIX));
   #changedBoot: Promise<Courses> | undefined;
   #changedServer: Promise<SuiteServer> | undefined;
   #baseServer: Promise<SuiteServer> | undefined;
