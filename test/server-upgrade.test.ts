@@ -201,11 +201,29 @@ describe(
       await server.until((report) => report.disk?.mirrors["io1"]?.state === "in sync", "whole");
     });
 
-    test("a kernel is committed", async () => {
+    test("a kernel: the guest runs Debian's own, and goes back to the hardened one with all that was acknowledged", async () => {
       const stock = await workshop.make(server, "stock", "kernel: { kind: stock }\n");
-      const { outageMs, to } = await upgrade(stock, "--cutover");
+      const hardened = await server.inGuest("uname -r");
+      const writing = new Writing();
+      const { phase, outageMs } = await upgrade(stock, "--cutover");
+      assert.equal(phase, "uncommitted");
       process.stdout.write(`# outage of the kernel's cutover: ${outageMs} ms\n`);
       assert.match(await server.inGuest("uname -r"), /deb/);
+      await writing.end();
+      const again = new Writing();
+      const back = await server.facts<PastInstallation>(["change", "rollback"], LIMIT_MS);
+      assert.equal(back.outcome, "rolledBack");
+      await again.end();
+      await writing.writer.check(true);
+      assert.equal(await server.inGuest("uname -r"), hardened);
+      assert.equal((await server.status()).certification?.state, "base");
+      await server.untilDuplex();
+      await server.until((report) => report.disk?.mirrors["io1"]?.state === "in sync", "whole");
+      await server.assertEqual();
+    });
+
+    test("what is committed stays", async () => {
+      const { to } = await upgrade(line, "--cutover");
       const done = await server.facts<PastInstallation>(["change", "commit"], LIMIT_MS);
       assert.deepEqual([done.outcome, done.why, (await changes()).running], ["upgraded", null, to.image]);
       for (const enclosure of ["enclosure0", "enclosure1"])
