@@ -22,7 +22,7 @@ import { formatMs } from "./plot.js";
 const P99_RATIO_MOST = 1.1;
 const CLIENTS = 16;
 const ACCOUNTS = 100;
-const SLICE_SECONDS = 5;
+const SLICE_SECONDS = 10;
 /** After an attack, until its connections are gone; before a measurement under one, until it is at its height. */
 const SETTLE_MS = 2000;
 
