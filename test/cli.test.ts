@@ -291,3 +291,22 @@ describe("bad input", () => {
     for (const server of readdirSync(join(base, "run"))) assert.deepEqual(readdirSync(join(base, "run", server)), []);
   });
 });
+
+/** Exit code of a program that writes for ever to a reader that goes away; `first`: what it says of that beforehand. */
+function endWithoutReader(first: string): Promise<number | null> {
+  const home = new URL("../dist/cli/reader-gone.js", import.meta.url).href;
+  const program = `import { endWithoutReader, whenReaderGone } from ${JSON.stringify(home)};
+    process.stdout.on("error", endWithoutReader);
+    ${first}
+    setInterval(() => process.stdout.write("more\\n"), 1);`;
+  const child = spawn(process.execPath, ["--input-type=module", "-e", program], { stdio: ["ignore", "pipe", "inherit"] });
+  child.stdout.once("data", () => child.stdout.destroy());
+  return new Promise((resolve) => child.once("close", resolve));
+}
+
+test("a command whose output nobody reads any more ends well, and cleans up first if it has to", async () => {
+  assert.equal(await endWithoutReader(""), 0);
+  const cleanUp = "whenReaderGone(() => { console.log('not read'); setTimeout(() => process.exit(7), 50); })";
+  assert.equal(await endWithoutReader(`${cleanUp};`), 7);
+  assert.equal(await endWithoutReader(`${cleanUp}();`), 0, "when there is nothing left to clean up");
+});

@@ -23,6 +23,7 @@ import { chaosText, httpText, paymentText } from "../bench/report.js";
 import type { DrillSource } from "../bench/server-view.js";
 import { ServerClient } from "./client.js";
 import { sourceOf } from "./drill-source.js";
+import { whenReaderGone } from "./reader-gone.js";
 import { chosenServer } from "./server-choice.js";
 import { wholeNumber } from "./whole-number.js";
 
@@ -212,6 +213,7 @@ async function figures(flags: FigureFlags, measure: (context: BenchContext) => P
   };
   process.once("SIGINT", interrupted);
   process.once("SIGTERM", interrupted);
+  const forget = whenReaderGone(interrupted);
   try {
     const measured = await measure(context);
     process.stdout.write(
@@ -223,6 +225,7 @@ async function figures(flags: FigureFlags, measure: (context: BenchContext) => P
     await (cleaning ?? context.stopAll());
     process.removeListener("SIGINT", interrupted);
     process.removeListener("SIGTERM", interrupted);
+    forget();
     unlock();
   }
 }

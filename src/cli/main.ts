@@ -6,6 +6,7 @@ import { addDownCommand } from "./down.js";
 import { addInspectCommands } from "./inspect.js";
 import { addOperateCommands } from "./operate.js";
 import { EXIT_CODES_HELP, EXIT_USAGE, printJson, reportError } from "./output.js";
+import { endWithoutReader } from "./reader-gone.js";
 import { addTopCommand } from "./top.js";
 
 type Adder = (program: Command) => void;
@@ -67,19 +68,8 @@ export async function makeProgram(first: string | undefined, json: boolean): Pro
   return program;
 }
 
-/** A reader that has seen enough (`| head`) is no failure. A command that has something to clean up does so, as if it were interrupted. */
-function readerGone(): (error: NodeJS.ErrnoException) => void {
-  let isEnding = false;
-  return ({ code }) => {
-    // What it says while it cleans up is not read either.
-    if (isEnding) return;
-    isEnding = true;
-    if (!process.emit("SIGTERM")) process.exit(code === "EPIPE" ? 0 : 1);
-  };
-}
-
 export async function runCli(argv: readonly string[]): Promise<void> {
-  process.stdout.on("error", readerGone());
+  process.stdout.on("error", endWithoutReader);
   const json = argv.includes("--json");
   try {
     const program = await makeProgram(argv[2], json);

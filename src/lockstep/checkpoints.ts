@@ -218,8 +218,8 @@ export class Checkpoints {
     }
     if (this.#isFirst) {
       this.#isFirst = false;
-      const isNews = this.#verified === null ? ": from here on it can be proven who is right" : "";
-      const text = `${this.#members.join(" and ")} were found equal in all of their state at tick ${seq}${isNews}`;
+      const proof = this.#verified === null ? ": from here on it can be proven who is right" : "";
+      const text = `${this.#members.join(" and ")} were found equal in all of their state at tick ${seq}${proof}`;
       this.#context.event("info", "CHECKPOINT_VERIFIED", text, undefined, {
         seq,
         afterMs: Math.round(this.#context.atMs - this.#beganAtMs),
