@@ -88,7 +88,7 @@ export class Adjudication {
     const checkpoint = this.checkpoints?.verified ?? null;
     const claims = this.#claimsAt(seq);
     const { voter, options, waitedMs, atMs } = this.#context;
-    const isPossible = checkpoint !== null && this.#judge !== null && voter.ballot(checkpoint.seq + 1) !== undefined;
+    const isPossible = checkpoint !== null && this.#judge !== null && voter.keepsAfter(checkpoint.seq);
     if (!isPossible) return this.#byRecord(groups, seq, what, claims, "there is no verified checkpoint");
     const busyMs = Math.round(this.checkpoints?.busySinceVerifiedMs ?? 0);
     this.#case = { seq, what, groups, claims, checkpoint, busyMs, sinceWaitedMs: waitedMs, sinceMs: atMs, isRestoring: false, found: [] };

@@ -153,9 +153,8 @@ export class Checkpoints {
     const { membership, voter, options } = this.#context;
     if (image === null || options.checkpoints === false) return;
     this.end();
-    const isComplete = image.seq === voter.issued || voter.ballot(image.seq + 1) !== undefined;
     const isBetter = this.#verified === null || membership.live.length <= 2;
-    const isAdopted = isComplete && isBetter && !this.isHeld;
+    const isAdopted = voter.keepsAfter(image.seq) && isBetter && !this.isHeld;
     this.#begin(membership.live, newcomer, isAdopted ? image.store : "");
     if (!isAdopted) return;
     this.#verified = image;

@@ -177,7 +177,7 @@ export class Reintegration {
   #follow(clone: Clone, seq: number): boolean {
     if (clone.imageSeq !== null) return true;
     const { voter, sequencer } = this.#context;
-    if (seq > voter.issued || (seq < voter.issued && voter.ballot(seq + 1) === undefined)) {
+    if (!voter.keepsAfter(seq)) {
       this.fail("the ticks after its image are not kept any more");
       return false;
     }

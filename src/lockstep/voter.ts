@@ -134,6 +134,11 @@ export class Voter {
     return this.#ballots.get(this.#released + 1);
   }
 
+  /** Whether a module that has run everything up to `seq` can run on from there: every later tick is kept, or there is none. */
+  keepsAfter(seq: number): boolean {
+    return seq === this.issued || this.ballot(seq + 1) !== undefined;
+  }
+
   /** A kept tick for a module that runs it later: under the configuration in force, since lower ones are refused as overtaken. */
   keptTick(seq: number, configuration: number): TickMessage {
     const ballot = this.#ballots.get(seq);
