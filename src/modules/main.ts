@@ -1,6 +1,7 @@
 /** Entry point of every module process: `node main.js <cpu|io|management> <config.json>`. */
 import { SteadfastError } from "../foundation/errors.js";
 import { readModuleConfig } from "./config.js";
+import { collectLessOften } from "./heap-growth.js";
 
 async function main(): Promise<void> {
   const [kind, path] = process.argv.slice(2);
@@ -11,6 +12,7 @@ async function main(): Promise<void> {
   // A module outlives the terminal and the process that started it; a reader that went away is an error of one connection only.
   process.on("SIGHUP", () => undefined);
   process.on("SIGPIPE", () => undefined);
+  if (config.kind !== "management") collectLessOften();
   switch (config.kind) {
     case "cpu":
       return (await import("./cpu.js")).runCpu(config);
