@@ -181,15 +181,21 @@ describe("what is asked before something is done", () => {
 
 describe("the charts", () => {
   test("have rates between samples, and a gap where nothing was heard or a counter began anew", () => {
-    const report = (committed: number): ReportView => ({ ...REPORT, committed });
+    // A request is answered with every tick, 2 ms after it came.
+    const report = (committed: number): ReportView => {
+      const counters = { ...REPORT.counters, requests: committed, answerMs: 2 * committed };
+      return { ...REPORT, committed, counters };
+    };
     let history = addSample(EMPTY_HISTORY, 1000, report(100));
     history = addSample(history, 1500, report(600));
     history = addSample(history, 2000, null);
     history = addSample(history, 2500, report(900));
     history = addSample(history, 3000, report(10));
     history = addSample(history, 3500, report(20));
-    const [ticks, lag, mips] = chartsOf(history);
+    const [requests, latency, ticks, lag, mips] = chartsOf(history);
     assert.deepEqual(ticks?.series[0]?.values, [null, 1000, null, null, null, 20]);
+    assert.deepEqual(requests?.series[0]?.values, [null, 1000, null, null, null, 20]);
+    assert.deepEqual(latency?.series[0]?.values, [null, 2, null, null, null, 2]);
     assert.deepEqual(
       lag?.series.map((series) => series.label),
       ["cpu0", "cpu1", "not committed"],

@@ -68,6 +68,8 @@ export const countersSchema = z.object({
   framesIn: count,
   framesOut: count,
   droppedFrames: count,
+  requests: count.describe("To the guest that it answered, as the network shows them."),
+  answerMs: size.describe("How long all those answers together took to begin."),
 });
 
 export const agentAnswerSchema = z.object({

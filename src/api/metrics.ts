@@ -125,6 +125,12 @@ const SERVER_METRICS: readonly Metric[] = [
     "Frames from the network that were not taken because the input queue was full.",
     (it) => it.counters.droppedFrames,
   ),
+  server("guest_requests_total", "Requests over the network that the guest answered.", (it) => it.counters.requests),
+  server(
+    "guest_answer_seconds_total",
+    "How long the answers to those requests took to begin, all together.",
+    (it) => it.counters.answerMs / MS_PER_SECOND,
+  ),
   server("guest_panics_total", "Panics of the guest's kernel.", (it) => it.guestFaults.panics),
   server("guest_hangs_total", "Times that the guest's own software hung.", (it) => it.guestFaults.hangs),
   server("guest_restarts_total", "Power cycles because the guest hung.", (it) => it.guestFaults.restarts),

@@ -610,6 +610,10 @@ export interface components {
             framesIn: number;
             framesOut: number;
             droppedFrames: number;
+            /** @description To the guest that it answered, as the network shows them. */
+            requests: number;
+            /** @description How long all those answers together took to begin. */
+            answerMs: number;
         };
         Disk: {
             configuration: number;

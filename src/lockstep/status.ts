@@ -1,5 +1,6 @@
 /** The operator's view of the lockstep server. */
 import type { DiskStatus, ModuleStatus, Redundancy, ServerStatus } from "../wire/control.js";
+import { NO_EXCHANGES } from "./exchanges.js";
 import type { CpuRow } from "./membership.js";
 import type { LockstepServer } from "./server.js";
 
@@ -101,6 +102,8 @@ export function buildStatus(server: LockstepServer): ServerStatus {
       framesIn: sequencer.framesIn,
       framesOut: counters.framesOut,
       droppedFrames: sequencer.droppedFrames,
+      // Counted where frames pass, by whoever has a port.
+      ...NO_EXCHANGES,
     },
     disk,
     mips: Math.round(server.mips * 10) / 10,

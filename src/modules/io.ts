@@ -7,6 +7,7 @@ import { setFlagsFromString } from "node:v8";
 import { FileArbiter } from "../arbiters/file.js";
 import type { CourseStep } from "../lockstep/miscompare-report.js";
 import { MirrorLinks } from "../lockstep/mirror-links.js";
+import { ExchangeMeter } from "../lockstep/exchanges.js";
 import { LockstepServer } from "../lockstep/server.js";
 import type { ServerEffect, ServerEvent } from "../lockstep/server-types.js";
 import { DIGEST_PATTERN } from "../certification/digest.js";
@@ -55,6 +56,7 @@ class IoModule {
   #mirror: BlockStore | null = null;
   readonly #guestMac: Uint8Array | null;
   readonly #endings = new EndingWatch();
+  readonly #exchanges = new ExchangeMeter();
   readonly #feed = new ManagementFeed();
   readonly #timer = new PreciseTimer(() => this.#dispatch({ kind: "wake" }));
   readonly #pending: Untimed[] = [];
@@ -118,6 +120,8 @@ class IoModule {
         const ours = frames.filter((frame) => this.#guestMac === null || isFor(frame, this.#guestMac));
         if (ours.length === 0) return;
         this.#endings.care();
+        const nowMs = performance.now();
+        if (this.#isInPower) for (const frame of ours) this.#exchanges.toGuest(frame, nowMs);
         this.#dispatch({ kind: "frames", port: 0, frames: ours });
       },
       (notice) => this.#tell({ kind: "event", atMs: Date.now(), module: this.#config.name, ...notice }),
@@ -194,6 +198,7 @@ class IoModule {
         return;
       case "transmit":
         this.#port?.send(effect.bytes);
+        this.#exchanges.fromGuest(effect.bytes, performance.now());
         return;
       case "console":
         return this.#tell({ kind: "console", base64: Buffer.from(effect.bytes).toString("base64") });
@@ -341,7 +346,7 @@ class IoModule {
     const status = this.#server.status();
     this.#reportedSeq = status.seq;
     this.#reportedAtMs = performance.now();
-    this.#feed.report(status);
+    this.#feed.report({ ...status, counters: { ...status.counters, ...this.#exchanges.counters } });
   }
 
   #control(message: Message, manager: Peer): void {

@@ -148,6 +148,8 @@ export const NO_COUNTERS: ServerCounters = {
   framesIn: 0,
   framesOut: 0,
   droppedFrames: 0,
+  requests: 0,
+  answerMs: 0,
 };
 
 export function addCounters(past: ServerCounters, now: ServerCounters): ServerCounters {
@@ -163,6 +165,8 @@ export function addCounters(past: ServerCounters, now: ServerCounters): ServerCo
     framesIn: past.framesIn + now.framesIn,
     framesOut: past.framesOut + now.framesOut,
     droppedFrames: past.droppedFrames + now.droppedFrames,
+    requests: past.requests + now.requests,
+    answerMs: past.answerMs + now.answerMs,
   };
 }
 

@@ -15,6 +15,10 @@ export interface Sample {
   readonly inFlightTicks: Value;
   readonly framesInPerSecond: Value;
   readonly framesOutPerSecond: Value;
+  /** That the guest answered, as the network shows them. */
+  readonly requestsPerSecond: Value;
+  /** Until their answers began, of those since the last sample. */
+  readonly meanAnswerMs: Value;
   /** By CPU module. */
   readonly lagTicks: Readonly<Record<string, number>>;
   readonly mips: Readonly<Record<string, number>>;
@@ -30,6 +34,13 @@ export const EMPTY_HISTORY: History = { samples: [], last: null };
 /** A counter that went back began anew: no rate is known. */
 function rate(now: number, before: number, elapsedMs: number): Value {
   return now < before || elapsedMs <= 0 ? null : ((now - before) * 1000) / elapsedMs;
+}
+
+/** Null: nothing was answered meanwhile, or the counters began anew. */
+function meanAnswerMs({ counters: now }: ReportView, { counters: before }: ReportView): Value {
+  const requests = now.requests - before.requests;
+  const answerMs = now.answerMs - before.answerMs;
+  return requests > 0 && answerMs >= 0 ? answerMs / requests : null;
 }
 
 function gauges(report: ReportView, read: (module: ReportView["modules"][number]) => number | undefined): Record<string, number> {
@@ -50,7 +61,8 @@ export function addSample(history: History, atMs: number, report: ReportView | n
 function sampleOf({ last }: History, atMs: number, report: ReportView | null): Sample {
   if (report === null)
     return {
-      ...{ atMs, committedPerSecond: null, inFlightTicks: null, framesInPerSecond: null, framesOutPerSecond: null, lagTicks: {}, mips: {} },
+      ...{ atMs, committedPerSecond: null, inFlightTicks: null, framesInPerSecond: null, framesOutPerSecond: null },
+      ...{ requestsPerSecond: null, meanAnswerMs: null, lagTicks: {}, mips: {} },
     };
   const per = (read: (of: ReportView) => number): Value => (last === null ? null : rate(read(report), read(last.report), atMs - last.atMs));
   return {
@@ -59,6 +71,8 @@ function sampleOf({ last }: History, atMs: number, report: ReportView | null): S
     inFlightTicks: Math.max(0, report.seq - report.committed),
     framesInPerSecond: per((of) => of.counters.framesIn),
     framesOutPerSecond: per((of) => of.counters.framesOut),
+    requestsPerSecond: per((of) => of.counters.requests),
+    meanAnswerMs: last === null ? null : meanAnswerMs(report, last.report),
     lagTicks: gauges(report, (module) => module.lagTicks),
     mips: gauges(report, (module) => module.mips),
   };
@@ -79,6 +93,8 @@ function perModule(samples: readonly Sample[], read: (sample: Sample) => Readonl
 export function chartsOf({ samples }: History): Chart[] {
   const one = (label: string, read: (sample: Sample) => Value): Chart["series"][number] => ({ label, values: samples.map(read) });
   return [
+    { id: "requests", title: "Requests answered", unit: "per second", series: [one("answered", (each) => each.requestsPerSecond)] },
+    { id: "latency", title: "Latency of answers", unit: "ms, mean", series: [one("until they begin", (each) => each.meanAnswerMs)] },
     { id: "ticks", title: "Committed ticks", unit: "per second", series: [one("committed", (each) => each.committedPerSecond)] },
     {
       id: "lag",

@@ -51,6 +51,9 @@ export interface ServerCounters {
   readonly framesOut: number;
   /** Frames from the network that were not taken because the input queue was full. */
   readonly droppedFrames: number;
+  /** To the guest that it answered, as the network shows them, and how long all those answers together took to begin. */
+  readonly requests: number;
+  readonly answerMs: number;
 }
 
 /** `active`: it sequences, or is about to. `fenced`: it was overtaken. */

@@ -47,6 +47,8 @@ export const SAMPLE_REPORT: ServerReport = {
     framesIn: 10,
     framesOut: 11,
     droppedFrames: 0,
+    requests: 5,
+    answerMs: 12.5,
   },
   disk: {
     configuration: 3,
