@@ -1,7 +1,7 @@
 /**
  * Requests to the guest and how long their answers took, as the network shows them: the first bytes of a client over TCP or UDP (IPv4) until
- * the next bytes that the guest sends it. What they say is not looked at,
- * so that every protocol counts; so do the guest's own connections to others, from their answer to what it sends next.
+ * the next bytes that the guest sends it. What they say is not looked at, so that every protocol counts; so do
+ * the guest's own connections to others, from their answer to what it sends next.
  */
 
 /** Clients who wait for an answer; of more, those who wait for longest are not counted. */
@@ -55,7 +55,8 @@ export class ExchangeMeter {
   }
 
   #forgetOldest(): void {
-    for (const client of this.#openSinceMs.keys()) return void this.#openSinceMs.delete(client);
+    const [oldest] = this.#openSinceMs.keys();
+    if (oldest !== undefined) this.#openSinceMs.delete(oldest);
   }
 }
 

@@ -3,7 +3,6 @@
  * and the management connections.
  */
 import { randomBytes } from "node:crypto";
-import { setFlagsFromString } from "node:v8";
 import { FileArbiter } from "../arbiters/file.js";
 import type { CourseStep } from "../lockstep/miscompare-report.js";
 import { MirrorLinks } from "../lockstep/mirror-links.js";
@@ -31,6 +30,7 @@ import { ManagementFeed } from "./management-feed.js";
 import { PreciseTimer } from "./precise-timer.js";
 import { sequenceFirst } from "./start-priority.js";
 import { keepConnected, listenForPeers, type Identity, type KeptLink, type Peer, type PeerHandlers } from "./transport.js";
+import { keepCompiledCode } from "./v8-flags.js";
 
 const STATUS_EVERY_MS = 100;
 /** Said even when nothing changed: management takes a sequencer that is silent for long to be hung. */
@@ -120,8 +120,7 @@ class IoModule {
         const ours = frames.filter((frame) => this.#guestMac === null || isFor(frame, this.#guestMac));
         if (ours.length === 0) return;
         this.#endings.care();
-        const nowMs = performance.now();
-        if (this.#isInPower) for (const frame of ours) this.#exchanges.toGuest(frame, nowMs);
+        if (this.#isInPower) for (const frame of ours) this.#exchanges.toGuest(frame, performance.now());
         this.#dispatch({ kind: "frames", port: 0, frames: ours });
       },
       (notice) => this.#tell({ kind: "event", atMs: Date.now(), module: this.#config.name, ...notice }),
@@ -421,8 +420,7 @@ function enclosuresOf(config: ModuleConfig): Readonly<Record<string, string>> {
 export async function runIo(config: ModuleConfig): Promise<void> {
   const port = await openPort(config.network);
   if (config.ioModules.length > 1) {
-    // Else what was compiled is thrown away after some collections of garbage; a stand-by waits for months.
-    setFlagsFromString("--no-flush-bytecode");
+    keepCompiledCode();
     rehearseTakeover();
   }
   await new IoModule(config, port).start();

@@ -1,7 +1,7 @@
 /** Entry point of every module process: `node main.js <cpu|io|management> <config.json>`. */
 import { SteadfastError } from "../foundation/errors.js";
 import { readModuleConfig } from "./config.js";
-import { collectLessOften } from "./heap-growth.js";
+import { collectLessOften } from "./v8-flags.js";
 
 async function main(): Promise<void> {
   const [kind, path] = process.argv.slice(2);
