@@ -14,11 +14,13 @@ export class NodeFile implements StoreFile {
   }
 
   read(offset: number, lengthBytes: number, done: (failure: Failure, bytes: Uint8Array) => void): void {
-    const bytes = new Uint8Array(lengthBytes);
+    // Not cleared first: to clear what is then read over takes as long as to read it.
+    const bytes = new Uint8Array(Buffer.allocUnsafeSlow(lengthBytes).buffer);
     const next = (at: number): void => {
       read(this.#descriptor, bytes, at, lengthBytes - at, offset + at, (error, count) => {
-        if (error !== null) return done(error.message, bytes);
         // After the end of the file there are zeros.
+        if (error !== null || count === 0) bytes.fill(0, at);
+        if (error !== null) return done(error.message, bytes);
         if (count === 0 || at + count === lengthBytes) return done(null, bytes);
         next(at + count);
       });

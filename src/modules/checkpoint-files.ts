@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { assert } from "../foundation/assert.js";
 import type { CheckpointStore, StoredCheckpoint } from "../lockstep/checkpoint-store.js";
 import type { ImagePiece } from "../machine/machine.js";
+import { SlotPool } from "./slot-pool.js";
 
 const PAGE_BYTES = 4096;
 /** "SFC1". */
@@ -57,8 +58,7 @@ export class FileCheckpointStore implements CheckpointStore {
   /** Slot of each page of the verified checkpoint, and of those put since; NONE: as in the verified one. */
   readonly #slots: Int32Array;
   readonly #pending: Int32Array;
-  #free: number[] = [];
-  #used = 0;
+  readonly #pool: SlotPool;
   #state: Uint8Array | null = null;
   #sealed: StoredCheckpoint | null = null;
 
@@ -69,6 +69,7 @@ export class FileCheckpointStore implements CheckpointStore {
     this.#pages = ramBytes / PAGE_BYTES;
     this.#slots = new Int32Array(this.#pages);
     this.#pending = new Int32Array(this.#pages);
+    this.#pool = new SlotPool(2 * this.#pages);
   }
 
   open(): string {
@@ -80,8 +81,7 @@ export class FileCheckpointStore implements CheckpointStore {
     this.#file = openSync(`${this.#path}/pages`, "w+", 0o600);
     this.#slots.fill(ZERO);
     this.#pending.fill(NONE);
-    this.#free = [];
-    this.#used = 0;
+    this.#pool.clear();
     this.#state = null;
     this.#sealed = null;
     return name;
@@ -95,7 +95,7 @@ export class FileCheckpointStore implements CheckpointStore {
       else if (bytes.length === 0) this.#place(page, ZERO);
       else {
         const earlier = this.#pending[page] as number;
-        const slot = earlier >= 0 ? earlier : (this.#free.pop() ?? this.#used++);
+        const slot = earlier >= 0 ? earlier : this.#pool.take();
         if (slot !== run.first + run.pages.length || run.pages.length === WRITTEN_AT_ONCE) {
           writeRun(this.#file, run);
           run = { first: slot, pages: [] };
@@ -109,7 +109,7 @@ export class FileCheckpointStore implements CheckpointStore {
 
   #place(page: number, slot: number): void {
     const earlier = this.#pending[page] as number;
-    if (earlier >= 0 && earlier !== slot) this.#free.push(earlier);
+    if (earlier >= 0 && earlier !== slot) this.#pool.release(earlier);
     this.#pending[page] = slot;
   }
 
@@ -124,7 +124,7 @@ export class FileCheckpointStore implements CheckpointStore {
       const slot = this.#pending[page] as number;
       if (slot === NONE) continue;
       const former = this.#slots[page] as number;
-      if (former >= 0) this.#free.push(former);
+      if (former >= 0) this.#pool.release(former);
       this.#slots[page] = slot;
       this.#pending[page] = NONE;
     }
