@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { utf8Encode } from "../dist/foundation/bytes.js";
+import { CHECKPOINT_MOST_INPUT_BYTES, CHECKPOINT_PRESSING_FACTOR } from "../dist/lockstep/limits.js";
 import type { ServerEffect } from "../dist/lockstep/server-types.js";
 import { checkMachines, checkReleases, verifiedDigests } from "../dist/simulator/checker.js";
 import { putLoad } from "../dist/simulator/scenario.js";
@@ -184,6 +185,24 @@ for (const victim of ["cpu0", "cpu1"]) {
     assertEqualMachines(world);
   });
 }
+
+test("members that are never ready for a checkpoint are marked all the same, before the last one is too old to prove anything", () => {
+  const world = started();
+  const { checkpoints } = world.server;
+  assert.ok(world.run(world.nowMs + 5000, () => checkpoints.verified !== null));
+  const take = checkpoints.message.bind(checkpoints);
+  checkpoints.message = (row, message) => {
+    if (message.kind !== "checkpointPrepared") take(row, message);
+  };
+  const { completed } = checkpoints;
+  const frames = Array.from({ length: 64 }, () => new Uint8Array(1500));
+  for (let sent = 0; sent < 3 * CHECKPOINT_MOST_INPUT_BYTES * CHECKPOINT_PRESSING_FACTOR; sent += frames.length * 1500) {
+    world.input({ kind: "frames", port: 0, frames });
+    world.run(world.nowMs + 2);
+    assert.ok(checkpoints.verified !== null, `with ${world.server.voter.keptInputBytes} bytes kept`);
+  }
+  assert.ok(checkpoints.completed >= completed + 2);
+});
 
 test("triplex: the odd one out is SHOT; a stopped third delays nothing", () => {
   const world = started({ seed: 7, cpus: ["cpu0", "cpu1", "cpu2"] });

@@ -10,6 +10,7 @@ import {
   CHECKPOINT_LEAST_MS,
   CHECKPOINT_MOST_INPUT_BYTES,
   CHECKPOINT_MOST_TICKS,
+  CHECKPOINT_PRESSING_FACTOR,
   CHECKPOINT_SETTLE_MS,
   CHECKPOINT_STALE_BUSY_MICROS,
   CHECKPOINT_STALE_FACTOR,
@@ -134,7 +135,7 @@ export class Checkpoints {
       this.#begin(live);
     }
     if (this.#stage.kind === "waiting" && this.#isDue()) this.#prepare();
-    if (this.#stage.kind === "preparing" && this.#members.every((name) => this.#isReady(name))) {
+    if (this.#stage.kind === "preparing" && (this.#members.every((name) => this.#isReady(name)) || this.#isPressing())) {
       this.#stage = { kind: "wanted" };
       this.#context.sequencer.poke();
     }
@@ -176,13 +177,13 @@ export class Checkpoints {
   }
 
   #isDue(): boolean {
-    const { voter, atMs } = this.#context;
+    const { atMs } = this.#context;
     if (this.#hasFailed || this.isHeld) return false;
     if (atMs < this.#beganAtMs + CHECKPOINT_SETTLE_MS) return false;
     if (this.#verified === null || this.#isFirst) return true;
     if (atMs - this.#lastEndedAt < CHECKPOINT_LEAST_MS) return false;
     if (this.#busyMicros >= CHECKPOINT_BUSY_MICROS) return true;
-    return voter.issued - this.#verified.seq >= CHECKPOINT_MOST_TICKS || voter.keptInputBytes >= CHECKPOINT_MOST_INPUT_BYTES;
+    return this.#exceeds(1);
   }
 
   #prepare(): void {
@@ -252,11 +253,18 @@ export class Checkpoints {
   /** Too much came after it: to run that again would take too long, and to keep it too much room. */
   #isStale(): boolean {
     if (this.#verified === null) return false;
+    return this.#verifiedBusyMicros > CHECKPOINT_STALE_BUSY_MICROS || this.#exceeds(CHECKPOINT_STALE_FACTOR);
+  }
+
+  /** It will soon be stale. The first one of these members is not hurried: its keeper has all of RAM to take. */
+  #isPressing(): boolean {
+    return !this.#isFirst && this.#exceeds(CHECKPOINT_PRESSING_FACTOR);
+  }
+
+  /** What has come since the verified one is more than the limits so many times. */
+  #exceeds(factor: number): boolean {
     const { voter } = this.#context;
-    return (
-      this.#verifiedBusyMicros > CHECKPOINT_STALE_BUSY_MICROS ||
-      voter.issued - this.#verified.seq > CHECKPOINT_MOST_TICKS * CHECKPOINT_STALE_FACTOR ||
-      voter.keptInputBytes > CHECKPOINT_MOST_INPUT_BYTES * CHECKPOINT_STALE_FACTOR
-    );
+    const ticks = this.#verified === null ? 0 : voter.issued - this.#verified.seq;
+    return ticks > CHECKPOINT_MOST_TICKS * factor || voter.keptInputBytes > CHECKPOINT_MOST_INPUT_BYTES * factor;
   }
 }

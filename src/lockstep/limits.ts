@@ -110,10 +110,15 @@ export const CHECKPOINT_MOST_TICKS = 4096;
 export const CHECKPOINT_MOST_INPUT_BYTES = 16 * 1024 * 1024;
 /**
  * While members come and go no new one is made, and the last one stays good with the ticks since: up to this much running time, which
- * adjudication would have to run again, and this many times the limits above.
+ * adjudication would have to run again, and this many times the limits above. Less than what is kept for a newcomer (MAX_KEPT_...).
  */
 export const CHECKPOINT_STALE_BUSY_MICROS = 5_000_000;
-export const CHECKPOINT_STALE_FACTOR = 2;
+export const CHECKPOINT_STALE_FACTOR = 3;
+/**
+ * At this many times the limits it is marked whether members are ready or not: a mark that is longer is better than no proof, which is
+ * what a guest that reads its disk faster than pages are taken would be left with.
+ */
+export const CHECKPOINT_PRESSING_FACTOR = 2.5;
 /**
  * Not sooner after members came together, or another sequencer took over: a new keeper takes all of RAM, and first of all the guest makes
  * up for what its clients waited for.
