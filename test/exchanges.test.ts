@@ -50,6 +50,15 @@ test("an answer counts from the request's first bytes, over TCP and UDP, for eac
   assert.deepEqual(meter.counters, { requests: 2, answerMs: 8 });
 });
 
+test("a request that was never answered does not stand in the way of the next one from the same port", () => {
+  const meter = new ExchangeMeter();
+  meter.toGuest(frameOf({}), 100);
+  const laterMs = 100 + LONGEST_ANSWER_MS + 1;
+  meter.toGuest(frameOf({}), laterMs);
+  meter.fromGuest(answer(), laterMs + 4);
+  assert.deepEqual(meter.counters, { requests: 1, answerMs: 4 });
+});
+
 test("acknowledgements without bytes, later parts of packets, other protocols and late words do not count", () => {
   const meter = new ExchangeMeter();
   for (const packet of [{ payloadBytes: 0 }, { protocol: 17, payloadBytes: 0 }, { fragment: 0x2001 }, { protocol: 1 }]) {

@@ -38,7 +38,12 @@ export class ExchangeMeter {
 
   toGuest(frame: Uint8Array, atMs: number): void {
     const client = clientOf(frame, false);
-    if (client === null || this.#openSinceMs.has(client)) return;
+    if (client === null) return;
+    const since = this.#openSinceMs.get(client);
+    // One that was never answered has been given up, and this is another that came by the same port.
+    if (since !== undefined && atMs - since <= LONGEST_ANSWER_MS) return;
+    // To the end: the oldest are forgotten first.
+    this.#openSinceMs.delete(client);
     if (this.#openSinceMs.size >= MAX_OPEN_EXCHANGES) this.#forgetOldest();
     this.#openSinceMs.set(client, atMs);
   }
