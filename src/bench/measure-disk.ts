@@ -1,4 +1,5 @@
 /** Figures of the guest's disk: mirrored against a single copy, and how much quicker the log makes the return of a mirror. */
+import { readFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { assert } from "../foundation/assert.js";
 import { SteadfastError } from "../foundation/errors.js";
@@ -9,11 +10,15 @@ import type { BenchServer } from "./bench-server.js";
 import { pause } from "./faults.js";
 import { judge, type Figure } from "./figures.js";
 import { guestShell } from "./guest-shell.js";
+import { hostFacts } from "./host.js";
+import { findHierarchy, ProcessorShares, SHARE_NAME } from "./processor-share.js";
 import { median, pairedRatio } from "../foundation/statistics.js";
 
 const COMMAND = "steadfast bench disk";
 const RATIO = 0.8;
 const TIMES_QUICKER = 10;
+/** Two CPU modules and two I/O modules. */
+const MODULES_TOGETHER = 4;
 /** What is written and read in a round. */
 const PATTERN_MIB = 8;
 const ROUND_MIB = 128;
@@ -59,19 +64,21 @@ async function writeAndRead(server: BenchServer): Promise<{ readonly write: numb
 }
 
 const ONE_MIRROR = "duplex with one mirror";
+const WITH_SHARES = `, ${SHARE_NAME} for each module`;
 
 type Way = "write" | "read";
 type Rates = Record<Way, number[]>;
+type Servers = ReadonlyMap<string, BenchServer>;
 
-/** One round more than asked for: the first one only warms up. */
-async function measureRates(context: BenchContext, servers: ReadonlyMap<string, BenchServer>): Promise<Map<string, Rates>> {
+/** One round more than asked for: the first one only warms up. `remark`: how this is measured. */
+async function measureRates(context: BenchContext, servers: Servers, remark = ""): Promise<Map<string, Rates>> {
   const rates = new Map([...servers.keys()].map((label): [string, Rates] => [label, { write: [], read: [] }]));
   for (const server of servers.values()) await run(server, MAKE_PATTERN);
   for (let round = 0; round <= context.options.rounds; round += 1) {
     for (const [label, server] of servers) {
       const { write, read } = await writeAndRead(server);
       context.options.onProgress(
-        `${label}: write ${write.toFixed(1)} MiB/s, read ${read.toFixed(1)} MiB/s${round === 0 ? " (warm-up)" : ""}`,
+        `${label}${remark}: write ${write.toFixed(1)} MiB/s, read ${read.toFixed(1)} MiB/s${round === 0 ? " (warm-up)" : ""}`,
       );
       if (round === 0) continue;
       rates.get(label)?.write.push(write);
@@ -81,42 +88,72 @@ async function measureRates(context: BenchContext, servers: ReadonlyMap<string, 
   return rates;
 }
 
+/** The same with an equal share of a processor for each module; null: this host cannot give shares. */
+async function measureWithShares(context: BenchContext, servers: Servers): Promise<Map<string, Rates> | null> {
+  const hierarchy = findHierarchy(readFileSync("/proc/mounts", "utf8"));
+  if (hierarchy === null) return null;
+  const shares = new ProcessorShares(hierarchy);
+  try {
+    for (const server of servers.values()) {
+      for (const { name, kind, pid } of (await server.source.read()).modules) {
+        if (kind !== "management" && pid !== undefined) shares.limit(`${server.options.name}-${name}`, pid);
+      }
+    }
+    return await measureRates(context, servers, WITH_SHARES);
+  } finally {
+    await shares.release();
+  }
+}
+
+const WAYS: readonly Way[] = ["write", "read"];
+const nameOf = (way: Way): string => `sequential ${way} of the guest's disk`;
+
+/** `why`: the ratio is not judged, and says more about the host than about us. */
+function ratioFigure(way: Way, mirrored: Rates, other: Rates, label: string, why: string | null = null): Figure {
+  const ratio = pairedRatio(mirrored[way], other[way]);
+  const name = `${nameOf(way)}, mirrored / ${label}`;
+  const figure = { name, measured: ratio.toFixed(3), value: ratio, command: COMMAND };
+  if (why !== null) return { ...figure, target: "-", verdict: "info", note: why };
+  return { ...figure, target: `>= ${RATIO}`, verdict: judge(ratio, { atLeast: RATIO }) };
+}
+
+function rateFigures(rates: ReadonlyMap<string, Rates>, remark = ""): Figure[] {
+  return WAYS.flatMap((way) =>
+    [...rates].map(([label, ways]): Figure => {
+      const value = median(ways[way]);
+      const name = `${nameOf(way)}, ${label}${remark}`;
+      return { name, target: "-", measured: `${value.toFixed(1)} MiB/s`, value, verdict: "info", command: COMMAND };
+    }),
+  );
+}
+
 /**
  * Against a server of one module of each kind, and against the same server without its second I/O module, which tells what mirroring costs
  * from what the second CPU module does.
  */
 async function measureSpeed(context: BenchContext): Promise<Figure[]> {
-  const mirrored = await context.withDisk(2);
-  const single = await context.withDisk(1);
+  const servers = new Map([
+    ["mirrored", await context.withDisk(2)],
+    ["single", await context.withDisk(1)],
+  ]);
+  const mirrored = servers.get("mirrored") as BenchServer;
   await untilInSync(mirrored, 2);
-  const both = await measureRates(
-    context,
-    new Map([
-      ["mirrored", mirrored],
-      ["single", single],
-    ]),
-  );
+  const both = await measureRates(context, servers);
+  const shared = await measureWithShares(context, servers);
   await mirrored.source.pull((await standbyOf(mirrored)).name);
   await pause(GONE_MS);
   const alone = await measureRates(context, new Map([[ONE_MIRROR, mirrored]]));
-  const rates = new Map([...both, ...alone]);
-  return (["write", "read"] as const).flatMap((way) => {
-    const name = `sequential ${way} of the guest's disk`;
-    const command = COMMAND;
-    const ratioTo = (other: string): Figure => {
-      const ratio = pairedRatio(rates.get("mirrored")?.[way] ?? [], rates.get(other)?.[way] ?? []);
-      const verdict = judge(ratio, { atLeast: RATIO });
-      return { name: `${name}, mirrored / ${other}`, target: `>= ${RATIO}`, measured: ratio.toFixed(3), value: ratio, verdict, command };
-    };
-    return [
-      ratioTo("single"),
-      ratioTo(ONE_MIRROR),
-      ...[...rates].map(([label, ways]): Figure => {
-        const value = median(ways[way]);
-        return { name: `${name}, ${label}`, target: "-", measured: `${value.toFixed(1)} MiB/s`, value, verdict: "info", command };
-      }),
-    ];
-  });
+  const of = (rates: ReadonlyMap<string, Rates>, label: string): Rates => rates.get(label) as Rates;
+  const { cores } = hostFacts();
+  const isCrowded = shared !== null && cores < MODULES_TOGETHER;
+  const why = isCrowded
+    ? `not judged: ${cores} processors for ${MODULES_TOGETHER} modules; judged is an equal share of one for each`
+    : null;
+  return WAYS.flatMap((way) => [
+    ratioFigure(way, of(both, "mirrored"), of(both, "single"), "single", why),
+    ...(shared === null ? [] : [ratioFigure(way, of(shared, "mirrored"), of(shared, "single"), `single${WITH_SHARES}`)]),
+    ratioFigure(way, of(both, "mirrored"), of(alone, ONE_MIRROR), ONE_MIRROR),
+  ]).concat(rateFigures(new Map([...both, ...alone])), shared === null ? [] : rateFigures(shared, WITH_SHARES));
 }
 
 async function untilInSync(server: BenchServer, mirrors: number): Promise<void> {
