@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { SteadfastError } from "../dist/foundation/errors.js";
-import { growFileSystem } from "../dist/modules/file-system-growth.js";
+import { growFileSystem, isGrowthOwed } from "../dist/modules/file-system-growth.js";
 import type { AgentAnswer } from "../dist/modules/management-agent.js";
 import { INSTRUCTIONS, resizeProgram } from "../dist/modules/resize-program.js";
 import { hostTool } from "./support/board-guest.js";
@@ -44,24 +44,37 @@ test("it ends with the kernel's error number", () => {
 
 test("the outcome is an event, whatever the guest does", async () => {
   const told: string[] = [];
-  const grow = (answer: () => AgentAnswer): Promise<void> =>
+  const grow = (answer: () => AgentAnswer, mayBeGrown = false): Promise<void> =>
     growFileSystem(
       () => new Promise((resolve) => resolve(answer())),
       (severity, code, text) => told.push(`${severity} ${code}: ${text}`),
+      mayBeGrown,
     );
   await grow(() => ({ id: "1", status: 0, output: new Uint8Array(0) }));
   await grow(() => ({ id: "2", status: 1, output: Buffer.from("no ext4 on /dev/vda is mounted\n") }));
   await grow(() => {
     throw new SteadfastError("AGENT_UNANSWERED", { id: "3", why: "the guest was started anew" });
   });
-  assert.equal(told.length, 3);
+  const hadSize = (): AgentAnswer => ({ id: "4", status: 3, output: Buffer.from("it had the size of the disk already\n") });
+  await grow(hadSize);
+  await grow(hadSize, true);
+  assert.equal(told.length, 5);
   assert.match(told[0] ?? "", /^info FILE_SYSTEM_GROWN/);
   assert.match(told[1] ?? "", /^warning FILE_SYSTEM_NOT_GROWN: .*no ext4 on \/dev\/vda is mounted\.$/);
   assert.match(told[2] ?? "", /^warning FILE_SYSTEM_NOT_GROWN: .*started anew/);
+  assert.match(told[3] ?? "", /^warning FILE_SYSTEM_NOT_GROWN: .*it had the size of the disk already\.$/);
+  assert.match(told[4] ?? "", /^info FILE_SYSTEM_GROWN/);
   await assert.rejects(
     grow(() => {
       throw new TypeError("a defect");
     }),
     /a defect/,
   );
+});
+
+test("growth is owed from the event of the disk until the event of the file system", () => {
+  assert.equal(isGrowthOwed([]), false);
+  assert.equal(isGrowthOwed(["DISK_GROWN", "MODULE_ENDED"]), true);
+  assert.equal(isGrowthOwed(["DISK_GROWN", "FILE_SYSTEM_GROWN"]), false);
+  assert.equal(isGrowthOwed(["DISK_GROWN", "FILE_SYSTEM_NOT_GROWN", "DISK_GROWN"]), true);
 });

@@ -12,7 +12,7 @@ import { IoView } from "../dist/modules/management-io.js";
 import { lockServer } from "../dist/modules/management-lock.js";
 import { StandbyView } from "../dist/modules/management-standbys.js";
 import { EndingWatch } from "../dist/modules/ending-watch.js";
-import { ActivityWatch, describeActivity } from "../dist/modules/process-activity.js";
+import { ActivityWatch, describeActivity, type RecentActivity } from "../dist/modules/process-activity.js";
 import { SilenceWatch } from "../dist/modules/silence-watch.js";
 import { NO_COUNTERS } from "../dist/modules/management-status.js";
 import { VerifyRequests } from "../dist/modules/management-verify.js";
@@ -56,12 +56,18 @@ test("what a process did lately is told apart: it computed, it waited for someth
   const [busyPid, idlePid] = [busy?.pid ?? 0, idle?.pid ?? 0];
   try {
     await new Promise((resolve) => setTimeout(resolve, 500));
-    const computed = await recent(busyPid);
+    let computed = await recent(busyPid);
+    // Beside real servers it may wait for a core for long, and the kernel counts that when the wait is over.
+    const isWhole = (it: RecentActivity): boolean => it.computedMs + it.queuedMs > 0.9 * it.overMs;
+    for (let looks = 0; looks < 100 && computed !== null && !isWhole(computed); looks += 1) {
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      computed = watch.recent(busyPid);
+    }
     const waited = await recent(idlePid);
     assert.ok(computed !== null && waited !== null);
-    // Back to the second of three samples, and never to the first. On a busy host a process that wants a core waits for it.
+    // Back to the second of three samples, and never to the first.
     assert.ok(computed.overMs >= 390, `${computed.overMs} ms`);
-    assert.ok(computed.computedMs + computed.queuedMs > 0.9 * computed.overMs, describeActivity(computed));
+    assert.ok(isWhole(computed), describeActivity(computed));
     assert.ok(waited.computedMs < 0.5 * waited.overMs && waited.state === "S", describeActivity(waited));
     process.kill(idlePid, "SIGSTOP");
     const stopped = await recent(idlePid);

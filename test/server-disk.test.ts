@@ -30,6 +30,7 @@ const SEED = 11;
 const SECTOR_BYTES = 512;
 const SIZE_MIB = 48;
 const GROWN_MIB = 96;
+const GROWN_AGAIN_MIB = 160;
 const DISK = ["--kernel", "hardened", "--disk", String(SIZE_MIB)];
 const LOSSES = isLong ? 4 : 1;
 const CHAOS_FAULTS = isLong ? 40 : 6;
@@ -174,6 +175,23 @@ describe("a server with a mirrored disk", { timeout: 40 * 60_000 }, () => {
     const refused = await server.command(["disk", "grow", `${SIZE_MIB}M`]);
     assert.equal(refused.code, 2);
     assert.match(refused.error, /DISK_GROWTH/);
+  });
+
+  test("grows up to the file system though the leading management is lost before the guest has answered", async () => {
+    const events = await server.events(0);
+    const since = events.at(-1)?.id ?? 0;
+    const leader = events.filter(({ code }) => code === "MANAGEMENT_TAKEOVER").at(-1)?.module ?? "mgmt0";
+    const { modules } = await server.status();
+    const { pid = 0 } = modules.find(({ name }) => name === leader) ?? {};
+    assert.ok(pid > 0);
+    assert.equal((await server.command(["disk", "grow", `${GROWN_AGAIN_MIB}M`])).code, 0);
+    process.kill(pid, "SIGKILL");
+    await server.until((now) => now.disk?.sizeBytes === GROWN_AGAIN_MIB * MIB && now.modules.every((each) => each.pid !== pid), "grown");
+    await server.untilTold(since, "FILE_SYSTEM_GROWN", GROWTH_LIMIT_MS);
+    const codes = (await server.events(since)).map(({ code }) => code);
+    assert.ok(codes.includes("MANAGEMENT_TAKEOVER") && !codes.includes("FILE_SYSTEM_NOT_GROWN"), codes.join(" "));
+    const [, blocks] = /blocks=(\d+)/.exec(await server.inGuest("echo blocks=$(stat -f -c %b /data)")) ?? [];
+    assert.ok((Number(blocks) * BLOCK_BYTES) / MIB > 0.8 * GROWN_AGAIN_MIB, `${blocks} blocks`);
   });
 
   for (let round = 1; round <= LOSSES; round += 1) {

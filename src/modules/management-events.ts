@@ -71,9 +71,12 @@ export class EventLog {
 
   /** Number of the last message of each incarnation that is in the log of this run. */
   relayed(): Map<string, number> {
-    const first = this.#ring.map((event) => event.code).lastIndexOf(FIRST_EVENT);
-    const sources = this.#ring.slice(first + 1).flatMap((event) => event.from ?? []);
+    const sources = this.ofThisRun().flatMap((event) => event.from ?? []);
     return new Map(sources.map(({ incarnation, number }) => [incarnation, number]));
+  }
+
+  ofThisRun(): LoggedEvent[] {
+    return this.#ring.slice(this.#ring.map((event) => event.code).lastIndexOf(FIRST_EVENT) + 1);
   }
 
   /** Events with an id above `since`. */

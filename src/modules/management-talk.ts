@@ -5,7 +5,7 @@
 import type { MiscompareReport } from "../lockstep/miscompare-report.js";
 import type { CpuToManagement, EventMessage, GuestHappening, ManagementToIo, ServerStatus } from "../wire/control.js";
 import type { ModuleConfig } from "./config.js";
-import { growFileSystem } from "./file-system-growth.js";
+import { growFileSystem, isGrowthOwed } from "./file-system-growth.js";
 import type { AgentLink } from "./management-agent.js";
 import type { Changes } from "./management-changes.js";
 import type { ConsoleHub } from "./management-console.js";
@@ -83,6 +83,8 @@ export class ModuleTalk {
     // The log is written at once, the state only after what matters.
     for (const [source, number] of this.#context.events.relayed())
       this.#inherited.set(source, Math.max(number, this.#inherited.get(source) ?? 0));
+    // A former leader heard that the disk has grown, and was lost before the guest had answered.
+    if (isGrowthOwed(this.#context.events.ofThisRun().map(({ code }) => code))) this.#diskGrew(true);
   }
 
   noteDrilled(module: string): void {
@@ -195,7 +197,7 @@ export class ModuleTalk {
     if (event.code === "CONFIGURATION") this.#inPower(module, from.incarnation);
     this.#context.events.relay(event, from);
     if (event.code === "GUEST_PANIC") this.#context.guest.panicked();
-    if (event.code === "DISK_GROWN") this.#diskGrew();
+    if (event.code === "DISK_GROWN") this.#diskGrew(false);
     // A guest that was taken over alive is the new I/O module's own from here on.
     if (event.code === "RESUMED") this.#poweredOnBy = from.incarnation;
     if (event.code === "IO_TAKEOVER" || event.code === "RESUMED" || event.code === "CONFIGURATION") this.#context.save();
@@ -203,11 +205,12 @@ export class ModuleTalk {
     if (event.code === "FENCED") this.#context.supervisor(module).kill("abandoned");
   }
 
-  #diskGrew(): void {
+  #diskGrew(mayBeGrown: boolean): void {
     const { agent, events } = this.#context;
     void growFileSystem(
       (request) => agent.request(request),
       (severity, code, text) => events.add(severity, code, text),
+      mayBeGrown,
     );
   }
 

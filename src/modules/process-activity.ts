@@ -21,7 +21,7 @@ interface ActivitySample {
 export interface RecentActivity {
   readonly overMs: number;
   readonly computedMs: number;
-  /** It could have run, and others had the cores. */
+  /** It could have run, and others had the cores. The kernel counts a wait when it is over: one that still lasts is not in here. */
   readonly queuedMs: number;
   /** Time of this host's cores, all together, that its hypervisor gave to others. */
   readonly stolenMs: number;
@@ -30,7 +30,7 @@ export interface RecentActivity {
 }
 
 const STATES: Readonly<Record<string, string>> = {
-  R: "running, or waiting for a core",
+  R: "running, or in a wait for a core that is counted when it is over",
   S: "waiting for something to do",
   D: "waiting for the disk",
   T: "stopped",
