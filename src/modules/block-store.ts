@@ -16,6 +16,7 @@ import type { MirrorHeader, StoreCommand, StoreReply } from "../storage/types.js
 import { openMirrorFiles, type OpenMirrorFiles } from "./block-files.js";
 
 const LOCK_FILE = "lock";
+const SLOW_LOOK_MS = 50;
 const CLOSE_POLL_MS = 5;
 
 export class BlockStore {
@@ -118,7 +119,12 @@ function complain(why: string): void {
 }
 
 function withFaults(files: MirrorFiles, faults: DiskFaults): MirrorFiles {
-  const later = (delayMs: number, run: () => void): void => void setTimeout(run, delayMs);
+  // What a slow disk has under way is done at once when it is slow no more.
+  const later = (delayMs: number, run: () => void): void => {
+    if (delayMs <= 0 || faults.slowMs === 0) return run();
+    const lookMs = Math.min(delayMs, SLOW_LOOK_MS);
+    setTimeout(() => later(delayMs - lookMs, run), lookMs);
+  };
   return { ...files, data: new FaultyFile(files.data, faults, later), checksums: new FaultyFile(files.checksums, faults, later) };
 }
 
