@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { after, afterEach, describe, test } from "node:test";
 import type { LoggedEvent } from "../dist/modules/management-events.js";
 import type { ModuleReport, ServerReport } from "../dist/modules/management-status.js";
+import { leadingManagement } from "./support/leading-management.js";
 import { isAlive, ToyServers, type ToyServer } from "./support/toy-servers.js";
 
 const servers = new ToyServers();
@@ -12,11 +13,8 @@ after(() => servers.remove());
 const isServing = (module: ModuleReport): boolean => module.kind !== "management";
 const pids = (report: ServerReport): string[] => report.modules.filter(isServing).map(({ name, pid }) => `${name} ${pid}`);
 
-/** The one that leads: the last that said so. */
 async function leaderOf(server: ToyServer): Promise<string> {
-  const { modules } = await server.status();
-  const takeovers = (await server.events()).filter((event) => event.code === "MANAGEMENT_TAKEOVER");
-  return takeovers.at(-1)?.module ?? modules.find((module) => module.kind === "management")?.name ?? "";
+  return leadingManagement(await server.status(), await server.events()).name;
 }
 
 describe("a duplex server's management modules", { timeout: 300_000 }, () => {

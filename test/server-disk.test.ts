@@ -18,6 +18,7 @@ import type { DiskStatus } from "../dist/wire/control.js";
 import { serverPaths } from "../dist/modules/management-paths.js";
 import { areMirrorsInSync as areInSync, type ServerReport } from "../dist/modules/management-status.js";
 import { BLOCK_BYTES, CLEAR_EVERY_MS } from "../dist/storage/limits.js";
+import { leadingManagement } from "./support/leading-management.js";
 import { isLong } from "./support/long.js";
 import { RealServer } from "./support/real-server.js";
 import { SteadyWriter } from "./support/steady-writer.js";
@@ -86,6 +87,12 @@ async function failsLoudly(mirror: string): Promise<void> {
 
 async function lastEvent(): Promise<number> {
   return (await server.events(0)).at(-1)?.id ?? 0;
+}
+
+async function assertFileSystemFills(mebibytes: number): Promise<void> {
+  const [, blocks] = /blocks=(\d+)/.exec(await server.inGuest("echo blocks=$(stat -f -c %b /data)")) ?? [];
+  // Its own structures take the rest: a fifth, of a disk so small.
+  assert.ok((Number(blocks) * BLOCK_BYTES) / MIB > 0.8 * mebibytes, `${blocks} blocks`);
 }
 
 /** What a disk does wrong without a word is found by looking through all of it. */
@@ -169,9 +176,7 @@ describe("a server with a mirrored disk", { timeout: 40 * 60_000 }, () => {
     assert.equal(report.redundancy, "DUPLEX");
     assert.match(await server.inGuest("cat /sys/block/vda/size"), new RegExp(`\\b${(GROWN_MIB * MIB) / SECTOR_BYTES}\\b`));
     await server.untilTold(since, "FILE_SYSTEM_GROWN", GROWTH_LIMIT_MS);
-    const [, blocks] = /blocks=(\d+)/.exec(await server.inGuest("echo blocks=$(stat -f -c %b /data)")) ?? [];
-    // Its own structures take the rest: a fifth, of a disk so small.
-    assert.ok((Number(blocks) * BLOCK_BYTES) / MIB > 0.8 * GROWN_MIB, `${blocks} blocks`);
+    await assertFileSystemFills(GROWN_MIB);
     const refused = await server.command(["disk", "grow", `${SIZE_MIB}M`]);
     assert.equal(refused.code, 2);
     assert.match(refused.error, /DISK_GROWTH/);
@@ -180,9 +185,7 @@ describe("a server with a mirrored disk", { timeout: 40 * 60_000 }, () => {
   test("grows up to the file system though the leading management is lost before the guest has answered", async () => {
     const events = await server.events(0);
     const since = events.at(-1)?.id ?? 0;
-    const leader = events.filter(({ code }) => code === "MANAGEMENT_TAKEOVER").at(-1)?.module ?? "mgmt0";
-    const { modules } = await server.status();
-    const { pid = 0 } = modules.find(({ name }) => name === leader) ?? {};
+    const { pid } = leadingManagement(await server.status(), events);
     assert.ok(pid > 0);
     assert.equal((await server.command(["disk", "grow", `${GROWN_AGAIN_MIB}M`])).code, 0);
     process.kill(pid, "SIGKILL");
@@ -190,8 +193,7 @@ describe("a server with a mirrored disk", { timeout: 40 * 60_000 }, () => {
     await server.untilTold(since, "FILE_SYSTEM_GROWN", GROWTH_LIMIT_MS);
     const codes = (await server.events(since)).map(({ code }) => code);
     assert.ok(codes.includes("MANAGEMENT_TAKEOVER") && !codes.includes("FILE_SYSTEM_NOT_GROWN"), codes.join(" "));
-    const [, blocks] = /blocks=(\d+)/.exec(await server.inGuest("echo blocks=$(stat -f -c %b /data)")) ?? [];
-    assert.ok((Number(blocks) * BLOCK_BYTES) / MIB > 0.8 * GROWN_AGAIN_MIB, `${blocks} blocks`);
+    await assertFileSystemFills(GROWN_AGAIN_MIB);
   });
 
   for (let round = 1; round <= LOSSES; round += 1) {

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import type { PaymentReport } from "../dist/bench/payments.js";
 import type { ServerReport } from "../dist/modules/management-status.js";
+import { leadingManagement } from "./support/leading-management.js";
 import { RealServer } from "./support/real-server.js";
 import { isAlive } from "./support/toy-servers.js";
 
@@ -77,10 +78,9 @@ describe("a duplex server under the payment load", { timeout: 10 * 60_000 }, () 
   });
 
   test("is shut down by its guest's power button, though the leading management module dies meanwhile", async () => {
-    const { lastEventId, modules } = await server.status();
-    const takeovers = (await server.command(["events"])).out.split("\n").filter((line) => line.includes("MANAGEMENT_TAKEOVER"));
-    const leader = /(mgmt\d) leads/.exec(takeovers.at(-1) ?? "")?.[1] ?? "mgmt0";
-    const pid = modules.find((module) => module.name === leader)?.pid ?? 0;
+    const report = await server.status();
+    const { lastEventId, modules } = report;
+    const { pid } = leadingManagement(report, await server.events(0));
     const down = server.command(["down", "--grace", "60"]);
     for (let looks = 0; !(await server.command(["events", "--since", String(lastEventId)])).out.includes("POWER"); looks += 1)
       assert.ok(looks < 100, "the power button was pressed");

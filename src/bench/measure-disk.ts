@@ -132,11 +132,12 @@ function rateFigures(rates: ReadonlyMap<string, Rates>, remark = ""): Figure[] {
  * from what the second CPU module does.
  */
 async function measureSpeed(context: BenchContext): Promise<Figure[]> {
+  const mirrored = await context.withDisk(2);
+  const single = await context.withDisk(1);
   const servers = new Map([
-    ["mirrored", await context.withDisk(2)],
-    ["single", await context.withDisk(1)],
+    ["mirrored", mirrored],
+    ["single", single],
   ]);
-  const mirrored = servers.get("mirrored") as BenchServer;
   await untilInSync(mirrored, 2);
   const both = await measureRates(context, servers);
   const shared = await measureWithShares(context, servers);

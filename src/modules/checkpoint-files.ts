@@ -58,7 +58,7 @@ export class FileCheckpointStore implements CheckpointStore {
   /** Slot of each page of the verified checkpoint, and of those put since; NONE: as in the verified one. */
   readonly #slots: Int32Array;
   readonly #pending: Int32Array;
-  readonly #pool: SlotPool;
+  #pool = new SlotPool(0);
   #state: Uint8Array | null = null;
   #sealed: StoredCheckpoint | null = null;
 
@@ -69,7 +69,6 @@ export class FileCheckpointStore implements CheckpointStore {
     this.#pages = ramBytes / PAGE_BYTES;
     this.#slots = new Int32Array(this.#pages);
     this.#pending = new Int32Array(this.#pages);
-    this.#pool = new SlotPool(2 * this.#pages);
   }
 
   open(): string {
@@ -81,7 +80,7 @@ export class FileCheckpointStore implements CheckpointStore {
     this.#file = openSync(`${this.#path}/pages`, "w+", 0o600);
     this.#slots.fill(ZERO);
     this.#pending.fill(NONE);
-    this.#pool.clear();
+    this.#pool = new SlotPool(2 * this.#pages);
     this.#state = null;
     this.#sealed = null;
     return name;

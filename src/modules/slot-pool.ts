@@ -17,13 +17,6 @@ export class SlotPool {
     this.#taken = new Uint8Array(capacity);
   }
 
-  clear(): void {
-    this.#taken.fill(0);
-    this.#used = 0;
-    this.#free = 0;
-    this.#next = 0;
-  }
-
   take(): number {
     const isNew = this.#free <= this.#used * LEAST_FREE_SHARE && this.#used < this.#taken.length;
     const slot = isNew ? this.#used++ : this.#findFree();
